@@ -1,0 +1,29 @@
+"""Multiscale recurrent networks, interchangeable and compared under one recipe.
+
+As a library: ``from multiscale import HMLSTM``; the classes load on first use, so importing the package is cheap.
+"""
+
+from importlib import import_module
+from typing import TYPE_CHECKING, Any
+
+if TYPE_CHECKING:
+    from multiscale.backbones.clockwork import ClockworkRNN
+    from multiscale.backbones.hmlstm import HMLSTM
+    from multiscale.backbones.learned_clock import LearnedClockRNN
+    from multiscale.backbones.lstm import StackedLSTM
+
+__version__ = "0.1.0"
+__all__ = ["HMLSTM", "ClockworkRNN", "LearnedClockRNN", "StackedLSTM"]
+
+_HOMES = {
+    "HMLSTM": "multiscale.backbones.hmlstm",
+    "ClockworkRNN": "multiscale.backbones.clockwork",
+    "LearnedClockRNN": "multiscale.backbones.learned_clock",
+    "StackedLSTM": "multiscale.backbones.lstm",
+}
+
+
+def __getattr__(name: str) -> Any:
+    if name not in _HOMES:
+        raise AttributeError(f"module 'multiscale' has no attribute {name!r}")
+    return getattr(import_module(_HOMES[name]), name)

@@ -1,0 +1,142 @@
+"""The contract of a backbone, and the one time loop.
+
+Letters: B batch, T time steps, D input size, L levels, H_l units of level l. Public tensors are [B, T, .].
+"""
+
+import logging
+from abc import ABC, abstractmethod
+from collections.abc import Mapping
+from typing import NamedTuple, TypeAlias, Union, final
+
+import torch
+from torch import Tensor, nn
+
+from multiscale.checks import InvalidInput, one_of
+
+log = logging.getLogger(__name__)
+
+State: TypeAlias = Union[Tensor, tuple["State", ...]]
+"""All that crosses time: tensors whose first axis is the batch, in nested tuples."""
+
+
+class StepTrace(NamedTuple):
+    """What happened at one step."""
+
+    update: Tensor  # [B, L] in [0, 1]
+    boundary: Tensor | None = None  # [B, L] in {0, 1}
+
+
+class Trace(NamedTuple):
+    """What happened over a sequence, never part of the gradient."""
+
+    update: Tensor  # [B, T, L] in [0, 1]: how much of a level was rewritten
+    boundary: Tensor | None  # [B, T, L] in {0, 1}: where a level ended a segment
+    names: tuple[str, ...]  # L of them, fastest first
+
+
+class BackboneOutput(NamedTuple):
+    """What a backbone returns for a sequence."""
+
+    levels: tuple[Tensor, ...]  # L of [B, T, H_l], fastest first
+    state: State
+    penalty: Tensor  # [], >= 0
+    trace: Trace | None
+
+
+class Backbone(nn.Module, ABC):
+    """A recurrent network on several time scales: inputs [B, T, D] and a state to L hidden sequences and the next state.
+
+    A subclass defines ``initial_state`` and ``step``; it may give ``sequence`` a faster implementation over the
+    same parameters, which must agree with the fold of ``step``. It sees neither tokens nor losses.
+    """
+
+    input_size: int
+    level_sizes: tuple[int, ...]
+
+    def __init__(self, input_size: int, level_sizes: tuple[int, ...]) -> None:
+        super().__init__()
+        self.input_size = input_size
+        self.level_sizes = level_sizes
+        self.kernel = "reference"
+
+    @property
+    def level_names(self) -> tuple[str, ...]:
+        """L names for tables and figures, fastest level first."""
+        return tuple(f"layer {i}" for i in range(1, len(self.level_sizes) + 1))
+
+    @abstractmethod
+    def initial_state(self, batch_size: int, device: torch.device, dtype: torch.dtype) -> State:
+        """The state before the first step; every leaf is [B, ...]."""
+
+    @abstractmethod
+    def step(self, x_t: Tensor, state: State) -> tuple[tuple[Tensor, ...], State, StepTrace]:
+        """One time step, as the source writes it: x_t [B, D], state -> L of [B, H_l], next state, trace."""
+
+    def sequence(self, x: Tensor, state: State, trace: bool) -> tuple[tuple[Tensor, ...], State, StepTrace | None]:
+        """A whole sequence x [B, T, D]; here the fold of ``step``. The trace, if asked for, is [B, T, L]."""
+        return fold(self, x, state, trace)
+
+    def penalty(self) -> Tensor:
+        """What the backbone adds to the loss: a scalar >= 0, zero unless it has a cost of its own."""
+        return next(self.parameters()).new_zeros(())
+
+    def anneal(self, epoch: float) -> None:
+        """Set slopes and temperatures for this point of training, in (fractional) epochs."""
+
+    @final
+    def forward(self, x: Tensor, state: State | None = None, *, trace: bool = False) -> BackboneOutput:
+        """Hidden sequences of every level for x [B, T, D], from ``state`` or, without one, the initial state.
+
+        Raises:
+            InvalidInput: if x is not [B, T, D] with T >= 1 and D = ``input_size``.
+        """
+        if x.dim() != 3 or x.size(1) < 1 or x.size(2) != self.input_size:
+            raise InvalidInput(f"x must be [B, T >= 1, {self.input_size}]; got {list(x.shape)}.")
+        if state is None:
+            state = self.initial_state(x.size(0), x.device, x.dtype)
+        levels, state, steps = self.sequence(x, state, trace)
+        full = None
+        if steps is not None:
+            boundary = None if steps.boundary is None else steps.boundary.detach()
+            full = Trace(steps.update.detach(), boundary, self.level_names)
+        return BackboneOutput(levels, state, self.penalty(), full)
+
+
+def fold(
+    backbone: Backbone, x: Tensor, state: State, trace: bool
+) -> tuple[tuple[Tensor, ...], State, StepTrace | None]:
+    """Apply ``backbone.step`` along time; the reference against which every kernel is held."""
+    levels, traces = [], []
+    for x_t in x.unbind(1):
+        levels_t, state, trace_t = backbone.step(x_t, state)
+        levels.append(levels_t)
+        if trace:
+            traces.append(trace_t)
+    stacked = tuple(torch.stack(level, 1) for level in zip(*levels, strict=True))
+    if not trace:
+        return stacked, state, None
+    boundaries = [t.boundary for t in traces if t.boundary is not None]
+    boundary = torch.stack(boundaries, 1) if boundaries else None
+    return stacked, state, StepTrace(torch.stack([t.update for t in traces], 1), boundary)
+
+
+def choose_kernel(backbone: str, requested: str, available: Mapping[str, str | None]) -> str:
+    """The kernel to run, from the ones a backbone has, best first, each with the reason why it cannot run here, or None.
+
+    ``auto`` takes the first that can and logs it; a named kernel that cannot run raises :class:`InvalidInput`.
+    """
+    one_of("kernel", requested, ("auto", *available))
+    if requested == "auto":
+        chosen = next(name for name, reason in available.items() if reason is None)
+        log.info("%s: kernel %s", backbone, chosen)
+        return chosen
+    if (reason := available[requested]) is not None:
+        raise InvalidInput(f"kernel {requested!r} of {backbone} cannot run here: {reason}. Use kernel=auto.")
+    return requested
+
+
+def detach(state: State) -> State:
+    """The same state, cut from the gradient."""
+    if isinstance(state, Tensor):
+        return state.detach()
+    return tuple(detach(part) for part in state)

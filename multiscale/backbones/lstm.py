@@ -1,0 +1,78 @@
+"""Stacked LSTM (Hochreiter and Schmidhuber 1997; Gers et al. 2000), the single-time-scale baseline.
+
+| symbol       | variable                       | shape                                          |
+|--------------|--------------------------------|------------------------------------------------|
+| h_t^l, c_t^l | h[l], c[l]                     | [B, H_l], hidden and cell state of layer l     |
+| W^l, U^l     | layer.weight_ih_l0, weight_hh_l0 | [4 H_l, H_{l-1}], [4 H_l, H_l]               |
+| b^l          | layer.bias_ih_l0 + bias_hh_l0  | [4 H_l]                                        |
+| i, f, g, o   | columns of the gates in torch's order | [B, H_l]                                |
+"""
+
+from collections.abc import Sequence
+
+import torch
+from torch import Tensor, nn
+from torch.nn import functional as F
+
+from multiscale.backbones.base import Backbone, State, StepTrace, choose_kernel, fold
+from multiscale.checks import positive_int, sizes
+
+
+class StackedLSTM(Backbone):
+    """Layers of LSTM, each reading the hidden sequence of the one below; all are levels, all update at every step.
+
+    c_t = f c_{t-1} + i g, h_t = o tanh(c_t), with the parameters and the initialisation of ``torch.nn.LSTM``.
+
+    Args:
+        input_size: D, units of the input.
+        hidden_size: H_l, one number for all layers or one for each, from the input upwards.
+        num_layers: L.
+        kernel: ``auto``, ``fused`` (torch's whole-sequence LSTM) or ``reference``.
+
+    Raises:
+        InvalidInput: for sizes below 1 or an unknown kernel.
+    """
+
+    def __init__(
+        self, input_size: int, hidden_size: int | Sequence[int], num_layers: int = 3, kernel: str = "auto"
+    ) -> None:
+        positive_int("input_size", input_size)
+        super().__init__(input_size, sizes("hidden_size", hidden_size, positive_int("num_layers", num_layers)))
+        self.kernel = choose_kernel("StackedLSTM", kernel, {"fused": None, "reference": None})
+        below = (input_size, *self.level_sizes[:-1])
+        self.layers = nn.ModuleList(
+            nn.LSTM(size_below, size, batch_first=True)
+            for size_below, size in zip(below, self.level_sizes, strict=True)
+        )
+
+    def initial_state(self, batch_size: int, device: torch.device, dtype: torch.dtype) -> State:
+        """(h, c): L tensors of zeros each."""
+        return tuple(
+            tuple(torch.zeros(batch_size, n, device=device, dtype=dtype) for n in self.level_sizes) for _ in "hc"
+        )
+
+    def step(self, x_t: Tensor, state: State) -> tuple[tuple[Tensor, ...], State, StepTrace]:
+        h_prev, c_prev = state
+        below, hs, cs = x_t, [], []
+        for layer, h, c in zip(self.layers, h_prev, c_prev, strict=True):
+            gates = F.linear(below, layer.weight_ih_l0, layer.bias_ih_l0)
+            gates = gates + F.linear(h, layer.weight_hh_l0, layer.bias_hh_l0)
+            i, f, g, o = gates.chunk(4, 1)
+            c = torch.sigmoid(f) * c + torch.sigmoid(i) * torch.tanh(g)
+            below = torch.sigmoid(o) * torch.tanh(c)
+            hs.append(below)
+            cs.append(c)
+        return tuple(hs), (tuple(hs), tuple(cs)), StepTrace(x_t.new_ones(len(x_t), len(hs)))
+
+    def sequence(self, x: Tensor, state: State, trace: bool) -> tuple[tuple[Tensor, ...], State, StepTrace | None]:
+        if self.kernel == "reference":
+            return fold(self, x, state, trace)
+        h_first, c_first = state
+        below, levels, hs, cs = x, [], [], []
+        for layer, h, c in zip(self.layers, h_first, c_first, strict=True):
+            below, (h, c) = layer(below, (h[None], c[None]))
+            levels.append(below)
+            hs.append(h[0])
+            cs.append(c[0])
+        steps = StepTrace(x.new_ones(*x.shape[:2], len(levels))) if trace else None
+        return tuple(levels), (tuple(hs), tuple(cs)), steps

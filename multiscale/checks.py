@@ -1,0 +1,55 @@
+"""Checks of what a user gives; every error names the argument, the value and what is allowed."""
+
+from collections.abc import Iterable, Sequence
+from difflib import get_close_matches
+from typing import Any
+
+
+class InvalidInput(ValueError):
+    """Something the user gave cannot be used; the message alone says what to change."""
+
+
+def nearest(name: str, allowed: Iterable[str]) -> str:
+    """A hint that names the allowed word closest to ``name``, or nothing if none is close."""
+    match = get_close_matches(str(name), list(allowed), n=1, cutoff=0.5)
+    return f" Did you mean {match[0]!r}?" if match else ""
+
+
+def one_of(argument: str, value: Any, allowed: Sequence[str]) -> str:
+    """Return ``value`` if it is one of the ``allowed`` words, else raise :class:`InvalidInput`."""
+    if value not in allowed:
+        raise InvalidInput(f"{argument} must be one of {', '.join(allowed)}; got {value!r}.{nearest(value, allowed)}")
+    return value
+
+
+def positive_int(argument: str, value: Any) -> int:
+    """Return ``value`` if it is an integer of at least 1, else raise :class:`InvalidInput`."""
+    if isinstance(value, bool) or not isinstance(value, int) or value < 1:
+        raise InvalidInput(f"{argument} must be a whole number of at least 1; got {value!r}.")
+    return value
+
+
+def in_range(
+    argument: str,
+    value: Any,
+    low: float,
+    high: float = float("inf"),
+    *,
+    open_low: bool = False,
+) -> float:
+    """Return ``value`` if it is a number in [low, high] (or (low, high]), else raise :class:`InvalidInput`."""
+    number = isinstance(value, (int, float)) and not isinstance(value, bool)
+    if not number or not (low < value if open_low else low <= value) or not value <= high:
+        bounds = f"{'above' if open_low else 'at least'} {low:g}"
+        bounds += "" if high == float("inf") else f" and at most {high:g}"
+        raise InvalidInput(f"{argument} must be a number {bounds}; got {value!r}.")
+    return value
+
+
+def sizes(argument: str, value: Any, count: int) -> tuple[int, ...]:
+    """One positive integer repeated ``count`` times, or a sequence of exactly ``count`` of them."""
+    if isinstance(value, (str, bytes)) or not isinstance(value, Sequence):
+        return (positive_int(argument, value),) * count
+    if len(value) != count:
+        raise InvalidInput(f"{argument} must be one number or {count} of them; got {list(value)!r}.")
+    return tuple(positive_int(f"{argument}[{i}]", v) for i, v in enumerate(value))

@@ -1,0 +1,24 @@
+"""Hard decisions that pass gradient."""
+
+import torch
+from torch import Tensor
+
+
+def hard_sigmoid(x: Tensor, slope: Tensor) -> Tensor:
+    """max(0, min(1, (a x + 1) / 2)) with slope a (Chung et al. 2016, Eq. 7); any shape."""
+    return ((slope * x + 1) / 2).clamp(0, 1)
+
+
+def straight_through(hard: Tensor, soft: Tensor) -> Tensor:
+    """The value of ``hard``, exactly, with the gradient of ``soft`` (Bengio et al. 2013)."""
+    return hard.detach() + (soft - soft.detach())
+
+
+def step_boundary(soft: Tensor) -> Tensor:
+    """1 where soft > 0.5, strictly, else 0; gradient of ``soft``."""
+    return straight_through((soft > 0.5).to(soft.dtype), soft)
+
+
+def sample_boundary(soft: Tensor) -> Tensor:
+    """A Bernoulli draw of probability ``soft`` from torch's generator; gradient of ``soft``."""
+    return straight_through(torch.bernoulli(soft.detach()), soft)
