@@ -6,7 +6,7 @@ Letters: B batch, T time steps, D input size, L levels, H_l units of level l. Pu
 import logging
 from abc import ABC, abstractmethod
 from collections.abc import Mapping
-from typing import NamedTuple, TypeAlias, Union, final
+from typing import Any, NamedTuple, TypeAlias
 
 import torch
 from torch import Tensor, nn
@@ -15,8 +15,8 @@ from multiscale.checks import InvalidInput, one_of
 
 log = logging.getLogger(__name__)
 
-State: TypeAlias = Union[Tensor, tuple["State", ...]]
-"""All that crosses time: tensors whose first axis is the batch, in nested tuples."""
+State: TypeAlias = Any
+"""Tensor | tuple[State, ...], all that crosses time; every leaf is [B, ...]."""
 
 
 class StepTrace(NamedTuple):
@@ -44,7 +44,8 @@ class BackboneOutput(NamedTuple):
 
 
 class Backbone(nn.Module, ABC):
-    """A recurrent network on several time scales: inputs [B, T, D] and a state to L hidden sequences and the next state.
+    """A recurrent network on several time scales: inputs [B, T, D] and a state to L hidden sequences
+    and the next state.
 
     A subclass defines ``initial_state`` and ``step``; it may give ``sequence`` a faster implementation over the
     same parameters, which must agree with the fold of ``step``. It sees neither tokens nor losses.
@@ -83,7 +84,6 @@ class Backbone(nn.Module, ABC):
     def anneal(self, epoch: float) -> None:
         """Set slopes and temperatures for this point of training, in (fractional) epochs."""
 
-    @final
     def forward(self, x: Tensor, state: State | None = None, *, trace: bool = False) -> BackboneOutput:
         """Hidden sequences of every level for x [B, T, D], from ``state`` or, without one, the initial state.
 
@@ -121,7 +121,7 @@ def fold(
 
 
 def choose_kernel(backbone: str, requested: str, available: Mapping[str, str | None]) -> str:
-    """The kernel to run, from the ones a backbone has, best first, each with the reason why it cannot run here, or None.
+    """The kernel to run, of those a backbone has: best first, each with the reason why it cannot run here, or None.
 
     ``auto`` takes the first that can and logs it; a named kernel that cannot run raises :class:`InvalidInput`.
     """

@@ -131,7 +131,7 @@ class HMLSTMLayer(nn.Module):
     ) -> tuple[Tensor, Tensor, Tensor | None, Tensor]:
         """h, c [B, H], z [B, 1] (None at the top) and how much was rewritten [B, 1]."""
         pre = F.linear(h_prev, self.recurrent, self.bias) + z_below * F.linear(below, self.bottom_up)
-        if self.top_down is not None:
+        if self.top_down is not None and above is not None:
             pre = pre + z_prev * F.linear(above, self.top_down)
         gates, boundary = pre[:, : 4 * self.size], pre[:, 4 * self.size :]
         forget, input_gate, output_gate = torch.sigmoid(gates[:, : 3 * self.size]).chunk(3, 1)

@@ -55,8 +55,8 @@ class StackedLSTM(Backbone):
         h_prev, c_prev = state
         below, hs, cs = x_t, [], []
         for layer, h, c in zip(self.layers, h_prev, c_prev, strict=True):
-            gates = F.linear(below, layer.weight_ih_l0, layer.bias_ih_l0)
-            gates = gates + F.linear(h, layer.weight_hh_l0, layer.bias_hh_l0)
+            weight_ih, weight_hh, bias_ih, bias_hh = layer.parameters()
+            gates = F.linear(below, weight_ih, bias_ih) + F.linear(h, weight_hh, bias_hh)
             i, f, g, o = gates.chunk(4, 1)
             c = torch.sigmoid(f) * c + torch.sigmoid(i) * torch.tanh(g)
             below = torch.sigmoid(o) * torch.tanh(c)

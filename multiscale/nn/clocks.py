@@ -78,8 +78,8 @@ class BinaryClock(Clock):
 class DCTClock(Clock):
     """a_m(t) = sigmoid(s z_m(t)), z_m(t) = sum_k c_mk alpha_k cos(pi (t + 1/2) k / T), k = 0 .. T - 1.
 
-    The inverse DCT-II of learned coefficients, orthonormal over T = ``max_period`` steps and periodic beyond; atom k has
-    the period 2T/k steps. Module 1 starts always active (k = 0), module m near period 2^(m-1). The read-out period
+    The inverse DCT-II of learned coefficients, orthonormal over T = ``max_period`` steps and periodic beyond; atom k
+    has the period 2T/k steps. Module 1 starts always active (k = 0), module m near period 2^(m-1). The read-out period
     is that of the largest coefficient with k > 0. The penalty is l1 * mean_m sum_k |c_mk|.
 
     Raises:
@@ -130,6 +130,7 @@ def spread_periods(num_modules: int, max_period: int) -> list[int]:
     slowest = 2 ** (positive_int("num_modules", num_modules) - 1)
     if positive_int("max_period", max_period) < slowest:
         raise InvalidInput(
-            f"max_period must be at least 2^(num_modules - 1) = {slowest} steps, where module {num_modules} starts; got {max_period}."
+            f"max_period must be at least 2^(num_modules - 1) = {slowest} steps, where module {num_modules} starts; "
+            f"got {max_period}."
         )
     return [2**m for m in range(num_modules)]
