@@ -1,0 +1,66 @@
+"""The callback that draws what the network does on a passage of validation text."""
+
+from pathlib import Path
+
+import pytorch_lightning as pl
+import torch
+
+from multiscale.analysis import plots
+from multiscale.backbones.base import BackboneOutput
+from multiscale.checks import positive_int
+from multiscale.data.text import TextDataModule
+from multiscale.training.loggers import log_image
+from multiscale.training.module import SequenceModule
+
+LENGTH, WARM_UP = 270, 256  # characters drawn, and read before them so that the state is not new
+
+
+class Figures(pl.Callback):
+    """Saves the boundary figure and the clock raster as PNG, every few epochs and from the best weights at the end.
+
+    Args:
+        folder: where to; ``<figure>.png`` is the final one, ``epochs/<figure>_<epoch>.png`` those on the way.
+        every_n_epochs: how often.
+    """
+
+    def __init__(self, folder: str, every_n_epochs: int) -> None:
+        self.folder = Path(folder)
+        self.every_n_epochs = positive_int("every_n_epochs", every_n_epochs)
+        self.paths: list[Path] = []
+
+    def on_validation_epoch_end(self, trainer: pl.Trainer, pl_module: pl.LightningModule) -> None:
+        epoch = trainer.current_epoch + 1
+        if trainer.state.fn == "fit" and epoch % self.every_n_epochs == 0:
+            self._draw(trainer, pl_module, self.folder / "epochs", f"_{epoch:03d}")
+
+    def on_test_epoch_end(self, trainer: pl.Trainer, pl_module: pl.LightningModule) -> None:
+        self.paths = self._draw(trainer, pl_module, self.folder, "")
+
+    def _draw(self, trainer: pl.Trainer, module: pl.LightningModule, folder: Path, suffix: str) -> list[Path]:
+        data = trainer.datamodule  # type: ignore[attr-defined]
+        if not trainer.is_global_zero or not isinstance(module, SequenceModule):
+            return []
+        text, hidden = excerpt(module, data)
+        assert hidden.trace is not None
+        shown = slice(-len(text), None)
+        update, names = hidden.trace.update[0, shown].cpu(), hidden.trace.names
+        figures = {"raster": plots.raster_figure(update, names)}
+        if hidden.trace.boundary is not None:
+            norms = torch.stack([level[0, shown].float().norm(dim=-1) for level in hidden.levels], -1)
+            boundary = hidden.trace.boundary[0, shown].cpu()
+            figures["boundaries"] = plots.boundary_figure(text, boundary, norms.cpu(), names)
+        paths = []
+        for name, figure in figures.items():
+            paths.append(plots.save(figure, folder / f"{name}{suffix}.png"))
+            log_image(trainer.loggers, f"figures/{name}", paths[-1])
+        return paths
+
+
+@torch.no_grad()
+def excerpt(module: SequenceModule, data: TextDataModule) -> tuple[list[str], BackboneOutput]:
+    """The symbols of a validation passage, and what the backbone did on them and on the text before them."""
+    symbols = data.symbols("val")[: WARM_UP + LENGTH].long()
+    length = min(LENGTH, len(symbols))
+    inputs = symbols[None].to(module.device)
+    hidden = module.backbone(module.encoder(inputs), trace=True)
+    return [data.facts.vocabulary[i] for i in symbols[-length:].tolist()], hidden

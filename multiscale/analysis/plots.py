@@ -1,0 +1,101 @@
+"""Figures of what a network did; pure functions from arrays to matplotlib figures, nothing global."""
+
+import warnings
+from collections.abc import Sequence
+from pathlib import Path
+
+import numpy as np
+from matplotlib.axes import Axes
+from matplotlib.figure import Figure
+from torch import Tensor
+
+INK, MARK = "#1a1a1a", "#b2182b"
+HEAT = "cividis"  # even in lightness and safe for colour-blind readers
+VISIBLE = {" ": "\u00b7", "\n": "\u21b5", "\t": "\u2192", "\r": "\u2190"}
+WIDTH = 11.0  # inches
+
+
+def boundary_figure(
+    text: Sequence[str], boundary: Tensor, norms: Tensor, names: Sequence[str], columns: int = 90
+) -> Figure:
+    """Boundaries above the text, norms of the levels' states below it, as in Chung et al. 2016, Figure 2.
+
+    Args:
+        text: T symbols.
+        boundary: [T, L] in {0, 1}; levels that never fire (the top one has no detector) are drawn empty.
+        norms: [T, L], Euclidean norm of each level's hidden state.
+        names: L, fastest first; drawn with the slowest on top.
+        columns: symbols a row.
+    """
+    rows, levels = -(-len(text) // columns), len(names)
+    figure = Figure(figsize=(WIDTH, 0.7 + rows * (0.55 + 0.36 * levels)), layout="constrained")
+    axes = figure.subplots(2 * rows, 1, height_ratios=[levels, levels + 0.5] * rows, squeeze=False)[:, 0]
+    limits = {"vmin": 0.0, "vmax": max(float(norms.max()), 1e-6)}
+    image = None
+    for row in range(rows):
+        part = slice(row * columns, (row + 1) * columns)
+        _boundary_strip(axes[2 * row], text[part], boundary[part], names, columns)
+        below = axes[2 * row + 1]
+        cells = np.full((levels, columns), np.nan)
+        drawn = norms[part].float().T.flip(0).numpy()
+        cells[:, : drawn.shape[1]] = drawn
+        image = below.imshow(cells, aspect="auto", cmap=HEAT, interpolation="nearest", **limits)
+        below.set_yticks(range(levels), [f"norm, {name}" for name in reversed(names)], fontsize=8)
+        below.set_xticks([])
+        below.tick_params(length=0)
+    axes[-1].set_xticks(range(0, columns, 10))
+    axes[-1].set_xlabel(f"position in the row (characters); {columns} characters a row")
+    if image is not None:
+        figure.colorbar(image, ax=list(axes[1::2]), label="norm of h", fraction=0.02, pad=0.01)
+    figure.suptitle("Boundaries of each level above the text, norm of its state below", fontsize=11, color=INK)
+    return figure
+
+
+def _boundary_strip(axes: Axes, text: Sequence[str], boundary: Tensor, names: Sequence[str], columns: int) -> None:
+    """One row: a mark over each symbol at which a level fired, the symbols at the foot."""
+    detectors = range(max(len(names) - 1, 1))
+    for level in detectors:
+        at = boundary[:, level].nonzero()[:, 0].tolist()
+        axes.bar(at, [0.7] * len(at), bottom=level + 0.65, width=0.8, color=MARK)
+    for i, symbol in enumerate(text):
+        shown = VISIBLE.get(symbol, symbol)
+        colour = "#999999" if symbol in VISIBLE else INK
+        axes.text(i, 0.0, shown, ha="center", va="center", family="monospace", fontsize=10, color=colour)
+    axes.set_xlim(-0.5, columns - 0.5)
+    axes.set_ylim(-0.5, len(names) + 0.4)
+    axes.set_yticks([level + 1.0 for level in detectors], [f"z, {names[level]}" for level in detectors], fontsize=8)
+    axes.set_xticks([])
+    axes.tick_params(length=0)
+    axes.spines[:].set_visible(False)
+
+
+def raster_figure(update: Tensor, names: Sequence[str]) -> Figure:
+    """How much of each level was rewritten at each step: time to the right, the slowest level on top.
+
+    Args:
+        update: [T, L] in [0, 1].
+        names: L, fastest first; for learned clocks they tell the read-out period.
+    """
+    levels = len(names)
+    figure = Figure(figsize=(WIDTH, 1.3 + 0.32 * levels), layout="constrained")
+    axes = figure.subplots()
+    cells = update.float().T.flip(0).numpy()
+    image = axes.imshow(cells, aspect="auto", cmap=HEAT, interpolation="nearest", vmin=0, vmax=1)
+    rates = update.float().mean(0).tolist()
+    labels = [f"{name}  ({rate:.0%})" for name, rate in zip(names, rates, strict=True)]
+    axes.set_yticks(range(levels), labels[::-1], fontsize=8)
+    axes.set_xlabel("time (steps)")
+    axes.set_title("Update of each level over time (mean in brackets)", fontsize=11, color=INK)
+    for line in range(1, levels):
+        axes.axhline(line - 0.5, color="white", linewidth=1)
+    figure.colorbar(image, ax=axes, label="share rewritten", fraction=0.02, pad=0.01)
+    return figure
+
+
+def save(figure: Figure, path: Path) -> Path:
+    """Write a PNG of README width; the folder is made."""
+    path.parent.mkdir(parents=True, exist_ok=True)
+    with warnings.catch_warnings():
+        warnings.filterwarnings("ignore", message="Glyph .* missing")  # symbols the bundled font lacks are boxes
+        figure.savefig(path, dpi=150)
+    return path

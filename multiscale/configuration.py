@@ -1,0 +1,101 @@
+"""The config tree, and the checks of a command line before anything runs."""
+
+import itertools
+from collections.abc import Sequence
+from pathlib import Path
+from typing import Any
+
+from hydra import compose, initialize_config_dir
+from hydra.core.override_parser.overrides_parser import OverridesParser
+from hydra.core.override_parser.types import Override
+from hydra.errors import HydraException
+from omegaconf import DictConfig
+from omegaconf.errors import OmegaConfBaseException
+
+from multiscale.checks import InvalidInput, nearest
+
+_PACKAGE = Path(__file__).parent
+CONF = next(folder for folder in (_PACKAGE / "conf", _PACKAGE.parent / "conf") if folder.is_dir())
+
+
+def jobs(overrides: Sequence[str], config_dir: str | None = None) -> list[DictConfig]:
+    """The composed config of every job of a command line: one, or the product of its sweeps.
+
+    ``config_dir`` is searched for YAML after the project's own. Values that only exist inside a run, such as its
+    folder, are left as interpolations.
+
+    Raises:
+        InvalidInput: for an override that cannot be read, a group, choice or key that does not exist, or a value of a
+            wrong kind; names the nearest valid one.
+    """
+    folders = [CONF, *([Path(config_dir).resolve()] if config_dir else [])]
+    if config_dir and not folders[-1].is_dir():
+        raise InvalidInput(f"--config-dir must be a folder; got {config_dir!r}.")
+    parsed = []
+    for text in overrides:
+        try:
+            parsed.append(OverridesParser.create().parse_override(text))
+        except HydraException as error:
+            raise InvalidInput(f"{text!r} is not of the form key=value: {_first_line(error)}") from error
+    choices = [list(o.sweep_string_iterator()) if o.is_sweep_override() else [None] for o in parsed]
+    extra = [f"hydra.searchpath=[file://{folders[1]}]"] if config_dir else []
+    composed = []
+    with initialize_config_dir(str(CONF), version_base="1.3"):
+        for picked in itertools.product(*choices):
+            words = [_word(o, pick) for o, pick in zip(parsed, picked, strict=True)]
+            for override, word in zip(parsed, words, strict=True):
+                _check_choice(override, word.partition("=")[2], folders)
+            composed.append(_compose(words, extra))
+    return composed
+
+
+def _word(override: Override, pick: str | None) -> str:
+    if pick is None:
+        return str(override.input_line)
+    return f"{override.get_key_element()}={pick}"
+
+
+def _choices(group: str, folders: Sequence[Path]) -> list[str]:
+    return sorted({file.stem for folder in folders for file in (folder / group).glob("*.yaml")})
+
+
+def _check_choice(override: Override, value: str, folders: Sequence[Path]) -> None:
+    """Raise :class:`InvalidInput` for a choice that a group does not have."""
+    group = override.key_or_group
+    if override.is_delete() or not any((folder / group).is_dir() for folder in folders):
+        return
+    allowed = _choices(group, folders)
+    if value not in (*allowed, "null"):
+        raise InvalidInput(f"{group} must be one of {', '.join(allowed)}; got {value!r}.{nearest(value, allowed)}")
+
+
+def _compose(words: Sequence[str], extra: Sequence[str]) -> DictConfig:
+    try:
+        return compose("config", overrides=[*words, *extra])
+    except (HydraException, OmegaConfBaseException) as error:
+        chosen = [word for word in words if (CONF / word.partition("=")[0]).is_dir()]
+        known = compose("config", overrides=[*chosen, *extra])
+        for word in words:
+            _check_key(word.partition("=")[0], known)
+        raise InvalidInput(_first_line(error)) from error
+
+
+def _check_key(path: str, known: DictConfig) -> None:
+    """Raise :class:`InvalidInput` for a dotted key that ``known`` does not have, with the nearest that it has."""
+    if path.startswith(("+", "~", "hydra")):
+        return
+    node: Any = known
+    walked: list[str] = []
+    for part in path.split("."):
+        keys = [str(key) for key in node] if isinstance(node, DictConfig) else []
+        if part not in keys:
+            where = f"below {'.'.join(walked)}" if walked else "at the top"
+            raise InvalidInput(
+                f"{path} does not exist; {where} there is {', '.join(keys) or 'nothing'}.{nearest(part, keys)}"
+            )
+        walked.append(part)
+        node = node._get_node(part)
+
+
+def _first_line(error: Exception) -> str:
+    return str(error).strip().splitlines()[0]

@@ -1,0 +1,58 @@
+"""Contiguous streams of symbols for truncated back-propagation through time."""
+
+import math
+from typing import NamedTuple
+
+import torch
+from torch import Tensor
+from torch.utils.data import Dataset
+
+IGNORE = -100  # target of a padded position; torch's cross-entropy skips it
+
+
+class Batch(NamedTuple):
+    """One chunk of every stream: ``targets[b, t]`` is the symbol that follows ``inputs[b, t]``."""
+
+    inputs: Tensor  # [B, T] int64
+    targets: Tensor  # [B, T] int64, IGNORE where a stream has ended
+
+
+class Streams(Dataset[Batch]):
+    """The targets symbols[start:stop], cut into ``batch_size`` contiguous streams and read ``steps`` at a time.
+
+    Item k holds steps [k T, (k + 1) T) of every stream, so that reading the items in order and carrying the state
+    reads each stream once, from its start to its end. Every symbol is a target exactly once, except the very first of
+    the text, which nothing precedes; the last chunk is as short as the text makes it, and streams that end early
+    are padded. The streams of a rank do not depend on how many ranks share them.
+
+    Args:
+        symbols: [N] integers, the whole text; a split's first target is predicted from the symbol before it.
+        start, stop: the split, in symbols.
+        batch_size: number of streams over all ranks; must be a multiple of ``ranks``.
+        steps: T, the length of a chunk.
+        rank, ranks: which share of the streams this process reads.
+    """
+
+    def __init__(
+        self, symbols: Tensor, start: int, stop: int, batch_size: int, steps: int, rank: int = 0, ranks: int = 1
+    ) -> None:
+        self.symbols = symbols
+        self.first = max(start, 1)
+        self.stop = stop
+        self.length = math.ceil((stop - self.first) / batch_size)
+        self.steps = steps
+        share = batch_size // ranks
+        self.begins = self.first + self.length * torch.arange(rank * share, (rank + 1) * share)
+
+    def __len__(self) -> int:
+        return math.ceil(self.length / self.steps)
+
+    def __getitem__(self, k: int) -> Batch:
+        if not 0 <= k < len(self):
+            raise IndexError(k)
+        offsets = torch.arange(k * self.steps, min((k + 1) * self.steps, self.length))
+        position = self.begins[:, None] + offsets
+        ended = position >= self.stop
+        position = position.clamp(max=self.stop - 1)
+        targets = self.symbols[position].long().masked_fill(ended, IGNORE)
+        return Batch(self.symbols[position - 1].long(), targets)

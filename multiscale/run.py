@@ -1,0 +1,53 @@
+"""Train one backbone, test it, and say what it learned: ``python -m multiscale.run [group=choice] [key=value]``.
+
+compose -> check -> instantiate -> fit -> test -> summary. A sweep is ``-m`` with lists: ``-m model=hmlstm,clockwork``.
+"""
+
+import sys
+from argparse import ArgumentParser
+
+import hydra
+from omegaconf import DictConfig
+
+from multiscale.checks import InvalidInput
+from multiscale.configuration import CONF, jobs
+
+USER_ERROR = 2
+
+
+@hydra.main(config_path=str(CONF), config_name="config", version_base="1.3")
+def run(config: DictConfig) -> float:
+    """One job; returns the monitored metric of the best weights, for a sweeper to minimise."""
+    from multiscale.session import train
+
+    return train(config)
+
+
+def check(arguments: list[str]) -> None:
+    """Compose and build every job of a command line without running it; raises :class:`InvalidInput`."""
+    parser = ArgumentParser(add_help=False, allow_abbrev=False)
+    parser.add_argument("--config-dir", "-cd")
+    known, rest = parser.parse_known_args(arguments)
+    if any(word.startswith("-") and word not in ("-m", "--multirun") for word in rest):
+        return  # --help and the like run nothing
+    words = [word for word in rest if not word.startswith("-")]
+    configs = jobs(words, known.config_dir)
+
+    from multiscale.session import rehearse
+
+    for config in configs:
+        rehearse(config)
+
+
+def main() -> None:
+    """The command line; a user's mistake is one message and exit code 2, before any folder is made."""
+    try:
+        check(sys.argv[1:])
+    except InvalidInput as error:
+        print(f"error: {error}", file=sys.stderr)
+        sys.exit(USER_ERROR)
+    run()
+
+
+if __name__ == "__main__":
+    main()

@@ -1,0 +1,168 @@
+"""One job of a run: instantiate -> fit -> test -> summary, with no branch on a model's or a task's name."""
+
+import json
+import logging
+import platform
+import sys
+import time
+import warnings
+from dataclasses import asdict
+from pathlib import Path
+from typing import Any
+
+import pytorch_lightning as pl
+import torch
+from hydra.core.hydra_config import HydraConfig
+from omegaconf import DictConfig, OmegaConf
+from rich.console import Console
+from rich.table import Table
+
+from multiscale import __version__
+from multiscale.checks import InvalidInput
+from multiscale.training.build import build, check_arguments, make
+from multiscale.training.loggers import finish, log_row
+from multiscale.training.module import SequenceModule
+
+QUIET = (  # true of every run here, and of no use to its user
+    ".*does not have many workers.*",
+    ".*Checkpoint directory .* exists and is not empty.*",
+    ".*LeafSpec.*",
+    ".*Experiment logs directory .* exists and is not empty.*",
+)
+
+
+def rehearse(config: DictConfig) -> None:
+    """Build everything of a job that can be built without a run folder; raises :class:`InvalidInput`."""
+    with _quiet():
+        seed = config.seed
+        if isinstance(seed, bool) or not isinstance(seed, int) or not 0 <= seed < 2**32:
+            raise InvalidInput(f"seed must be a whole number from 0 to 2^32 - 1; got {seed!r}.")
+        for group in ("logger", "callbacks"):
+            check_arguments(config[group], group)
+        trainer = make(config, "trainer", logger=False)
+        if trainer.max_epochs == 0:
+            raise InvalidInput("trainer.max_epochs must be at least 1, or -1 for no limit; got 0.")
+        data = make(config, "data")
+        try:
+            data.setup()
+        except InvalidInput as error:
+            raise InvalidInput(f"data.{error}") from error
+        build(config, data.facts)
+
+
+def train(config: DictConfig) -> float:
+    """Run one job in Hydra's run folder; returns the monitored metric of the best weights."""
+    with _quiet():
+        started = time.monotonic()
+        pl.seed_everything(config.seed, workers=True, verbose=False)
+        folder = Path(HydraConfig.get().runtime.output_dir)
+        data = make(config, "data")
+        data.setup()
+        module = build(config, data.facts)
+        loggers = make(config, "logger")
+        callbacks = list(make(config, "callbacks").values())
+        trainer = make(config, "trainer", logger=loggers, callbacks=callbacks, default_root_dir=str(folder))
+        try:
+            for logger in loggers:
+                logger.log_hyperparams(OmegaConf.to_container(config, resolve=True))
+            trainer.fit(module, datamodule=data)
+            best = _best(trainer, module)
+            trainer.test(module, datamodule=data, ckpt_path=best, weights_only=True if best else None, verbose=False)
+            if trainer.is_global_zero:
+                summary = _summary(config, trainer, module, data, folder, time.monotonic() - started)
+                (folder / "summary.json").write_text(json.dumps(summary, indent=2) + "\n")
+                log_row(loggers, "summary", _row(summary))
+                _show(summary)
+        except BaseException:
+            finish(loggers, failed=True)
+            raise
+        finish(loggers)
+        return float(summary["val"][module.task.monitor]) if trainer.is_global_zero else 0.0
+
+
+def _best(trainer: pl.Trainer, module: SequenceModule) -> str | None:
+    """The checkpoint that was best by the monitored metric; None if none is kept, for the last weights."""
+    kept = [c for c in trainer.checkpoint_callbacks if getattr(c, "monitor", None) == module.task.monitor]
+    return kept[0].best_model_path or None if kept else None  # type: ignore[attr-defined]
+
+
+def _summary(
+    config: DictConfig, trainer: pl.Trainer, module: SequenceModule, data: Any, folder: Path, seconds: float
+) -> dict[str, Any]:
+    """Everything a table or a report needs of a run, as plain values."""
+    measured = {name: value.item() for name, value in trainer.callback_metrics.items()}
+    facts = asdict(data.facts)
+    backbone = module.backbone
+    levels = [
+        {
+            "name": name,
+            "units": units,
+            "update": measured[f"trace/test/update_{level}"],
+            "boundary": measured.get(f"trace/test/boundary_{level}"),
+        }
+        for level, (name, units) in enumerate(zip(backbone.level_names, backbone.level_sizes, strict=True), 1)
+    ]
+    kept = {c.filename: c.best_model_path for c in trainer.checkpoint_callbacks}  # type: ignore[attr-defined]
+    best = [c for c in trainer.checkpoint_callbacks if getattr(c, "monitor", None) == module.task.monitor]
+    score = best[0].best_model_score if best else trainer.callback_metrics[module.task.monitor]  # type: ignore[attr-defined]
+    return {
+        "name": config.name,
+        "seed": config.seed,
+        "command": " ".join([Path(sys.executable).name, "-m", "multiscale.run", *sys.argv[1:]]),
+        "data": {**{k: v for k, v in facts.items() if k != "vocabulary"}, "symbols": data.facts.num_symbols},
+        "val": {module.task.monitor: float(score)},
+        "test": {name: value for name, value in measured.items() if name.startswith("test/")},
+        "parameters": sum(p.numel() for p in module.parameters()),
+        "levels": levels,
+        "kernel": backbone.kernel,
+        "epochs": trainer.current_epoch,
+        "seconds": round(seconds, 1),
+        "versions": {
+            "multiscale": __version__,
+            "torch": torch.__version__,
+            "pytorch_lightning": pl.__version__,
+            "python": platform.python_version(),
+        },
+        "folder": str(folder),
+        "figures": sorted(str(path) for path in (folder / "figures").glob("*.png")),
+        "checkpoints": {name: path for name, path in kept.items() if path},
+    }
+
+
+def _row(summary: dict[str, Any]) -> dict[str, str]:
+    """The final table, in the order it is shown."""
+    levels = summary["levels"]
+    row = {"run": f"{summary['name']}, seed {summary['seed']}"}
+    row |= {name.replace("/", " "): f"{value:.4f}" for name, value in summary["test"].items()}
+    row["parameters"] = f"{summary['parameters']:,}"
+    row["updates per step"] = "  ".join(f"{level['name']}: {level['update']:.3f}" for level in levels)
+    if levels[0]["boundary"] is not None:
+        row["boundaries per step"] = "  ".join(f"{level['name']}: {level['boundary']:.3f}" for level in levels[:-1])
+    row["kernel"] = summary["kernel"]
+    row["time"] = f"{summary['seconds']:.0f} s for {summary['epochs']} epochs"
+    return row
+
+
+def _show(summary: dict[str, Any]) -> None:
+    console = Console()
+    table = Table(show_header=False, box=None, pad_edge=False, padding=(0, 2, 0, 0))
+    for name, value in _row(summary).items():
+        table.add_row(f"[bold]{name}[/bold]", value)
+    console.print()
+    console.print(table)
+    console.print()
+    for kind, paths in (("figure", summary["figures"]), ("checkpoint", summary["checkpoints"].values())):
+        for path in paths:
+            console.print(f"{kind:<12}{path}", soft_wrap=True, highlight=False)
+
+
+class _quiet(warnings.catch_warnings):
+    """Without the notices that say nothing to the user of a run."""
+
+    def __enter__(self) -> Any:
+        entered = super().__enter__()
+        for message in QUIET:
+            warnings.filterwarnings("ignore", message=message)
+        for name in ("pytorch_lightning", "lightning_fabric", "lightning"):
+            logging.getLogger(name).setLevel(logging.WARNING)
+        return entered

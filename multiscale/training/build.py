@@ -1,0 +1,92 @@
+"""From a composed config and the facts of the data to a module; checkpoints back to modules."""
+
+import inspect
+from dataclasses import asdict
+from pathlib import Path
+from typing import Any
+
+import torch
+from hydra.errors import InstantiationException
+from hydra.utils import get_object, instantiate
+from omegaconf import DictConfig, OmegaConf
+from pytorch_lightning.utilities.exceptions import MisconfigurationException
+
+from multiscale.checks import InvalidInput, nearest
+from multiscale.data.text import TextFacts
+from multiscale.training.module import SequenceModule
+
+PARTS = ("model", "head", "task", "optim")
+ALLOWED = ("multiscale.", "torch.optim.", "pytorch_lightning.")
+
+
+def make(config: DictConfig, key: str, **given: Any) -> Any:
+    """Instantiate ``config[key]`` with ``given`` sizes; what a user got wrong raises :class:`InvalidInput`."""
+    check_arguments(config[key], key)
+    try:
+        return instantiate(config[key], **given)
+    except InstantiationException as error:
+        if isinstance(error.__cause__, InvalidInput | MisconfigurationException):
+            raise InvalidInput(f"{key}.{error.__cause__}") from error
+        raise
+
+
+def check_arguments(node: Any, where: str) -> None:
+    """Raise :class:`InvalidInput` for a key below ``node`` that is not given or that its class does not take."""
+    if not isinstance(node, DictConfig):
+        return
+    if "_target_" in node:
+        allowed = inspect.signature(get_object(node._target_)).parameters
+        for key in node:
+            if not str(key).startswith("_") and key not in allowed:
+                raise InvalidInput(
+                    f"{where}.{key!s} is not an argument of {node._target_}; allowed are {', '.join(allowed)}."
+                    f"{nearest(str(key), allowed)}"
+                )
+    for key, value in node.items_ex(resolve=False):
+        if OmegaConf.is_missing(node, key):
+            raise InvalidInput(f"{where}.{key!s} must be given, as {where}.{key!s}=...")
+        check_arguments(value, f"{where}.{key!s}")
+
+
+def build(config: DictConfig, facts: TextFacts) -> SequenceModule:
+    """The module that ``config`` (with the groups model, head, task and optim) describes, for data of these facts."""
+    task = make(config, "task")
+    encoder = task.encoder(facts)
+    backbone = make(config, "model", input_size=encoder.output_size)
+    head = make(config, "head", level_sizes=backbone.level_sizes, output_size=task.output_size(facts))
+    optim = make(config, "optim")
+    module = SequenceModule(encoder, backbone, head, task, optim["optimizer"], optim["scheduler"])
+    plain = {part: OmegaConf.to_container(config[part], resolve=True) for part in PARTS}
+    # Plain values, so that a checkpoint loads with weights_only=True and can rebuild the module by itself.
+    module.recipe = {"config": plain, "facts": asdict(facts)}
+    return module
+
+
+def load(path: str | Path) -> SequenceModule:
+    """The trained module of a checkpoint, in eval mode on the CPU.
+
+    Raises:
+        InvalidInput: if the file is missing or not such a checkpoint, or if its config names a class outside
+            of ``multiscale``, ``torch.optim`` and ``pytorch_lightning``.
+    """
+    try:
+        checkpoint = torch.load(path, map_location="cpu", weights_only=True)
+        recipe, weights = checkpoint["recipe"], checkpoint["state_dict"]
+    except Exception as error:
+        raise InvalidInput(f"checkpoint must be a file written by a run; {str(path)!r}: {error}") from error
+    check_targets(recipe["config"])
+    facts = recipe["facts"]
+    facts = TextFacts(**{**facts, "vocabulary": tuple(facts["vocabulary"]), "characters": tuple(facts["characters"])})
+    module = build(OmegaConf.create(recipe["config"]), facts)
+    module.load_state_dict(weights)
+    return module.eval()
+
+
+def check_targets(config: Any) -> None:
+    """Raise :class:`InvalidInput` for a ``_target_`` anywhere in a foreign config that is not on the allowlist."""
+    values = config.values() if isinstance(config, dict) else config if isinstance(config, list) else ()
+    target = config.get("_target_", ALLOWED[0]) if isinstance(config, dict) else ALLOWED[0]
+    if not str(target).startswith(ALLOWED):
+        raise InvalidInput(f"_target_ must start with one of {', '.join(ALLOWED)}; the checkpoint has {target!r}.")
+    for value in values:
+        check_targets(value)
