@@ -102,7 +102,6 @@ def _summary(
         }
         for level, (name, units) in enumerate(zip(backbone.level_names, backbone.level_sizes, strict=True), 1)
     ]
-    kept = {c.filename: c.best_model_path for c in trainer.checkpoint_callbacks}  # type: ignore[attr-defined]
     best = [c for c in trainer.checkpoint_callbacks if getattr(c, "monitor", None) == module.task.monitor]
     score = best[0].best_model_score if best else trainer.callback_metrics[module.task.monitor]  # type: ignore[attr-defined]
     return {
@@ -125,34 +124,47 @@ def _summary(
         },
         "folder": str(folder),
         "figures": sorted(str(path) for path in (folder / "figures").glob("*.png")),
-        "checkpoints": {name: path for name, path in kept.items() if path},
+        "checkpoints": sorted(str(path) for path in folder.rglob("*.ckpt")),
     }
 
 
 def _row(summary: dict[str, Any]) -> dict[str, str]:
-    """The final table, in the order it is shown."""
-    levels = summary["levels"]
+    """The final table as one row of a logger."""
     row = {"run": f"{summary['name']}, seed {summary['seed']}"}
     row |= {name.replace("/", " "): f"{value:.4f}" for name, value in summary["test"].items()}
     row["parameters"] = f"{summary['parameters']:,}"
-    row["updates per step"] = "  ".join(f"{level['name']}: {level['update']:.3f}" for level in levels)
-    if levels[0]["boundary"] is not None:
-        row["boundaries per step"] = "  ".join(f"{level['name']}: {level['boundary']:.3f}" for level in levels[:-1])
     row["kernel"] = summary["kernel"]
     row["time"] = f"{summary['seconds']:.0f} s for {summary['epochs']} epochs"
+    for level in summary["levels"]:
+        row |= {f"{kind} rate, {level['name']}": f"{level[kind]:.4f}" for kind in _measured(summary)}
     return row
 
 
+def _measured(summary: dict[str, Any]) -> list[str]:
+    """Which rates the backbone has."""
+    return [kind for kind in ("update", "boundary") if summary["levels"] and summary["levels"][0][kind] is not None]
+
+
 def _show(summary: dict[str, Any]) -> None:
+    """Print the result, a line a level, and where the files are."""
     console = Console()
-    table = Table(show_header=False, box=None, pad_edge=False, padding=(0, 2, 0, 0))
-    for name, value in _row(summary).items():
-        table.add_row(f"[bold]{name}[/bold]", value)
+    result = Table(show_header=False, box=None, pad_edge=False, padding=(0, 2, 0, 0))
+    for name, value in _row({**summary, "levels": []}).items():
+        result.add_row(f"[bold]{name}[/bold]", value)
+    levels = Table(box=None, pad_edge=False, padding=(0, 2, 0, 0))
+    levels.add_column("level")
+    plural = {"update": "updates per step", "boundary": "boundaries per step"}
+    for title in ("units", *(plural[kind] for kind in _measured(summary))):
+        levels.add_column(title, justify="right")
+    for level in summary["levels"]:
+        rates = (f"{level[kind]:.3f}" for kind in _measured(summary))
+        levels.add_row(level["name"], str(level["units"]), *rates)
+    for table in (result, levels):
+        console.print()
+        console.print(table)
     console.print()
-    console.print(table)
-    console.print()
-    for kind, paths in (("figure", summary["figures"]), ("checkpoint", summary["checkpoints"].values())):
-        for path in paths:
+    for kind in ("figure", "checkpoint"):
+        for path in summary[f"{kind}s"]:
             console.print(f"{kind:<12}{path}", soft_wrap=True, highlight=False)
 
 

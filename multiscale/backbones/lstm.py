@@ -68,11 +68,12 @@ class StackedLSTM(Backbone):
         if self.kernel == "reference":
             return fold(self, x, state, trace)
         h_first, c_first = state
+        kind = h_first[0].dtype  # under autocast the fused kernel would return the carried state in half precision
         below, levels, hs, cs = x, [], [], []
         for layer, h, c in zip(self.layers, h_first, c_first, strict=True):
             below, (h, c) = layer(below, (h[None], c[None]))
             levels.append(below)
-            hs.append(h[0])
-            cs.append(c[0])
+            hs.append(h[0].to(kind))
+            cs.append(c[0].to(kind))
         steps = StepTrace(x.new_ones(*x.shape[:2], len(levels))) if trace else None
         return tuple(levels), (tuple(hs), tuple(cs)), steps

@@ -69,7 +69,7 @@ class SequenceModule(pl.LightningModule):
         loss = total / targets.clamp(min=1)
         assert hidden.trace is not None
         progress = {f"train/{name}": value for name, value in self.task.metrics(loss.detach()).items()}
-        progress["train/updates_per_step"] = hidden.trace.update.mean((0, 1)).sum()
+        progress["train/updates"] = hidden.trace.update.mean((0, 1)).sum()
         self.log_dict(progress, prog_bar=True, batch_size=len(batch.inputs))
         self.log("train/penalty", hidden.penalty.detach(), batch_size=len(batch.inputs))
         return loss + self.task.penalty_weight * hidden.penalty

@@ -1,0 +1,47 @@
+"""What every test may use: the model files, small backbones built from them, and the command line."""
+
+import os
+import subprocess
+import sys
+from pathlib import Path
+
+import pytest
+import torch
+from hydra.utils import instantiate
+from omegaconf import OmegaConf
+
+from multiscale.configuration import CONF, jobs
+
+ROOT = Path(__file__).parent.parent
+MODELS = sorted(path.stem for path in (CONF / "model").glob("*.yaml"))
+TINY = ["experiment=quick_look", "logger=csv", "+trainer.limit_train_batches=2", "+trainer.limit_val_batches=2"]
+TINY += ["+trainer.limit_test_batches=2", "+trainer.enable_progress_bar=false", "~callbacks.progress"]
+
+
+torch.set_num_threads(1)  # the networks of the tests are small
+
+
+def backbone(model: str, input_size: int = 5, hidden_size: int = 13, **changes):
+    """The backbone of a model file at a small, odd width, in float64, weights from seed 0."""
+    torch.manual_seed(0)
+    config = OmegaConf.merge(jobs([f"model={model}"])[0].model, {"hidden_size": hidden_size, **changes})
+    return instantiate(config, input_size=input_size).double()
+
+
+@pytest.fixture
+def cli(tmp_path):
+    """Run ``python -m multiscale.<module> ...`` in a fresh folder, without network and without a W&B key."""
+
+    def call(*words: str, module: str = "run", cwd: Path = tmp_path, **environment: str) -> subprocess.CompletedProcess:
+        inherited = {k: v for k, v in os.environ.items() if not k.startswith("WANDB")}
+        return subprocess.run(
+            [sys.executable, "-m", f"multiscale.{module}", *words],
+            check=False,
+            cwd=cwd,
+            env={**inherited, "NETRC": str(tmp_path / "no-netrc"), "OMP_NUM_THREADS": "1", **environment},
+            capture_output=True,
+            text=True,
+            timeout=240,
+        )
+
+    return call
