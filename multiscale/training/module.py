@@ -104,7 +104,8 @@ class SequenceModule(pl.LightningModule):
         self.log_dict(metrics, prog_bar=split == "val")
         where = "trace" if split == "val" else f"trace/{split}"
         for name, levels in rates.items():
-            self.log_dict({f"{where}/{name}_{level}": rate for level, rate in enumerate(levels, 1)})
+            # A metric of one element comes back without its axis.
+            self.log_dict({f"{where}/{name}_{level}": rate for level, rate in enumerate(levels.reshape(-1), 1)})
 
     def on_save_checkpoint(self, checkpoint: dict[str, Any]) -> None:
         checkpoint["recipe"] = self.recipe

@@ -1,0 +1,97 @@
+"""Texts and their streams: every character once, in order, carried across chunks, shared between ranks."""
+
+import pytest
+import torch
+
+from multiscale.data.python_docs import PythonDocs
+from multiscale.data.streams import IGNORE, Streams
+from multiscale.data.text_file import TextFile
+
+
+def read(streams: Streams) -> list[list[int]]:
+    """The targets of each stream, chunks joined, padding left out."""
+    rows = torch.cat([streams[k].targets for k in range(len(streams))], 1)
+    return [[x for x in row.tolist() if x != IGNORE] for row in rows]
+
+
+@pytest.mark.parametrize("start", [0, 10])
+@pytest.mark.parametrize("stop", [11, 47, 100])
+@pytest.mark.parametrize("batch_size", [1, 4, 6])
+@pytest.mark.parametrize("steps", [1, 7, 200])
+def test_every_symbol_of_a_split_is_a_target_once_and_in_order(start, stop, batch_size, steps):
+    symbols = torch.arange(100)
+    joined = [x for stream in read(Streams(symbols, start, stop, batch_size, steps)) for x in stream]
+    assert joined == list(range(max(start, 1), stop))
+
+
+def test_the_input_is_the_symbol_before_the_target():
+    streams = Streams(torch.arange(100), 20, 90, 4, 7)
+    for k in range(len(streams)):
+        batch = streams[k]
+        valid = batch.targets != IGNORE
+        assert torch.equal(batch.inputs[valid], batch.targets[valid] - 1)
+
+
+def test_a_chunk_goes_on_where_the_last_one_stopped():
+    streams = Streams(torch.arange(1000), 0, 900, 5, 16)
+    for k in range(len(streams) - 2):
+        assert torch.equal(streams[k].targets[:, -1], streams[k + 1].inputs[:, 0])
+
+
+def test_ranks_share_the_streams_of_one_process():
+    whole = Streams(torch.arange(1000), 0, 900, 6, 16)
+    parts = [Streams(torch.arange(1000), 0, 900, 6, 16, rank, 3) for rank in range(3)]
+    for k in range(len(whole)):
+        assert torch.equal(whole[k].targets, torch.cat([part[k].targets for part in parts]))
+
+
+def test_the_python_manual_is_split_in_order_and_known_by_its_hash():
+    data = PythonDocs(batch_size=8, steps=32)
+    data.setup()
+    text = data.read()[1]
+    decoded = ["".join(data.facts.vocabulary[i] for i in data.symbols(s).tolist()) for s in ("train", "val", "test")]
+    assert "".join(decoded) == text
+    assert [round(len(part) / len(text), 3) for part in decoded] == [0.9, 0.05, 0.05]
+    assert len(data.facts.sha256) == 64
+    assert data.facts.num_symbols == len(set(text))
+
+
+def test_any_utf8_text_keeps_all_its_characters(tmp_path):
+    text = "naïve Ω 漢字 🙂\r\n" * 200
+    (tmp_path / "a.txt").write_bytes(text.encode())
+    data = TextFile(str(tmp_path / "a.txt"), batch_size=2, steps=8)
+    data.setup()
+    whole = torch.cat([data.symbols(split) for split in ("train", "val", "test")])
+    assert "".join(data.facts.vocabulary[i] for i in whole.tolist()) == text
+
+
+@pytest.mark.parametrize(
+    ("content", "message"),
+    [
+        (None, "No such file"),
+        (b"", "is empty"),
+        (b"ab\xff\xfe" * 999, "UTF-8; .* at byte 2"),
+        (b"short", "has 5 characters.*at least 17"),
+    ],
+)
+def test_a_bad_file_is_named_with_what_is_wrong(tmp_path, content, message):
+    path = tmp_path / "bad.txt"
+    if content is not None:
+        path.write_bytes(content)
+    with pytest.raises(ValueError, match=message) as error:
+        TextFile(str(path), batch_size=2, steps=8).setup()
+    assert str(path) in str(error.value)
+
+
+@pytest.mark.parametrize(
+    ("arguments", "message"),
+    [
+        ({"batch_size": 0}, "batch_size must be a whole number of at least 1; got 0"),
+        ({"steps": 2.5}, "steps must be a whole number"),
+        ({"split": (0.5, 0.4)}, "split must be three fractions that sum to 1"),
+        ({"split": (1.1, -0.05, -0.05)}, "split"),
+    ],
+)
+def test_bad_arguments_are_refused_by_name(arguments, message):
+    with pytest.raises(ValueError, match=message):
+        PythonDocs(**{"batch_size": 4, "steps": 8, **arguments})

@@ -1,0 +1,46 @@
+"""What the README tells a newcomer to type works."""
+
+import re
+
+import pytest
+import torch
+
+from multiscale.configuration import jobs
+from multiscale.session import rehearse
+from tests.conftest import ROOT
+
+README = (ROOT / "README.md").read_text()
+COMMANDS = re.findall(r"^(?:    )?python -m multiscale\.run +(.*?)(?:#.*)?$", README, re.M)
+
+
+def test_there_are_commands_to_check():
+    assert len(COMMANDS) >= 6
+
+
+@pytest.mark.parametrize("command", [c.strip() for c in COMMANDS if "--help" not in c])
+def test_every_run_command_composes_and_builds(command, tmp_path):
+    (tmp_path / "book.txt").write_text("It was a dark and stormy night. " * 300)
+    words = command.replace("book.txt", str(tmp_path / "book.txt")).split()
+    for config in jobs([word for word in words if word != "-m"]):
+        rehearse(config)
+
+
+def test_every_make_target_it_names_exists():
+    makefile = (ROOT / "Makefile").read_text()
+    for target in set(re.findall(r"make (\w[\w-]*)  ", README)) | {"setup", "run", "test", "lint"}:
+        assert re.search(rf"^{target}:", makefile, re.M), target
+
+
+def test_its_library_example_runs():
+    example = next(block for block in re.findall(r"```python\n(.*?)```", README, re.S) if "HMLSTM(" in block)
+    torch.manual_seed(0)
+    names: dict = {}
+    exec(example, names)
+    assert names["output"].levels[0].shape == (8, 100, 64)
+
+
+def test_its_pictures_exist_and_every_model_is_in_the_table():
+    for picture in re.findall(r"!\[.*?\]\((.*?)\)", README):
+        assert (ROOT / picture).is_file()
+    for model in (ROOT / "conf/model").glob("*.yaml"):
+        assert f"`{model.stem}`" in README

@@ -1,0 +1,137 @@
+"""The Lightning module: carried state, schedules, exact evaluation, checkpoints, seeds."""
+
+import math
+
+import pytest
+import pytorch_lightning as pl
+import torch
+from torch.nn import functional as F
+
+from multiscale.checks import InvalidInput
+from multiscale.configuration import jobs
+from multiscale.data.text_file import TextFile
+from multiscale.training.build import build, check_targets, load
+from multiscale.training.module import SequenceModule
+
+TEXT = "the quick brown fox jumps over the lazy dog, again and again. " * 40
+
+
+@pytest.fixture
+def data(tmp_path):
+    (tmp_path / "text.txt").write_text(TEXT)
+    module = TextFile(str(tmp_path / "text.txt"), batch_size=4, steps=16)
+    module.setup()
+    return module
+
+
+def network(data, *words: str) -> SequenceModule:
+    torch.manual_seed(0)
+    return build(jobs(["experiment=quick_look", *words])[0], data.facts)
+
+
+def trainer(folder, **changes) -> pl.Trainer:
+    quiet = {"logger": False, "enable_progress_bar": False, "enable_model_summary": False, "num_sanity_val_steps": 0}
+    settings = {"accelerator": "cpu", "max_epochs": 2, "default_root_dir": str(folder), **quiet}
+    return pl.Trainer(**{**settings, **changes})
+
+
+class Spy(pl.Callback):
+    """What state each chunk began with, and what the slope was."""
+
+    def __init__(self):
+        self.began: list[tuple[int, bool]] = []
+        self.slopes: list[tuple[float, float]] = []
+
+    def on_train_batch_start(self, trainer, pl_module, batch, batch_idx):
+        self.began.append((batch_idx, pl_module.carried["train"] is None))
+
+    def on_train_batch_end(self, trainer, pl_module, outputs, batch, batch_idx):
+        epoch = trainer.current_epoch + batch_idx / trainer.num_training_batches
+        self.slopes.append((epoch, pl_module.backbone.slope.item()))
+
+
+def test_the_state_is_carried_between_chunks_and_new_with_each_epoch(data, tmp_path):
+    spy = Spy()
+    trainer(tmp_path, callbacks=[spy]).fit(network(data), datamodule=data)
+    assert len(spy.began) > 10
+    assert all(fresh == (batch == 0) for batch, fresh in spy.began)
+
+
+def test_the_annealed_slope_reaches_the_backbone_at_every_step(data, tmp_path):
+    spy = Spy()
+    trainer(tmp_path, callbacks=[spy], max_epochs=3).fit(network(data, "model.slope.rate=0.5"), datamodule=data)
+    assert all(slope == pytest.approx(min(5.0, 1 + 0.5 * epoch)) for epoch, slope in spy.slopes)
+    assert spy.slopes[-1][1] > 2
+
+
+@pytest.mark.parametrize("model", ["stacked_lstm", "hmlstm", "clockwork", "learned_clock"])
+def test_evaluation_reads_each_stream_whole_and_counts_every_character_once(data, tmp_path, model):
+    module = network(data, f"model={model}").eval()
+    measured = trainer(tmp_path).validate(module, datamodule=data, verbose=False)[0]["val/bpc"]
+    streams = data.val_dataloader().dataset
+    whole = type(streams)(streams.symbols, *data.bounds["val"], data.batch_size, steps=10**6)
+    assert len(whole) == 1
+    with torch.no_grad():
+        logits, _ = module(whole[0].inputs)
+    by_hand = F.cross_entropy(logits.flatten(0, 1), whole[0].targets.flatten(), reduction="sum")
+    assert measured == pytest.approx(by_hand.item() / len(data.symbols("val")) / math.log(2), rel=1e-5)
+
+
+def test_training_learns_what_can_be_learned(data, tmp_path):
+    module = network(data, "model=stacked_lstm")
+    run = trainer(tmp_path, max_epochs=8)
+    run.fit(module, datamodule=data)
+    assert run.callback_metrics["val/bpc"] < 2.0  # the text repeats itself; log2(28 symbols) is 4.8
+
+
+def test_the_penalty_enters_the_training_loss_with_its_weight(data):
+    module = network(data, "model=learned_clock_dct", "model.num_modules=4", "task.penalty_weight=3").double()
+    module.log = module.log_dict = lambda *_, **__: None
+    batch = next(iter(data.train_dataloader()))
+    loss = module.training_step(batch, 0)
+    module.carried.clear()
+    module.task.penalty_weight = 0.0
+    assert (loss - module.training_step(batch, 0)).item() == pytest.approx(3 * module.backbone.penalty().item())
+
+
+def test_a_checkpoint_holds_plain_values_and_gives_the_same_network_back(data, tmp_path):
+    module = network(data)
+    run = trainer(tmp_path, max_epochs=1)
+    run.fit(module, datamodule=data)
+    run.save_checkpoint(tmp_path / "a.ckpt")
+    torch.load(tmp_path / "a.ckpt", weights_only=True)
+    again = load(tmp_path / "a.ckpt")
+    inputs = data.symbols("val")[None, :20].long()
+    assert torch.equal(module.eval()(inputs)[0], again(inputs)[0])
+
+
+def test_what_is_not_a_checkpoint_is_refused_by_name(tmp_path):
+    (tmp_path / "x.ckpt").write_text("nonsense")
+    for path in (tmp_path / "x.ckpt", tmp_path / "missing.ckpt"):
+        with pytest.raises(InvalidInput, match=path.name):
+            load(path)
+
+
+def test_a_foreign_config_may_only_name_allowed_classes():
+    check_targets({"a": [{"_target_": "torch.optim.Adam"}], "_target_": "multiscale.nn.heads.Top"})
+    with pytest.raises(InvalidInput, match=r"got|has 'os.system'"):
+        check_targets({"model": {"slope": [{"_target_": "os.system"}]}})
+
+
+def test_the_same_seed_gives_the_same_numbers(data, tmp_path):
+    losses = []
+    for _ in range(2):
+        pl.seed_everything(3, verbose=False)
+        run = trainer(tmp_path, max_epochs=1)
+        run.fit(network(data), datamodule=data)
+        losses.append(run.callback_metrics["val/bpc"].item())
+    assert losses[0] == losses[1]
+
+
+@pytest.mark.parametrize("head", ["gated", "concat", "top"])
+@pytest.mark.parametrize("model", ["stacked_lstm", "hmlstm", "clockwork", "learned_clock"])
+def test_every_backbone_trains_with_every_head_in_half_precision(data, tmp_path, head, model):
+    module = network(data, f"head={head}", f"model={model}")
+    run = trainer(tmp_path, max_epochs=1, precision="bf16-mixed", limit_train_batches=2, limit_val_batches=1)
+    run.fit(module, datamodule=data)
+    assert math.isfinite(run.callback_metrics["val/bpc"])
