@@ -5,6 +5,7 @@ compose -> check -> instantiate -> fit -> test -> summary. A sweep is ``-m`` wit
 
 import sys
 from argparse import ArgumentParser
+from typing import NoReturn
 
 import hydra
 from omegaconf import DictConfig
@@ -20,7 +21,10 @@ def run(config: DictConfig) -> float:
     """One job; returns the monitored metric of the best weights, for a sweeper to minimise."""
     from multiscale.session import train
 
-    return train(config)
+    try:
+        return train(config)
+    except InvalidInput as error:
+        fail(error)
 
 
 def check(arguments: list[str]) -> None:
@@ -39,13 +43,18 @@ def check(arguments: list[str]) -> None:
         rehearse(config)
 
 
+def fail(error: InvalidInput) -> NoReturn:
+    """End with one message and exit code 2."""
+    print(f"error: {error}", file=sys.stderr)
+    sys.exit(USER_ERROR)
+
+
 def main() -> None:
-    """The command line; a user's mistake is one message and exit code 2, before any folder is made."""
+    """The command line; what can be checked is checked before any folder is made."""
     try:
         check(sys.argv[1:])
     except InvalidInput as error:
-        print(f"error: {error}", file=sys.stderr)
-        sys.exit(USER_ERROR)
+        fail(error)
     run()
 
 

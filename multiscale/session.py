@@ -18,9 +18,9 @@ from rich.console import Console
 from rich.table import Table
 
 from multiscale import __version__
-from multiscale.checks import InvalidInput
+from multiscale.checks import InvalidInput, positive_int
 from multiscale.training.build import build, check_arguments, make
-from multiscale.training.loggers import finish, log_row
+from multiscale.training.loggers import finish, log_table
 from multiscale.training.module import SequenceModule
 
 QUIET = (  # true of every run here, and of no use to its user
@@ -39,6 +39,8 @@ def rehearse(config: DictConfig) -> None:
             raise InvalidInput(f"seed must be a whole number from 0 to 2^32 - 1; got {seed!r}.")
         for group in ("logger", "callbacks"):
             check_arguments(config[group], group)
+        if config.threads is not None:
+            positive_int("threads", config.threads)
         trainer = make(config, "trainer", logger=False)
         if trainer.max_epochs == 0:
             raise InvalidInput("trainer.max_epochs must be at least 1, or -1 for no limit; got 0.")
@@ -54,6 +56,8 @@ def train(config: DictConfig) -> float:
     """Run one job in Hydra's run folder; returns the monitored metric of the best weights."""
     with _quiet():
         started = time.monotonic()
+        if config.threads is not None:
+            torch.set_num_threads(config.threads)
         pl.seed_everything(config.seed, workers=True, verbose=False)
         folder = Path(HydraConfig.get().runtime.output_dir)
         data = make(config, "data")
@@ -71,7 +75,8 @@ def train(config: DictConfig) -> float:
             if trainer.is_global_zero:
                 summary = _summary(config, trainer, module, data, folder, time.monotonic() - started)
                 (folder / "summary.json").write_text(json.dumps(summary, indent=2) + "\n")
-                log_row(loggers, "summary", _row(summary))
+                log_table(loggers, "summary", {name: [value] for name, value in _row(summary).items()})
+                log_table(loggers, "levels", _levels(summary))
                 _show(summary)
         except BaseException:
             finish(loggers, failed=True)
@@ -93,15 +98,13 @@ def _summary(
     measured = {name: value.item() for name, value in trainer.callback_metrics.items()}
     facts = asdict(data.facts)
     backbone = module.backbone
-    levels = [
-        {
-            "name": name,
-            "units": units,
-            "update": measured[f"trace/test/update_{level}"],
-            "boundary": measured.get(f"trace/test/boundary_{level}"),
-        }
-        for level, (name, units) in enumerate(zip(backbone.level_names, backbone.level_sizes, strict=True), 1)
+    traces = {key.removeprefix("trace/test/"): v for key, v in measured.items() if key.startswith("trace/test/")}
+    levels: list[dict[str, Any]] = [
+        {"name": name, "units": units} for name, units in zip(backbone.level_names, backbone.level_sizes, strict=True)
     ]
+    for key in [key for key in traces if key.rpartition("_")[2].isdigit()]:
+        name, _, number = key.rpartition("_")
+        levels[int(number) - 1][name] = traces.pop(key)
     best = [c for c in trainer.checkpoint_callbacks if getattr(c, "monitor", None) == module.task.monitor]
     score = best[0].best_model_score if best else trainer.callback_metrics[module.task.monitor]  # type: ignore[attr-defined]
     return {
@@ -113,6 +116,7 @@ def _summary(
         "test": {name: value for name, value in measured.items() if name.startswith("test/")},
         "parameters": sum(p.numel() for p in module.parameters()),
         "levels": levels,
+        "trace": traces,
         "kernel": backbone.kernel,
         "epochs": trainer.current_epoch,
         "seconds": round(seconds, 1),
@@ -128,37 +132,48 @@ def _summary(
     }
 
 
+COLUMNS = {  # of the table of levels: what is measured, its title, and how it is written
+    "units": ("units", "{:d}"),
+    "update": ("updates per step", "{:.3f}"),
+    "boundary": ("boundaries per step", "{:.3f}"),
+    "f1": ("F1", "{:.2f}"),
+    "f1_random": ("F1 at random", "{:.2f}"),
+}
+
+
 def _row(summary: dict[str, Any]) -> dict[str, str]:
-    """The final table as one row of a logger."""
+    """The run's results as one row."""
     row = {"run": f"{summary['name']}, seed {summary['seed']}"}
     row |= {name.replace("/", " "): f"{value:.4f}" for name, value in summary["test"].items()}
     row["parameters"] = f"{summary['parameters']:,}"
+    row["operations"] = f"{summary['trace']['operations']:.3f} of a stacked LSTM's updates"
     row["kernel"] = summary["kernel"]
     row["time"] = f"{summary['seconds']:.0f} s for {summary['epochs']} epochs"
-    for level in summary["levels"]:
-        row |= {f"{kind} rate, {level['name']}": f"{level[kind]:.4f}" for kind in _measured(summary)}
     return row
 
 
-def _measured(summary: dict[str, Any]) -> list[str]:
-    """Which rates the backbone has."""
-    return [kind for kind in ("update", "boundary") if summary["levels"] and summary["levels"][0][kind] is not None]
+def _levels(summary: dict[str, Any]) -> dict[str, list[str]]:
+    """The results of each level, by title; a dash where a level has none."""
+    levels = summary["levels"]
+    written = {"level": [level["name"] for level in levels]}
+    for kind, (title, form) in COLUMNS.items():
+        if any(kind in level for level in levels):
+            written[title] = [form.format(level[kind]) if kind in level else "-" for level in levels]
+    return written
 
 
 def _show(summary: dict[str, Any]) -> None:
     """Print the result, a line a level, and where the files are."""
     console = Console()
-    result = Table(show_header=False, box=None, pad_edge=False, padding=(0, 2, 0, 0))
-    for name, value in _row({**summary, "levels": []}).items():
+    style: Any = {"box": None, "pad_edge": False, "padding": (0, 2, 0, 0)}
+    result = Table(show_header=False, **style)
+    for name, value in _row(summary).items():
         result.add_row(f"[bold]{name}[/bold]", value)
-    levels = Table(box=None, pad_edge=False, padding=(0, 2, 0, 0))
-    levels.add_column("level")
-    plural = {"update": "updates per step", "boundary": "boundaries per step"}
-    for title in ("units", *(plural[kind] for kind in _measured(summary))):
-        levels.add_column(title, justify="right")
-    for level in summary["levels"]:
-        rates = (f"{level[kind]:.3f}" for kind in _measured(summary))
-        levels.add_row(level["name"], str(level["units"]), *rates)
+    levels, columns = Table(**style), _levels(summary)
+    for title in columns:
+        levels.add_column(title, justify="left" if title == "level" else "right")
+    for cells in zip(*columns.values(), strict=True):
+        levels.add_row(*cells)
     for table in (result, levels):
         console.print()
         console.print(table)

@@ -6,11 +6,15 @@ import sys
 from pathlib import Path
 
 import pytest
+import pytorch_lightning as pl
 import torch
 from hydra.utils import instantiate
 from omegaconf import OmegaConf
 
 from multiscale.configuration import CONF, jobs
+from multiscale.data.text_file import TextFile
+from multiscale.training.build import build
+from multiscale.training.module import SequenceModule
 
 ROOT = Path(__file__).parent.parent
 MODELS = sorted(path.stem for path in (CONF / "model").glob("*.yaml"))
@@ -26,6 +30,28 @@ def backbone(model: str, input_size: int = 5, hidden_size: int = 13, **changes):
     torch.manual_seed(0)
     config = OmegaConf.merge(jobs([f"model={model}"])[0].model, {"hidden_size": hidden_size, **changes})
     return instantiate(config, input_size=input_size).double()
+
+
+TEXT = "the quick brown fox jumps over the lazy dog, again and again. " * 40
+
+
+@pytest.fixture
+def data(tmp_path):
+    (tmp_path / "text.txt").write_text(TEXT)
+    module = TextFile(str(tmp_path / "text.txt"), batch_size=4, steps=16)
+    module.setup()
+    return module
+
+
+def network(data, *words: str) -> SequenceModule:
+    torch.manual_seed(0)
+    return build(jobs(["experiment=quick_look", *words])[0], data.facts)
+
+
+def trainer(folder, **changes) -> pl.Trainer:
+    quiet = {"logger": False, "enable_progress_bar": False, "enable_model_summary": False, "num_sanity_val_steps": 0}
+    settings = {"accelerator": "cpu", "max_epochs": 2, "default_root_dir": str(folder), **quiet}
+    return pl.Trainer(**{**settings, **changes})
 
 
 @pytest.fixture

@@ -72,6 +72,7 @@ def test_a_sweep_is_the_product_of_its_lists():
         (["data.batch_size=100000"], "data..* one batch needs at least 6400001"),
         (["data.batch_size=0"], "data.batch_size must be a whole number of at least 1; got 0"),
         (["seed=-1"], "seed must be a whole number from 0"),
+        (["threads=0"], "threads must be a whole number of at least 1; got 0"),
         (["seed=x"], "seed must be a whole number from 0"),
         (["trainer.max_epochs=0"], "trainer.max_epochs must be at least 1"),
         (["head.embedding_size=0"], "head.embedding_size must be"),

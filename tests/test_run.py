@@ -104,6 +104,13 @@ def test_a_mistake_is_one_message_exit_code_2_and_no_folder(cli, tmp_path, words
     assert not list(tmp_path.iterdir())
 
 
+def test_a_mistake_found_late_is_one_message_too(cli, tmp_path):
+    done = cli(*CLOCK, "callbacks.boundaries.reference=wordends")
+    assert done.returncode == 2
+    assert "Did you mean 'word_ends'?" in done.stderr
+    assert "Traceback" not in done.stderr
+
+
 def test_help_names_every_group_and_choice(cli):
     shown = cli("--help").stdout
     for word in ("model: clockwork, hmlstm", "python_docs", "logger: csv, wandb", "python -m multiscale.run"):

@@ -8,31 +8,8 @@ import torch
 from torch.nn import functional as F
 
 from multiscale.checks import InvalidInput
-from multiscale.configuration import jobs
-from multiscale.data.text_file import TextFile
-from multiscale.training.build import build, check_targets, load
-from multiscale.training.module import SequenceModule
-
-TEXT = "the quick brown fox jumps over the lazy dog, again and again. " * 40
-
-
-@pytest.fixture
-def data(tmp_path):
-    (tmp_path / "text.txt").write_text(TEXT)
-    module = TextFile(str(tmp_path / "text.txt"), batch_size=4, steps=16)
-    module.setup()
-    return module
-
-
-def network(data, *words: str) -> SequenceModule:
-    torch.manual_seed(0)
-    return build(jobs(["experiment=quick_look", *words])[0], data.facts)
-
-
-def trainer(folder, **changes) -> pl.Trainer:
-    quiet = {"logger": False, "enable_progress_bar": False, "enable_model_summary": False, "num_sanity_val_steps": 0}
-    settings = {"accelerator": "cpu", "max_epochs": 2, "default_root_dir": str(folder), **quiet}
-    return pl.Trainer(**{**settings, **changes})
+from multiscale.training.build import check_targets, load
+from tests.conftest import network, trainer
 
 
 class Spy(pl.Callback):

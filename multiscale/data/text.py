@@ -12,6 +12,7 @@ from torch import Tensor
 from torch.utils.data import DataLoader
 
 from multiscale.checks import InvalidInput, in_range, positive_int
+from multiscale.data.segments import segmentations
 from multiscale.data.streams import Batch, Streams
 
 SPLITS = ("train", "val", "test")
@@ -87,6 +88,12 @@ class TextDataModule(pl.LightningDataModule):
         start, stop = self.bounds[split]
         assert self._symbols is not None
         return self._symbols[start:stop]
+
+    def segmentations(self, split: str) -> dict[str, Tensor]:
+        """[N] bool each: reference boundaries at the N inputs of a split's streams, in order of the text."""
+        start, stop = self.bounds[split]
+        assert self._symbols is not None
+        return segmentations(self._symbols[max(start, 1) - 1 : stop], self.facts.vocabulary)
 
     def _loader(self, split: str) -> DataLoader[Batch]:
         rank, ranks = (self.trainer.global_rank, self.trainer.world_size) if self.trainer else (0, 1)

@@ -2,7 +2,7 @@
 
 import logging
 import os
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from netrc import NetrcParseError, netrc
 from pathlib import Path
 from typing import Any
@@ -80,11 +80,13 @@ def log_image(loggers: Sequence[Logger], key: str, path: Path) -> None:
             logger.log_image(key, [str(path)])
 
 
-def log_row(loggers: Sequence[Logger], key: str, row: dict[str, Any]) -> None:
-    """Send a table of one row to every logger that shows tables."""
+def log_table(loggers: Sequence[Logger], key: str, columns: Mapping[str, Sequence[str]]) -> None:
+    """Send a table, given by its columns, to every logger that shows tables."""
     for logger in loggers:
         if isinstance(logger, WandbLogger):
-            logger.log_table(key, columns=list(row), data=[[str(value) for value in row.values()]])
+            logger.log_table(
+                key, columns=list(columns), data=[list(row) for row in zip(*columns.values(), strict=True)]
+            )
 
 
 def finish(loggers: Sequence[Logger], failed: bool = False) -> None:

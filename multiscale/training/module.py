@@ -8,7 +8,7 @@ import torch
 from torch import Tensor, nn
 from torch.optim import Optimizer
 
-from multiscale.backbones.base import Backbone, BackboneOutput, State, detach
+from multiscale.backbones.base import Backbone, BackboneOutput, State, Trace, detach
 from multiscale.data.streams import IGNORE, Batch
 from multiscale.training.tally import Tally
 from multiscale.training.tasks import Task
@@ -40,8 +40,7 @@ class SequenceModule(pl.LightningModule):
         super().__init__()
         self.encoder, self.backbone, self.head, self.task = encoder, backbone, head, task
         self.optimizer, self.scheduler = optimizer, scheduler
-        levels = len(backbone.level_sizes)
-        self.val_tally, self.test_tally = Tally(levels), Tally(levels)
+        self.val_tally, self.test_tally = Tally(backbone.level_sizes), Tally(backbone.level_sizes)
         self.carried: dict[str, State | None] = {}
         self.recipe: dict[str, Any] = {}  # what rebuilds this module from its checkpoint
 
@@ -77,8 +76,8 @@ class SequenceModule(pl.LightningModule):
     def on_validation_epoch_start(self) -> None:
         self.carried["val"] = None
 
-    def validation_step(self, batch: Batch, batch_idx: int) -> None:
-        self._evaluate("val", self.val_tally, batch)
+    def validation_step(self, batch: Batch, batch_idx: int) -> dict[str, Trace]:
+        return self._evaluate("val", self.val_tally, batch)
 
     def on_validation_epoch_end(self) -> None:
         self._conclude("val", self.val_tally)
@@ -86,23 +85,26 @@ class SequenceModule(pl.LightningModule):
     def on_test_epoch_start(self) -> None:
         self.carried["test"] = None
 
-    def test_step(self, batch: Batch, batch_idx: int) -> None:
-        self._evaluate("test", self.test_tally, batch)
+    def test_step(self, batch: Batch, batch_idx: int) -> dict[str, Trace]:
+        return self._evaluate("test", self.test_tally, batch)
 
     def on_test_epoch_end(self) -> None:
         self._conclude("test", self.test_tally)
 
-    def _evaluate(self, split: str, tally: Tally, batch: Batch) -> None:
+    def _evaluate(self, split: str, tally: Tally, batch: Batch) -> dict[str, Trace]:
+        """Count a chunk; its trace is for callbacks."""
         total, targets, hidden = self._read(split, batch)
         assert hidden.trace is not None
         tally.update(total, targets, hidden.trace, batch.targets != IGNORE)
+        return {"trace": hidden.trace}
 
     def _conclude(self, split: str, tally: Tally) -> None:
-        loss, rates = tally.compute()
+        rates = tally.compute()
         tally.reset()
-        metrics = {f"{split}/{name}": value for name, value in self.task.metrics(loss).items()}
+        metrics = {f"{split}/{name}": value for name, value in self.task.metrics(rates.pop("loss")).items()}
         self.log_dict(metrics, prog_bar=split == "val")
-        where = "trace" if split == "val" else f"trace/{split}"
+        where = trace_prefix(split)
+        self.log(f"{where}/operations", rates.pop("operations"))
         for name, levels in rates.items():
             # A metric of one element comes back without its axis.
             self.log_dict({f"{where}/{name}_{level}": rate for level, rate in enumerate(levels.reshape(-1), 1)})
@@ -116,3 +118,8 @@ class SequenceModule(pl.LightningModule):
             return optimizer
         schedule = {"scheduler": self.scheduler(optimizer), "monitor": self.task.monitor, "interval": "epoch"}
         return {"optimizer": optimizer, "lr_scheduler": schedule}
+
+
+def trace_prefix(split: str) -> str:
+    """Under what name a split's traces are logged: the validation's, which make curves, go without it."""
+    return "trace" if split == "val" else f"trace/{split}"

@@ -1,0 +1,112 @@
+"""The callback that holds a network's boundaries against a reference segmentation, over a whole split."""
+
+import logging
+from typing import Any
+
+import pytorch_lightning as pl
+import torch
+from torch import Tensor
+
+from multiscale.analysis.boundaries import Score, baselines, score
+from multiscale.backbones.base import Trace
+from multiscale.checks import InvalidInput, nearest
+from multiscale.data.streams import IGNORE, Batch
+from multiscale.training.module import trace_prefix
+
+log = logging.getLogger(__name__)
+
+COLLAPSED = 0.001  # a level that fires less often than this, or keeps still less often, has collapsed
+
+
+class BoundaryScores(pl.Callback):
+    """Logs precision, recall and F1 of each level's boundaries, beside what baselines score on the same text.
+
+    Levels below the top one are scored, ``trace/f1_1`` and so on; the top one has no detector. A level that fires at
+    under 0.1% or over 99.9% of the steps of an epoch is a warning that names it.
+
+    Args:
+        reference: one of the data set's segmentations, such as ``word_ends``, ``spaces`` or ``sentence_ends``.
+        offset: steps by which a boundary may come after what it marks, and still be right.
+        tolerance: steps to either side.
+    """
+
+    def __init__(self, reference: str, offset: int = 0, tolerance: int = 0) -> None:
+        self.reference, self.offset, self.tolerance = reference, offset, tolerance
+        self.found: list[Tensor] = []
+        self.valid: list[Tensor] = []
+        self.names: tuple[str, ...] = ()
+
+    def setup(self, trainer: pl.Trainer, pl_module: pl.LightningModule, stage: str) -> None:
+        known = trainer.datamodule.segmentations("val")  # type: ignore[attr-defined]
+        if self.reference not in known:
+            raise InvalidInput(
+                f"callbacks.boundaries.reference must be one of {', '.join(known)}; got {self.reference!r}."
+                f"{nearest(self.reference, known)}"
+            )
+
+    def on_validation_batch_end(
+        self,
+        trainer: pl.Trainer,
+        pl_module: pl.LightningModule,
+        outputs: Any,
+        batch: Batch,
+        batch_idx: int,
+        dataloader_idx: int = 0,
+    ) -> None:
+        trace: Trace = outputs["trace"]
+        if trace.boundary is not None:
+            self.found.append(trace.boundary.bool().cpu())
+            self.valid.append((batch.targets != IGNORE).cpu())
+            self.names = trace.names
+
+    on_test_batch_end = on_validation_batch_end
+
+    def on_validation_epoch_end(self, trainer: pl.Trainer, pl_module: pl.LightningModule) -> None:
+        self._conclude(trainer, pl_module, "val")
+
+    def on_test_epoch_end(self, trainer: pl.Trainer, pl_module: pl.LightningModule) -> None:
+        self._conclude(trainer, pl_module, "test")
+
+    def _conclude(self, trainer: pl.Trainer, module: pl.LightningModule, split: str) -> None:
+        if not self.found:
+            return
+        valid = torch.cat(self.valid, 1)
+        levels = torch.cat(self.found, 1)[valid].T
+        self.found, self.valid = [], []
+        true = self._reference(trainer, split, valid)
+        where = trace_prefix(split)
+        for number, found in enumerate(levels[:-1], 1):
+            known = baselines(found, true, self.offset, self.tolerance)
+            scores = {
+                f"_{number}": score(found, true, self.offset, self.tolerance),
+                f"_random_{number}": known["random"],
+            }
+            if number == 1:
+                scores |= {"_always": known["always"], "_shifted": known["shifted"]}
+            for name, part in scores.items():
+                total = over_ranks(module, part)
+                module.log(f"{where}/f1{name}", total.f1)
+                module.log(f"{where}/precision{name}", total.precision)
+                module.log(f"{where}/recall{name}", total.recall)
+            rate = found.float().mean().item()
+            if not COLLAPSED <= rate <= 1 - COLLAPSED and trainer.is_global_zero and split == "val":
+                log.warning(
+                    "%s has collapsed: its boundary fired at %.2f%% of the steps of epoch %d",
+                    self.names[number - 1],
+                    100 * rate,
+                    trainer.current_epoch + 1,
+                )
+
+    def _reference(self, trainer: pl.Trainer, split: str, valid: Tensor) -> Tensor:
+        """[N] reference boundaries at the steps that this rank has read."""
+        reference = trainer.datamodule.segmentations(split)[self.reference]  # type: ignore[attr-defined]
+        first = trainer.global_rank * valid.numel()
+        return reference[first : first + int(valid.sum())]
+
+
+def over_ranks(module: pl.LightningModule, part: Score) -> Score:
+    """The counts of all ranks together."""
+    counts = torch.tensor([part.hits, part.found, part.true], device=module.device)
+    gathered = module.all_gather(counts)
+    assert isinstance(gathered, Tensor)
+    return Score(*gathered.reshape(-1, 3).sum(0).tolist())
