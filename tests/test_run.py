@@ -125,6 +125,15 @@ def test_wandb_that_cannot_start_is_one_warning(cli, tmp_path):
     assert len(folders(tmp_path)) == 1
 
 
+def test_wandb_that_dies_in_the_middle_is_one_warning(cli, tmp_path):
+    words = [word for word in CLOCK if word != "logger=csv"]
+    done = cli(*words, "+callbacks.kill._target_=tests.spoil.KillWandb", PYTHONPATH=str(ROOT))
+    assert (tmp_path / "killed").exists()
+    assert done.returncode == 0, done.stderr
+    assert (done.stdout + done.stderr).count("Weights & Biases is off") == 1
+    assert (folders(tmp_path)[0] / "metrics.csv").exists()
+
+
 def test_two_processes_train_as_one(cli, tmp_path):
     words = [*CLOCK, "+trainer.limit_val_batches=null", "+trainer.limit_test_batches=null"]
     words = [w for w in words if not w.startswith(("+trainer.limit_val_batches=2", "+trainer.limit_test_batches=2"))]
