@@ -30,6 +30,30 @@ def test_layers_may_differ_in_size():
     assert [level.shape[-1] for level in output.levels] == [9, 4]
 
 
+def test_layer_norm_normalises_both_products_and_the_cell_inside_the_tanh():
+    torch.manual_seed(0)
+    ours = StackedLSTM(5, 7, 1, layer_norm=True).double()
+    assert ours.kernel == "reference"
+    weight_ih, weight_hh, bias_ih, bias_hh = ours.layers[0].parameters()
+    x, h, c = torch.randn(3, 1, 5).double(), torch.randn(3, 7).double(), torch.randn(3, 7).double()
+
+    def normal(v):
+        return (v - v.mean(1, keepdim=True)) / (v.var(1, unbiased=False, keepdim=True) + 1e-5).sqrt()
+
+    gates = normal(x[:, 0] @ weight_ih.T) + normal(h @ weight_hh.T) + bias_ih + bias_hh
+    i, f, g, o = gates.chunk(4, 1)
+    cell = torch.sigmoid(f) * c + torch.sigmoid(i) * torch.tanh(g)
+    hidden = torch.sigmoid(o) * torch.tanh(normal(cell))
+    output = ours(x, ((h,), (c,)))
+    torch.testing.assert_close(output.levels[0][:, 0], hidden, rtol=0, atol=1e-12)
+    torch.testing.assert_close(output.state[1][0], cell, rtol=0, atol=1e-12)
+
+
+def test_a_named_kernel_that_cannot_run_raises():
+    with pytest.raises(ValueError, match="kernel 'fused' of StackedLSTM cannot run here: .*no layer norm"):
+        StackedLSTM(5, 7, 1, layer_norm=True, kernel="fused")
+
+
 @pytest.mark.parametrize("wrong", [{"hidden_size": 0}, {"num_layers": -1}, {"input_size": 2.0}, {"kernel": "cuda"}])
 def test_bad_arguments_are_refused_by_name(wrong):
     with pytest.raises(ValueError, match=next(iter(wrong))):

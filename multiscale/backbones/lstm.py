@@ -27,22 +27,35 @@ class StackedLSTM(Backbone):
         input_size: D, units of the input.
         hidden_size: H_l, one number for all layers or one for each, from the input upwards.
         num_layers: L.
-        kernel: ``auto``, ``fused`` (torch's whole-sequence LSTM) or ``reference``.
+        layer_norm: normalise the two products of each layer over their 4 H_l columns, and c inside the tanh (Ba,
+            Kiros, Hinton 2016, arXiv 1607.06450, Eq. 20-22); gains start at 1 and offsets at 0.
+        kernel: ``auto``, ``fused`` (torch's whole-sequence LSTM, which knows no layer norm) or ``reference``.
 
     Raises:
-        InvalidInput: for sizes below 1 or an unknown kernel.
+        InvalidInput: for sizes below 1, an unknown kernel, or ``fused`` with layer norm.
     """
 
     def __init__(
-        self, input_size: int, hidden_size: int | Sequence[int], num_layers: int = 3, kernel: str = "auto"
+        self,
+        input_size: int,
+        hidden_size: int | Sequence[int],
+        num_layers: int = 3,
+        layer_norm: bool = False,
+        kernel: str = "auto",
     ) -> None:
         positive_int("input_size", input_size)
         super().__init__(input_size, sizes("hidden_size", hidden_size, positive_int("num_layers", num_layers)))
-        self.kernel = choose_kernel("StackedLSTM", kernel, {"fused": None, "reference": None})
+        fused = "torch's fused LSTM has no layer normalisation" if layer_norm else None
+        self.kernel = choose_kernel("StackedLSTM", kernel, {"fused": fused, "reference": None})
         below = (input_size, *self.level_sizes[:-1])
         self.layers = nn.ModuleList(
             nn.LSTM(size_below, size, batch_first=True)
             for size_below, size in zip(below, self.level_sizes, strict=True)
+        )
+
+        self.norms = nn.ModuleList(
+            nn.ModuleList(nn.LayerNorm(n) if layer_norm else nn.Identity() for n in (4 * size, 4 * size, size))
+            for size in self.level_sizes
         )
 
     def initial_state(self, batch_size: int, device: torch.device, dtype: torch.dtype) -> State:
@@ -54,12 +67,13 @@ class StackedLSTM(Backbone):
     def step(self, x_t: Tensor, state: State) -> tuple[tuple[Tensor, ...], State, StepTrace]:
         h_prev, c_prev = state
         below, hs, cs = x_t, [], []
-        for layer, h, c in zip(self.layers, h_prev, c_prev, strict=True):
+        for layer, norms, h, c in zip(self.layers, self.norms, h_prev, c_prev, strict=True):
             weight_ih, weight_hh, bias_ih, bias_hh = layer.parameters()
-            gates = F.linear(below, weight_ih, bias_ih) + F.linear(h, weight_hh, bias_hh)
+            norm_ih, norm_hh, norm_c = norms.children()
+            gates = norm_ih(F.linear(below, weight_ih)) + norm_hh(F.linear(h, weight_hh)) + bias_ih + bias_hh
             i, f, g, o = gates.chunk(4, 1)
             c = torch.sigmoid(f) * c + torch.sigmoid(i) * torch.tanh(g)
-            below = torch.sigmoid(o) * torch.tanh(c)
+            below = torch.sigmoid(o) * torch.tanh(norm_c(c))
             hs.append(below)
             cs.append(c)
         return tuple(hs), (tuple(hs), tuple(cs)), StepTrace(x_t.new_ones(len(x_t), len(hs)))
