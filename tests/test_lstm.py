@@ -50,7 +50,7 @@ def test_layer_norm_normalises_both_products_and_the_cell_inside_the_tanh():
 
 
 def test_a_named_kernel_that_cannot_run_raises():
-    with pytest.raises(ValueError, match="kernel 'fused' of StackedLSTM cannot run here: .*no layer norm"):
+    with pytest.raises(ValueError, match=r"kernel .fused. of StackedLSTM cannot run here: .*no layer norm"):
         StackedLSTM(5, 7, 1, layer_norm=True, kernel="fused")
 
 
