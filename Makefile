@@ -14,7 +14,7 @@ run: setup
 	$(BIN)/python -m multiscale.run model=hmlstm
 
 test: setup
-	$(BIN)/python -m pytest -m 'not slow'
+	$(BIN)/python -m pytest -n 2 -m 'not slow'
 
 lint: setup
 	$(BIN)/ruff check .

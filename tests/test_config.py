@@ -2,12 +2,15 @@
 
 import pytest
 import torch
+from omegaconf import OmegaConf
 
 from multiscale.checks import InvalidInput
 from multiscale.configuration import CONF, jobs
 from multiscale.session import rehearse
+from multiscale.training.build import build, make
+from tests.conftest import trainer
 
-GROUPS = ["model", "head", "data", "task", "optim", "trainer", "experiment"]
+GROUPS = ["model", "head", "data", "task", "optim", "trainer"]
 FILES = [(group, path.stem) for group in GROUPS for path in sorted((CONF / group).glob("*.yaml"))]
 
 
@@ -31,6 +34,21 @@ def test_every_choice_composes_and_builds(group, choice, text):
     rehearse(jobs(words)[0])
 
 
+@pytest.mark.parametrize("name", [path.stem for path in sorted((CONF / "experiment").glob("*.yaml"))])
+def test_every_experiment_trains_and_tests_on_two_batches(name, text, tmp_path):
+    small = ["data.batch_size=2", "data.steps=5"]  # the recipe otherwise as it stands
+    config = jobs([f"experiment={name}", *small])[0]
+    if OmegaConf.is_missing(config.data, "path"):
+        config.data.path = text
+    rehearse(config)
+    data = make(config, "data")
+    data.setup()
+    module = build(config, data.facts)
+    run = trainer(tmp_path, max_epochs=1, limit_train_batches=2, limit_val_batches=2, limit_test_batches=2)
+    run.fit(module, datamodule=data)
+    assert 0 < run.test(module, datamodule=data, verbose=False)[0]["test/bpc"] < 30
+
+
 @pytest.mark.parametrize("choice", [path.stem for path in sorted((CONF / "logger").glob("*.yaml"))])
 def test_every_logger_takes_every_key_of_its_file(choice):
     rehearse(jobs([f"logger={choice}"])[0])
@@ -38,7 +56,7 @@ def test_every_logger_takes_every_key_of_its_file(choice):
 
 def test_every_group_has_its_files_tested():
     folders = {path.name for path in CONF.iterdir() if path.is_dir()}
-    assert folders == {*GROUPS, "logger", "callbacks", "hydra"}
+    assert folders == {*GROUPS, "experiment", "logger", "callbacks", "hydra"}
 
 
 def test_a_sweep_is_the_product_of_its_lists():

@@ -54,6 +54,13 @@ def test_evaluation_reads_each_stream_whole_and_counts_every_character_once(data
     assert measured == pytest.approx(by_hand.item() / len(data.symbols("val")) / math.log(2), rel=1e-5)
 
 
+def test_every_evaluation_starts_from_the_initial_state(data, tmp_path):
+    module, run = network(data).eval(), trainer(tmp_path)
+    for evaluate in (run.validate, run.test):
+        first, second = (evaluate(module, datamodule=data, verbose=False)[0] for _ in range(2))
+        assert first == second
+
+
 def test_training_learns_what_can_be_learned(data, tmp_path):
     module = network(data, "model=stacked_lstm")
     run = trainer(tmp_path, max_epochs=8)
