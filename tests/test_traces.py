@@ -36,7 +36,7 @@ def test_rates_are_means_over_the_valid_steps():
 
 def test_a_flush_is_the_step_after_a_boundary_across_chunks_too():
     tally = Tally((10, 30))
-    tally.update(torch.tensor(0.0), ALL.sum(), trace([[1, 0, 1], [0, 0, 0]]), ALL)
+    tally.update(torch.tensor(0.0), ALL.sum(), trace([[0, 1, 1], [0, 0, 0]]), ALL)
     assert tally.compute()["flush"][0] == pytest.approx(1 / 3)
     tally.update(torch.tensor(0.0), ALL.sum(), trace([[0, 0, 0], [0, 0, 0]]), ALL)
     assert tally.compute()["flush"][0] == pytest.approx(2 / 6)
