@@ -175,7 +175,7 @@ def modules_by_period(periods: Sequence[int], hidden_size: int | Sequence[int]) 
     if isinstance(periods, (str, int)) or not len(periods):
         raise InvalidInput(f"periods must be a list of at least one whole number of steps; got {periods!r}.")
     periods = [positive_int(f"periods[{i}]", p) for i, p in enumerate(periods)]
-    if isinstance(hidden_size, (str, bytes)) or not isinstance(hidden_size, Sequence):
+    if isinstance(hidden_size, int) or not isinstance(hidden_size, Sequence):
         return sorted(periods), split_units(hidden_size, len(periods))
     modules = sorted(zip(periods, sizes("hidden_size", hidden_size, len(periods)), strict=True), key=lambda m: m[0])
     return [period for period, _ in modules], tuple(size for _, size in modules)

@@ -7,7 +7,7 @@ modules send to faster ones is computed when they tick, at the slow rate, and he
 Letters: L modules, fastest first; module i has H_i units, ticks at (t - phase_i) mod P_i = 0; G gates.
 """
 
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from functools import lru_cache
 from typing import NamedTuple, TypeAlias
 
@@ -55,39 +55,64 @@ def cascade(
     sizes: Sequence[int],
     periods: Sequence[int],
     phases: Sequence[int],
+    connected: bool = True,
 ) -> tuple[tuple[Tensor, ...], CellState]:
     """Levels, L of [B, T, H_i], and the next state, of x [B, T, D] from ``state``, tensors [B, H].
 
-    Samples whose step counters [B] differ are run in groups of equal counters, each exactly. The number of ticks
-    decides shapes, so a call waits once for the counters' values; no step does.
+    Without ``connected`` a module reads only itself. Samples whose step counters [B] differ are run in groups of equal
+    counters, each exactly. The number of ticks decides shapes, so a call waits once for the counters' values; no step
+    does.
     """
     with torch.autocast(x.device.type, enabled=False):
         dtype = weights.recurrent.dtype
         x, state = x.to(dtype), tuple(part.to(dtype) for part in state)
-        starts, group = torch.unique(counters, return_inverse=True)
         clocks = (tuple(periods), tuple(phases), x.size(1), x.device)
-        if len(starts) == 1:
-            return _run(x, state, weights, cell, sizes, plan(int(starts), *clocks))
-        members = [(group == g).nonzero()[:, 0] for g in range(len(starts))]
-        parts = [
-            _run(x[who], tuple(part[who] for part in state), weights, cell, sizes, plan(start, *clocks))
-            for start, who in zip(starts.tolist(), members, strict=True)
-        ]
-        back = torch.argsort(torch.cat(members))
-        levels, states = (zip(*part, strict=True) for part in zip(*parts, strict=True))
-        return tuple(torch.cat(level)[back] for level in levels), tuple(torch.cat(part)[back] for part in states)
+
+        def run(start: int, x: Tensor, state: CellState) -> tuple[tuple[Tensor, ...], CellState]:
+            return _run(x, state, weights, cell, sizes, plan(start, *clocks), connected)
+
+        return by_counter(run, x, state, counters)
+
+
+def by_counter(
+    run: Callable[[int, Tensor, CellState], tuple[tuple[Tensor, ...], CellState]],
+    x: Tensor,
+    state: CellState,
+    counters: Tensor,
+) -> tuple[tuple[Tensor, ...], CellState]:
+    """``run`` (counter, x, state) -> levels, next state, for each group of samples whose counters [B] are equal."""
+    starts, group = torch.unique(counters, return_inverse=True)
+    if len(starts) == 1:
+        return run(int(starts), x, state)
+    members = [(group == g).nonzero()[:, 0] for g in range(len(starts))]
+    parts = [
+        run(start, x[who], tuple(part[who] for part in state))
+        for start, who in zip(starts.tolist(), members, strict=True)
+    ]
+    back = torch.argsort(torch.cat(members))
+    levels, states = (zip(*part, strict=True) for part in zip(*parts, strict=True))
+    return tuple(torch.cat(level)[back] for level in levels), tuple(torch.cat(part)[back] for part in states)
 
 
 def _run(
-    x: Tensor, state: CellState, weights: Weights, cell: str, sizes: Sequence[int], plans: Sequence[ModulePlan]
+    x: Tensor,
+    state: CellState,
+    weights: Weights,
+    cell: str,
+    sizes: Sequence[int],
+    plans: Sequence[ModulePlan],
+    connected: bool,
 ) -> tuple[tuple[Tensor, ...], CellState]:
     """The cascade for samples of one step counter."""
     gates = len(weights.recurrent) // sum(sizes)
-    weight_x, weight_h, bias, hidden_bias = (_module_major(w, gates, sizes) for w in weights[:4])
     rows = [gates * size for size in sizes]
     # Split, not sliced: the gradient of all slices is then put together once, not padded and summed.
-    columns = weight_h.split(tuple(sizes), 1)
-    inputs, biases, hidden_biases = weight_x.split(rows), _split(bias, rows), _split(hidden_bias, rows)
+    inputs = _module_major(weights.input, gates, sizes).split(rows)
+    columns = _module_major(weights.recurrent, gates, sizes).split(tuple(sizes), 1)
+    biases, hidden_biases = (
+        [None] * len(sizes) if b is None else _module_major(b, gates, sizes).split(rows)
+        for b in (weights.bias, weights.hidden_bias)
+    )
     firsts = list(zip(*(part.split(tuple(sizes), 1) for part in state), strict=True))
     norms = _split_norm(weights.norm, sizes)
     time_major = x.transpose(0, 1)
@@ -106,7 +131,7 @@ def _run(
         states = scan(cell, drive, received, own, firsts[i], norms[i])
         levels.append(take(states[0], plans[i].hold).transpose(0, 1))
         lasts.append(tuple(part[-1] for part in states))
-        if i:
+        if i and connected:
             sent = take(F.linear(states[0], to_faster), plans[i].sent)
             signal = sent if signal is None else take(signal, plans[i].widen) + sent
     next_state = tuple(torch.cat(part, 1) for part in zip(*reversed(lasts), strict=True))
@@ -118,17 +143,13 @@ def take(sequence: Tensor, rows: Rows) -> Tensor:
     return sequence[rows] if isinstance(rows, slice) else sequence.index_select(0, rows)
 
 
-def _module_major(weight: Tensor | None, gates: int, sizes: Sequence[int]) -> Tensor | None:
+def _module_major(weight: Tensor, gates: int, sizes: Sequence[int]) -> Tensor:
     """Rows from gate after gate to module after module, so that the faster modules' rows come first."""
-    if weight is None or gates == 1:
+    if gates == 1:
         return weight
     units = np.split(np.arange(gates * sum(sizes)).reshape(gates, -1), np.cumsum(sizes)[:-1], axis=1)
     order = torch.from_numpy(np.concatenate([block.reshape(-1) for block in units]))
     return weight.index_select(0, order.to(weight.device))
-
-
-def _split(weight: Tensor | None, rows: Sequence[int]) -> Sequence[Tensor | None]:
-    return [None] * len(rows) if weight is None else weight.split(tuple(rows))
 
 
 def _split_norm(norm: GateNorm | None, sizes: Sequence[int]) -> Sequence[GateNorm | None]:
@@ -248,4 +269,3 @@ def macs_per_step(
     for i, (size, period) in enumerate(zip(sizes, periods, strict=True)):
         total += gates * size * (input_size + size + sum(sizes[:i]) * connected) / period
     return total
-
