@@ -14,6 +14,7 @@ import torch
 from torch import Tensor, nn
 
 from multiscale.checks import InvalidInput, in_range, one_of, positive_int
+from multiscale.nn.straight_through import clip
 
 
 @dataclass(frozen=True)
@@ -95,7 +96,7 @@ class Clock(nn.Module, ABC):
             low, high = wave.amin(0), wave.amax(0)
             # A wave without relief has nothing to stretch and stays as it is.
             flat = high - low < 1e-6
-            return torch.where(flat, a, ((a - low) / torch.where(flat, 1.0, high - low)).clamp(0, 1))
+            return torch.where(flat, a, clip((a - low) / torch.where(flat, 1.0, high - low)))
 
     def wave(self, length: int | None = None) -> Tensor:
         """a [M, length] at the first steps, as many as the horizon if no length is given."""

@@ -9,7 +9,7 @@ from torch import Tensor, nn
 from multiscale.checks import in_range, one_of, positive_int
 from multiscale.nn.clocks import Clock, ClockOptions, candidate_periods, spread_periods
 from multiscale.nn.schedules import Schedule
-from multiscale.nn.straight_through import straight_through
+from multiscale.nn.straight_through import clip, straight_through
 
 
 class PulseClock(Clock):
@@ -118,10 +118,9 @@ class PulseClock(Clock):
     def activation(self, t: Tensor) -> Tensor:
         z = self.atoms(t) @ self.weights().T
         if self.selection == "softmax":
-            # Rounding may carry the sum at t = 0 past 1.
-            return z.clamp(max=1)
-        soft = straight_through(z.clamp(0, 1), z)
-        return torch.where(self.hard, straight_through((z > 0.5).to(z.dtype), z), soft)
+            # Rounding may carry the sum at t = 0 past 1; whether it does must not decide about the gradient.
+            return clip(z)
+        return torch.where(self.hard, straight_through((z > 0.5).to(z.dtype), z), clip(z))
 
     def weights_by_period(self) -> tuple[Tensor, Tensor]:
         weights = self._soft_weights().detach().abs()

@@ -102,7 +102,8 @@ class DirectClock(WaveClock):
 
     The baseline that a basis is there to replace: the loss has a narrow valley around each harmonic and none in
     between, so the gradient finds the true frequency only from next to it. A spread start has f_m = 2^(1-m), zeros
-    have f = 0, and a random one a period drawn log-uniformly from 2 .. ``max_period``.
+    have f = 0, and a random one a period drawn log-uniformly from 2 .. ``max_period``. A module of f = 0 or 1 is
+    constant, of infinite period.
 
     Raises:
         InvalidInput: for sizes below 1 or a spread start beyond ``max_period``.
@@ -125,5 +126,7 @@ class DirectClock(WaveClock):
         return torch.cos(2 * math.pi * (turns - turns.detach().floor())).to(self.frequency.dtype)
 
     def weights_by_period(self) -> tuple[Tensor, Tensor]:
-        period = 1 / self.frequency.detach().abs().clamp(min=1e-9)
+        # At whole steps f and f + 1 are the same wave, and so are f and -f. A constant's period is infinite.
+        frequency = self.frequency.detach()
+        period = 1 / (frequency - frequency.round()).abs()
         return period[:, None], torch.ones_like(period)[:, None]
