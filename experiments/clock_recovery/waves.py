@@ -120,9 +120,9 @@ def draw(rows: list[dict]) -> Figure:
                 s=22, marker=marker, facecolors="none", edgecolors=colour, label=f"start {seed}",
             )  # fmt: skip
         found = sum(r["within 5 %"] for r in mine)
-        axis.set(xscale="log", yscale="log", xlim=span, ylim=(1.5, 300), title=f"{panel}\n{found} of {len(mine)} found")
+        axis.set(xscale="log", yscale="log", xlim=span, ylim=(1.5, 100), title=f"{panel}\n{found} of {len(mine)} found")
         axis.set_xticks([2, 4, 8, 16, 32], labels=["2", "4", "8", "16", "32"], minor=False)
-        axis.set_yticks([2, 8, 32, 128], labels=["2", "8", "32", "128"], minor=False)
+        axis.set_yticks([2, 4, 8, 16, 32, 64], labels=["2", "4", "8", "16", "32", "64"], minor=False)
         axis.minorticks_off()
         axis.set_xlabel("true period (steps)")
     axes[0].set_ylabel("learned period (steps)")
