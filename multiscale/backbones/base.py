@@ -81,6 +81,11 @@ class Backbone(nn.Module, ABC):
         """What the backbone adds to the loss: a scalar >= 0, zero unless it has a cost of its own."""
         return next(self.parameters()).new_zeros(())
 
+    def parameter_groups(self) -> list[dict[str, Any]]:
+        """All parameters, in groups as torch.optim takes them; a group may set options (lr, weight_decay) of its own,
+        and where it does not, the optimizer's hold."""
+        return [{"params": list(self.parameters())}]
+
     def anneal(self, epoch: float) -> None:
         """Set slopes and temperatures for this point of training, in (fractional) epochs."""
 

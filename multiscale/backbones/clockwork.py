@@ -1,13 +1,13 @@
 """Clockwork RNN (Koutnik, Greff, Gomez, Schmidhuber 2014, arXiv 1402.3511).
 
-| symbol | variable  | shape                                                                        |
-|--------|-----------|------------------------------------------------------------------------------|
-| h_t    | h         | [B, H], the modules' states side by side, fastest first                      |
-| t      | t         | [B] int64, the step counter                                                  |
-| T_i    | periods   | [L] int64, steps between two updates of module i, ascending                  |
-| W_H    | recurrent | [H, H], used only where a unit reads its own module or a slower one          |
-| W_I    | input     | [H, D]                                                                       |
-| b      | bias      | [H]                                                                          |
+| symbol | variable    | shape                                                                       |
+|--------|-------------|-----------------------------------------------------------------------------|
+| h_t    | h           | [B, H], the modules' states side by side, fastest first; lstm has c_t too   |
+| t      | t           | [B] int64, the step counter                                                 |
+| T_i    | periods     | [L] int64, steps between two updates of module i, ascending                 |
+| W_H    | recurrent   | [G H, H], used only where a unit reads its own module or a slower one       |
+| W_I    | input       | [G H, D]                                                                    |
+| b      | bias        | [G H], G gates: tanh 1, lstm 4, gru 3, in torch's order                     |
 """
 
 from collections.abc import Sequence
@@ -16,8 +16,10 @@ import torch
 from torch import Tensor, nn
 from torch.nn import functional as F
 
-from multiscale.backbones.base import Backbone, State, StepTrace, choose_kernel
-from multiscale.checks import InvalidInput, positive_int
+from multiscale.backbones.base import Backbone, State, StepTrace, choose_kernel, fold
+from multiscale.checks import InvalidInput, one_of, positive_int, sizes
+from multiscale.kernels import clockwork as kernels
+from multiscale.nn.cells import CELLS, GATES, STATES, GateNorm, no_norm
 
 
 def split_units(hidden_size: int, modules: int) -> tuple[int, ...]:
@@ -39,22 +41,35 @@ def slow_to_fast_mask(level_sizes: Sequence[int]) -> Tensor:
     return (module[:, None] <= module[None, :]).float()
 
 
+def count_parameters(level_sizes: Sequence[int], input_size: int, output_size: int, cell: str = "tanh") -> int:
+    """Parameters of a Clockwork RNN with a linear output: weights in use, hidden and output biases, and the periods,
+    one a module, as the paper counts (its networks that generate waveforms have no input: ``input_size`` 0)."""
+    hidden = sum(level_sizes)
+    read = sum(size * sum(level_sizes[i:]) for i, size in enumerate(level_sizes))
+    extra = hidden if cell == "gru" else 0  # the bias inside the reset
+    return GATES[cell] * (read + hidden * (input_size + 1)) + extra + (hidden + 1) * output_size + len(level_sizes)
+
+
 class ClockworkRNN(Backbone):
-    """Modules of tanh units, each updated only at the ticks of its own fixed clock and held exactly between them.
+    """Modules of recurrent cells, each updated only at the ticks of its own fixed clock and held exactly in between.
 
     At t mod T_i = 0: h_i = tanh(W_I x_t + W_H h_{t-1} + b) on module i's rows, where W_H is block upper
     triangular: a module reads itself and slower modules. Elsewhere h_i keeps its value (Eq. 1 with the paper's
-    section 3 masking).
+    section 3 masking). With ``cell`` lstm or gru the same holds of every gate, and c_i is kept with h_i.
 
     Args:
         input_size: D, units of the input.
-        hidden_size: H, units of all modules together; extra units go to the faster modules.
+        hidden_size: H, units of all modules together, of which extra ones go to the faster modules; or the units of
+            each module, in the order of ``periods``.
         periods: T_i in steps, one a module, in any order; they are sorted, fastest first.
         origin: the step counter's value at the first step.
-        kernel: ``auto`` or ``reference``.
+        cell: ``tanh`` (the paper's), ``lstm`` or ``gru``.
+        layer_norm: normalise the argument of each gate over the units of each module, before gain and bias.
+        kernel: ``auto``, ``cascade`` (each module over its own ticks only) or ``reference``.
 
     Raises:
-        InvalidInput: for sizes or periods below 1, no periods, fewer units than modules, or an unknown kernel.
+        InvalidInput: for sizes or periods below 1, no periods, fewer units than modules, a layer norm over single
+            units, an unknown cell or an unknown kernel.
     """
 
     periods: Tensor
@@ -62,45 +77,105 @@ class ClockworkRNN(Backbone):
     unit_module: Tensor
 
     def __init__(
-        self, input_size: int, hidden_size: int, periods: Sequence[int], origin: int = 0, kernel: str = "auto"
+        self,
+        input_size: int,
+        hidden_size: int | Sequence[int],
+        periods: Sequence[int],
+        origin: int = 0,
+        cell: str = "tanh",
+        layer_norm: bool = False,
+        kernel: str = "auto",
     ) -> None:
-        if isinstance(periods, (str, int)) or not len(periods):
-            raise InvalidInput(f"periods must be a list of at least one whole number of steps; got {periods!r}.")
-        periods = sorted(positive_int(f"periods[{i}]", p) for i, p in enumerate(periods))
+        periods, level_sizes = modules_by_period(periods, hidden_size)
         if isinstance(origin, bool) or not isinstance(origin, int) or origin < 0:
             raise InvalidInput(f"origin must be a whole number of steps, at least 0; got {origin!r}.")
-        super().__init__(positive_int("input_size", input_size), split_units(hidden_size, len(periods)))
-        self.kernel = choose_kernel("ClockworkRNN", kernel, {"reference": None})
+        super().__init__(positive_int("input_size", input_size), level_sizes)
+        self.cell = one_of("cell", cell, tuple(CELLS))
+        if layer_norm and min(level_sizes) == 1:
+            raise InvalidInput(f"layer_norm needs at least 2 units in every module; got modules of {level_sizes}.")
+        self.kernel = choose_kernel("ClockworkRNN", kernel, {"cascade": None, "reference": None})
         self.origin = origin
+        gates, hidden = GATES[cell], sum(level_sizes)
         self.register_buffer("periods", torch.tensor(periods), persistent=False)
-        self.register_buffer("mask", slow_to_fast_mask(self.level_sizes), persistent=False)
-        self.register_buffer("unit_module", module_of_unit(self.level_sizes), persistent=False)
-        self.input = nn.Parameter(torch.empty(hidden_size, input_size))
-        self.recurrent = nn.Parameter(torch.empty(hidden_size, hidden_size))
-        self.bias = nn.Parameter(torch.zeros(hidden_size))
+        self.register_buffer("mask", slow_to_fast_mask(level_sizes).repeat(gates, 1), persistent=False)
+        self.register_buffer("unit_module", module_of_unit(level_sizes), persistent=False)
+        self.input = nn.Parameter(torch.empty(gates * hidden, input_size))
+        self.recurrent = nn.Parameter(torch.empty(gates * hidden, hidden))
+        self.bias = nn.Parameter(torch.zeros(gates * hidden))
+        # The part of torch.nn.GRU's second bias that the first cannot stand for: of the candidate, inside the reset.
+        self.reset_bias = nn.Parameter(torch.zeros(hidden)) if cell == "gru" else None
+        self.gain = nn.Parameter(torch.ones(gates, hidden)) if layer_norm else None
+        self._period_list = periods  # on the host, so that the kernel need not wait for the device
         self.reset_parameters()
 
     @torch.no_grad()
     def reset_parameters(self) -> None:
-        """Normal weights of variance 1 / (number of units read), so that each unit's input starts with unit scale."""
+        """Normal weights of variance 1 / (number of units read), so that each unit's input starts with unit scale;
+        biases 0, but 1 for the forget gate of lstm, which thus starts to remember."""
         nn.init.normal_(self.input, std=self.input_size**-0.5)
         reads = self.mask.sum(1, keepdim=True)
         self.recurrent.normal_().mul_(self.mask * reads.rsqrt())
         self.bias.zero_()
+        if self.cell == "lstm":
+            self.bias.chunk(4)[1].fill_(1.0)
 
     @property
     def level_names(self) -> tuple[str, ...]:
-        return tuple(f"period {p}" for p in self.periods.tolist())
+        return tuple(f"period {p}" for p in self._period_list)
+
+    def macs_per_step(self) -> float:
+        """Multiply-accumulates per step and sample, forward, of the kernel in use; the reference computes all of
+        W_I x and W_H h at every step."""
+        if self.kernel == "reference":
+            return self.input.numel() + self.recurrent.numel()
+        return kernels.macs_per_step(self.input_size, self.level_sizes, self._period_list, GATES[self.cell])
 
     def initial_state(self, batch_size: int, device: torch.device, dtype: torch.dtype) -> State:
-        """(h, t): zeros, and the counter at ``origin``."""
+        """(h, t), or (h, c, t) for lstm: zeros, and the counter at ``origin``."""
         h = torch.zeros(batch_size, sum(self.level_sizes), device=device, dtype=dtype)
-        return h, torch.full((batch_size,), self.origin, device=device)
+        return *(h.clone() for _ in range(STATES[self.cell])), torch.full((batch_size,), self.origin, device=device)
+
+    def _norm(self) -> GateNorm | None:
+        return None if self.gain is None else GateNorm(self.gain, self.bias.view_as(self.gain), self.level_sizes)
+
+    def _hidden_bias(self) -> Tensor | None:
+        return None if self.reset_bias is None else F.pad(self.reset_bias, (2 * len(self.reset_bias), 0))
 
     def step(self, x_t: Tensor, state: State) -> tuple[tuple[Tensor, ...], State, StepTrace]:
-        h_prev, t = state
-        ticks = (t[:, None] % self.periods == 0).to(x_t.dtype)
+        *previous, t = state
+        ticks = t[:, None] % self.periods == 0
         active = ticks.index_select(1, self.unit_module)
-        new = torch.tanh(F.linear(x_t, self.input, self.bias) + F.linear(h_prev, self.recurrent * self.mask))
-        h = active * new + (1 - active) * h_prev
-        return h.split(self.level_sizes, 1), (h, t + 1), StepTrace(ticks)
+        norm = self._norm()
+        u = F.linear(x_t, self.input, self.bias if norm is None else None)
+        v = F.linear(previous[0], self.recurrent * self.mask, self._hidden_bias())
+        new = CELLS[self.cell](u, v, tuple(previous), norm or no_norm)
+        kept = tuple(torch.where(active, n, old) for n, old in zip(new, previous, strict=True))
+        return kept[0].split(self.level_sizes, 1), (*kept, t + 1), StepTrace(ticks.to(x_t.dtype))
+
+    def sequence(self, x: Tensor, state: State, trace: bool) -> tuple[tuple[Tensor, ...], State, StepTrace | None]:
+        if self.kernel == "reference":
+            return fold(self, x, state, trace)
+        *cell_state, t = state
+        norm = self._norm()
+        bias = self.bias if norm is None else None
+        weights = kernels.Weights(self.input, self.recurrent, bias, self._hidden_bias(), norm)
+        phases = (0,) * len(self._period_list)
+        levels, cell_state = kernels.cascade(
+            x, tuple(cell_state), t, weights, self.cell, self.level_sizes, self._period_list, phases
+        )
+        steps = None
+        if trace:
+            counters = t[:, None] + torch.arange(x.size(1), device=t.device)
+            steps = StepTrace((counters[..., None] % self.periods == 0).to(x.dtype))
+        return levels, (*cell_state, t + x.size(1)), steps
+
+
+def modules_by_period(periods: Sequence[int], hidden_size: int | Sequence[int]) -> tuple[list[int], tuple[int, ...]]:
+    """Periods and units of the modules, fastest first; raises :class:`InvalidInput` if they cannot be that."""
+    if isinstance(periods, (str, int)) or not len(periods):
+        raise InvalidInput(f"periods must be a list of at least one whole number of steps; got {periods!r}.")
+    periods = [positive_int(f"periods[{i}]", p) for i, p in enumerate(periods)]
+    if isinstance(hidden_size, int) or not isinstance(hidden_size, Sequence):
+        return sorted(periods), split_units(hidden_size, len(periods))
+    modules = sorted(zip(periods, sizes("hidden_size", hidden_size, len(periods)), strict=True), key=lambda m: m[0])
+    return [period for period, _ in modules], tuple(size for _, size in modules)

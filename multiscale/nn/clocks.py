@@ -1,128 +1,134 @@
-"""Learned clocks: periodic waves with learned weights over a fixed basis.
+"""Learned clocks: what all have in common.
 
-A clock maps step counters t [B] to the activations a [B, M] of M modules, each in [0, 1]. K basis functions.
+A clock maps step counters t to the activations a_m(t) of M modules, each in [0, 1]. K basis functions, Q periods.
+The waves go on for ever: nothing ends with the training sequence.
 """
 
 import math
 from abc import ABC, abstractmethod
+from collections.abc import Sequence
+from dataclasses import dataclass
+from typing import NamedTuple
 
 import torch
 from torch import Tensor, nn
 
-from multiscale.checks import InvalidInput, in_range, positive_int
-from multiscale.nn.schedules import Schedule
+from multiscale.checks import InvalidInput, in_range, one_of, positive_int
+from multiscale.nn.straight_through import clip
+
+
+@dataclass(frozen=True)
+class ClockOptions:
+    """What every clock can do.
+
+    Args:
+        initialisation: ``spread`` (module m starts near period 2^(m-1)), ``zeros`` or ``random``.
+        hard_from: epoch from which decisions are hard, with straight-through gradient; never if None.
+        normalisation: ``none``, or ``minmax``: each module's wave is stretched to fill [0, 1].
+        update_cost: lambda_R, what a mean activation of 1 adds to the loss.
+        l1: what the mean absolute sum of a module's free weights is multiplied with, where selection is by l1.
+
+    Raises:
+        InvalidInput: for an unknown word or a negative number.
+    """
+
+    initialisation: str = "spread"
+    hard_from: float | None = None
+    normalisation: str = "none"
+    update_cost: float = 0.0
+    l1: float = 1e-4
+
+    def __post_init__(self) -> None:
+        one_of("initialisation", self.initialisation, ("spread", "zeros", "random"))
+        one_of("normalisation", self.normalisation, ("none", "minmax"))
+        in_range("update_cost", self.update_cost, 0)
+        in_range("l1", self.l1, 0)
+        if self.hard_from is not None:
+            in_range("hard_from", self.hard_from, 0)
+
+
+class Readout(NamedTuple):
+    """What M clocks have learned, for tables and figures."""
+
+    period: Tensor  # [M], steps: of the largest weight, summed over phases
+    entropy: Tensor  # [M], bits: of the weights over the periods
+    duty: Tensor  # [M] in [0, 1]: mean activation
+    gap: Tensor  # [M] in [0, 1]: how far the largest weight is above the second, as shares of all
+    wave: Tensor  # [M, horizon] in [0, 1]
 
 
 class Clock(nn.Module, ABC):
-    """a_m(t) for M modules; ``anneal`` takes its temperature or slope along."""
+    """a_m(t) of M modules.
+
+    A subclass defines ``activation`` and how its weights spread over periods. The ``horizon`` is the number of steps
+    over which a wave is read out, normalised and averaged.
+    """
+
+    hard: Tensor
+
+    def __init__(self, num_modules: int, horizon: int, options: ClockOptions) -> None:
+        super().__init__()
+        self.num_modules = positive_int("num_modules", num_modules)
+        self.horizon = horizon
+        self.options = options
+        self.register_buffer("hard", torch.tensor(False))
+        self._harden_at(0.0)
 
     @abstractmethod
-    def forward(self, t: Tensor) -> Tensor:
-        """Activations [B, M] at step counters t [B]; always computed in the parameters' own precision."""
+    def activation(self, t: Tensor) -> Tensor:
+        """a [..., M] in [0, 1] at step counters t [...], before normalisation."""
 
     @abstractmethod
-    def periods(self) -> Tensor:
-        """The read-out period [M] of each module, in steps."""
+    def weights_by_period(self) -> tuple[Tensor, Tensor]:
+        """Periods [Q], or [M, Q], in steps, and the share [M, Q] of each in a module's weights, rows summing to 1."""
 
     @abstractmethod
     def anneal(self, epoch: float) -> None:
-        """Set the temperature or slope for this epoch."""
+        """Set temperature or slope, and hardness, for this epoch."""
+
+    def forward(self, t: Tensor) -> Tensor:
+        """Activations [..., M] at step counters t [...], in the parameters' own precision, also under autocast."""
+        with torch.autocast(t.device.type, enabled=False):
+            a = self.activation(t)
+            if self.options.normalisation == "none":
+                return a
+            wave = self.activation(torch.arange(self.horizon, device=t.device))
+            low, high = wave.amin(0), wave.amax(0)
+            # A wave without relief has nothing to stretch and stays as it is.
+            flat = high - low < 1e-6
+            return torch.where(flat, a, clip((a - low) / torch.where(flat, 1.0, high - low)))
+
+    def wave(self, length: int | None = None) -> Tensor:
+        """a [M, length] at the first steps, as many as the horizon if no length is given."""
+        return self(torch.arange(length or self.horizon, device=self.hard.device)).T
+
+    def periods(self) -> Tensor:
+        """The period [M] of the largest weight of each module, in steps; not differentiable."""
+        periods, shares = self.weights_by_period()
+        best = shares.argmax(1, keepdim=True)
+        return periods.expand_as(shares).gather(1, best)[:, 0].float()
 
     def penalty(self) -> Tensor:
-        """A scalar >= 0 to add to the loss; here zero."""
+        """lambda_R mean_m mean_t a_m(t), a scalar >= 0; a subclass adds what its selection costs."""
+        if self.options.update_cost:
+            return self.options.update_cost * self.wave().mean()
         return next(self.parameters()).new_zeros(())
 
+    @torch.no_grad()
+    def readout(self) -> Readout:
+        """Period, entropy, duty cycle, top-two gap and wave of each module."""
+        _, shares = self.weights_by_period()
+        top = shares.topk(min(2, shares.size(1)), 1).values
+        gap = top[:, 0] - top[:, 1] if top.size(1) > 1 else torch.ones_like(top[:, 0])
+        wave = self.wave()
+        # 0 log 0 = 0, and no -0 for a single period.
+        return Readout(
+            self.periods(), -torch.special.xlogy(shares, shares).sum(1) / math.log(2) + 0.0, wave.mean(1), gap, wave
+        )
 
-class BinaryClock(Clock):
-    """a_m(t) = sum_p w_mp 1[t mod p = 0], p = 1 .. max_period, w_m = softmax(logits_m / temperature).
-
-    Module m starts with half of its weight on period 2^(m-1) (modulo those that fit), so that the modules
-    start spread over the time scales; the read-out period is the one of largest weight.
-
-    Raises:
-        InvalidInput: for sizes below 1 or a max_period too short to start module M in.
-    """
-
-    candidates: Tensor
-    temperature: Tensor
-
-    def __init__(self, num_modules: int, max_period: int, temperature: Schedule) -> None:
-        super().__init__()
-        start = spread_periods(num_modules, max_period)
-        self.temperature_schedule = temperature
-        self.register_buffer("temperature", torch.tensor(float(temperature(0.0))))
-        self.register_buffer("candidates", torch.arange(1, max_period + 1), persistent=False)
-        logits = torch.zeros(num_modules, max_period)
-        # e^x / (e^x + max_period - 1) = 1/2
-        logits[torch.arange(num_modules), torch.tensor(start) - 1] = math.log(max(max_period - 1, 1))
-        self.logits = nn.Parameter(logits)
-
-    def weights(self) -> Tensor:
-        """w [M, max_period], rows summing to 1."""
-        return torch.softmax(self.logits / self.temperature, 1)
-
-    def forward(self, t: Tensor) -> Tensor:
-        with torch.autocast(t.device.type, enabled=False):
-            weights = self.weights()
-            pulses = (t[:, None] % self.candidates == 0).to(weights.dtype)
-            # Rounding may carry the sum at t = 0 past 1.
-            return (pulses @ weights.T).clamp(max=1)
-
-    def periods(self) -> Tensor:
-        return self.candidates[self.logits.argmax(1)].float()
-
-    def anneal(self, epoch: float) -> None:
-        self.temperature.fill_(self.temperature_schedule(epoch))
-
-
-class DCTClock(Clock):
-    """a_m(t) = sigmoid(s z_m(t)), z_m(t) = sum_k c_mk alpha_k cos(pi (t + 1/2) k / T), k = 0 .. T - 1.
-
-    The inverse DCT-II of learned coefficients, orthonormal over T = ``max_period`` steps and periodic beyond; atom k
-    has the period 2T/k steps. Module 1 starts always active (k = 0), module m near period 2^(m-1). The read-out period
-    is that of the largest coefficient with k > 0. The penalty is l1 * mean_m sum_k |c_mk|.
-
-    Raises:
-        InvalidInput: for sizes below 1, a negative l1, or a max_period too short to start module M in.
-    """
-
-    slope: Tensor
-    multiples: Tensor
-    scale: Tensor
-
-    def __init__(self, num_modules: int, max_period: int, slope: Schedule, l1: float = 0.0) -> None:
-        super().__init__()
-        start = spread_periods(num_modules, max_period)
-        self.length = max_period
-        self.l1 = in_range("l1", l1, 0)
-        self.slope_schedule = slope
-        self.register_buffer("slope", torch.tensor(float(slope(0.0))))
-        self.register_buffer("multiples", torch.arange(max_period), persistent=False)
-        scale = torch.full((max_period,), math.sqrt(2 / max_period))
-        scale[0] = math.sqrt(1 / max_period)
-        self.register_buffer("scale", scale, persistent=False)
-        atoms = torch.tensor([0 if p == 1 else min(round(2 * max_period / p), max_period - 1) for p in start])
-        coefficients = torch.zeros(num_modules, max_period)
-        # One atom a module, of amplitude 1 in z.
-        coefficients[torch.arange(num_modules), atoms] = 1 / scale[atoms]
-        self.coefficients = nn.Parameter(coefficients)
-
-    def forward(self, t: Tensor) -> Tensor:
-        with torch.autocast(t.device.type, enabled=False):
-            # The phase is reduced in whole numbers, so that the wave stays exact at any t.
-            phase = (2 * t[:, None] + 1) * self.multiples % (4 * self.length)
-            atoms = self.scale * torch.cos(phase * (math.pi / (2 * self.length)))
-            return torch.sigmoid(self.slope * (atoms.to(self.coefficients.dtype) @ self.coefficients.T))
-
-    def periods(self) -> Tensor:
-        atom = 1 + self.coefficients[:, 1:].abs().argmax(1)
-        return 2 * self.length / atom
-
-    def anneal(self, epoch: float) -> None:
-        self.slope.fill_(self.slope_schedule(epoch))
-
-    def penalty(self) -> Tensor:
-        return self.l1 * self.coefficients.abs().sum(1).mean()
+    def _harden_at(self, epoch: float) -> None:
+        start = self.options.hard_from
+        self.hard.fill_(start is not None and epoch >= start)
 
 
 def spread_periods(num_modules: int, max_period: int) -> list[int]:
@@ -131,6 +137,29 @@ def spread_periods(num_modules: int, max_period: int) -> list[int]:
     if positive_int("max_period", max_period) < slowest:
         raise InvalidInput(
             f"max_period must be at least 2^(num_modules - 1) = {slowest} steps, where module {num_modules} starts; "
-            f"got {max_period}."
+            f"got {max_period}. Or use initialisation=zeros or random."
         )
     return [2**m for m in range(num_modules)]
+
+
+def candidate_periods(candidates: str | Sequence[int], max_period: int) -> list[int]:
+    """Periods to choose from, ascending: ``all`` 1 .. max_period, its ``powers`` of two, ``log``: about four to the
+    octave; or given ones, none longer than max_period, else :class:`InvalidInput`."""
+    positive_int("max_period", max_period)
+    if not isinstance(candidates, str):
+        return _given_periods(candidates, max_period)
+    one_of("candidates", candidates, ("all", "powers", "log"))
+    if candidates == "all":
+        return list(range(1, max_period + 1))
+    per_octave = 1 if candidates == "powers" else 4
+    count = 1 + math.floor(math.log2(max_period) * per_octave + 1e-9)
+    return sorted({round(2 ** (i / per_octave)) for i in range(count)})
+
+
+def _given_periods(candidates: Sequence[int], max_period: int) -> list[int]:
+    if not len(candidates):
+        raise InvalidInput("candidates must be a word or a list of at least one period in steps; got an empty list.")
+    for i, period in enumerate(candidates):
+        if positive_int(f"candidates[{i}]", period) > max_period:
+            raise InvalidInput(f"candidates[{i}] must be at most max_period = {max_period} steps; got {period}.")
+    return sorted(set(candidates))

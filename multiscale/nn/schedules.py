@@ -28,3 +28,15 @@ class Linear:
 
     def __call__(self, epoch: float) -> float:
         return min(self.cap, self.start + self.rate * epoch)
+
+
+class Geometric:
+    """start * (end / start)^(epoch / epochs), and end from then on; all three > 0. Defaults: a temperature's."""
+
+    def __init__(self, start: float = 1.0, end: float = 0.1, epochs: float = 20.0) -> None:
+        self.start = in_range("start", start, 0, open_low=True)
+        self.end = in_range("end", end, 0, open_low=True)
+        self.epochs = in_range("epochs", epochs, 0, open_low=True)
+
+    def __call__(self, epoch: float) -> float:
+        return self.start * (self.end / self.start) ** min(1.0, epoch / self.epochs)

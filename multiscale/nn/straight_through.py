@@ -14,6 +14,11 @@ def straight_through(hard: Tensor, soft: Tensor) -> Tensor:
     return hard.detach() + (soft - soft.detach())
 
 
+def clip(x: Tensor) -> Tensor:
+    """max(0, min(1, x)) with the gradient of x, also where it is clipped."""
+    return straight_through(x.clamp(0, 1), x)
+
+
 def step_boundary(soft: Tensor) -> Tensor:
     """1 where soft > 0.5, strictly, else 0; gradient of ``soft``."""
     return straight_through((soft > 0.5).to(soft.dtype), soft)

@@ -1,0 +1,271 @@
+"""The cascade: a Clockwork RNN over a whole sequence, slowest module first.
+
+A module reads only itself and slower ones. So the slowest is an ordinary recurrent network over its own ticks, held in
+between; then the next, which sees the slower ones' states as one more input; and so on to the fastest. What slower
+modules send to faster ones is computed when they tick, at the slow rate, and held. Time-major, [T, B, .], within.
+
+Letters: L modules, fastest first; module i has H_i units, ticks at (t - phase_i) mod P_i = 0; G gates.
+"""
+
+from collections.abc import Callable, Sequence
+from functools import lru_cache
+from typing import NamedTuple, TypeAlias
+
+import numpy as np
+import torch
+from torch import Tensor
+from torch.autograd.function import once_differentiable
+from torch.nn import functional as F
+
+from multiscale.nn.cells import CELLS, CellState, GateNorm, no_norm
+
+Rows: TypeAlias = Tensor | slice
+"""Which rows of a tensor, along time."""
+
+
+class Weights(NamedTuple):
+    """The parameters of L modules of one cell, side by side; the gates in torch's order."""
+
+    input: Tensor  # [G H, D]
+    recurrent: Tensor  # [G H, H], read only where a unit reads its own module or a slower one
+    bias: Tensor | None  # [G H]
+    hidden_bias: Tensor | None  # [G H], added to what the gates receive from the states
+    norm: GateNorm | None
+
+
+class ModulePlan(NamedTuple):
+    """When one module ticks, and what it reads and sends.
+
+    The signal that faster modules receive is constant over segments; it changes at the step after a tick.
+    """
+
+    ticks: slice  # of the T steps
+    hold: Rows  # [T]: the state shown at each step, 0 the initial one, k that of the k-th tick
+    read: Rows  # [ticks]: the slower modules' segment that each tick reads
+    widen: Rows  # [segments]: the slower modules' segment that each segment of their and its own signal lies in
+    sent: Rows  # [segments]: its own state during each segment
+
+
+def cascade(
+    x: Tensor,
+    state: CellState,
+    counters: Tensor,
+    weights: Weights,
+    cell: str,
+    sizes: Sequence[int],
+    periods: Sequence[int],
+    phases: Sequence[int],
+    connected: bool = True,
+) -> tuple[tuple[Tensor, ...], CellState]:
+    """Levels, L of [B, T, H_i], and the next state, of x [B, T, D] from ``state``, tensors [B, H].
+
+    Without ``connected`` a module reads only itself. Samples whose step counters [B] differ are run in groups of equal
+    counters, each exactly. The number of ticks decides shapes, so a call waits once for the counters' values; no step
+    does.
+    """
+    with torch.autocast(x.device.type, enabled=False):
+        dtype = weights.recurrent.dtype
+        x, state = x.to(dtype), tuple(part.to(dtype) for part in state)
+        clocks = (tuple(periods), tuple(phases), x.size(1), x.device)
+
+        def run(start: int, x: Tensor, state: CellState) -> tuple[tuple[Tensor, ...], CellState]:
+            return _run(x, state, weights, cell, sizes, plan(start, *clocks), connected)
+
+        return by_counter(run, x, state, counters)
+
+
+def by_counter(
+    run: Callable[[int, Tensor, CellState], tuple[tuple[Tensor, ...], CellState]],
+    x: Tensor,
+    state: CellState,
+    counters: Tensor,
+) -> tuple[tuple[Tensor, ...], CellState]:
+    """``run`` (counter, x, state) -> levels, next state, for each group of samples whose counters [B] are equal."""
+    starts, group = torch.unique(counters, return_inverse=True)
+    if len(starts) == 1:
+        return run(int(starts), x, state)
+    members = [(group == g).nonzero()[:, 0] for g in range(len(starts))]
+    parts = [
+        run(start, x[who], tuple(part[who] for part in state))
+        for start, who in zip(starts.tolist(), members, strict=True)
+    ]
+    back = torch.argsort(torch.cat(members))
+    levels, states = (zip(*part, strict=True) for part in zip(*parts, strict=True))
+    return tuple(torch.cat(level)[back] for level in levels), tuple(torch.cat(part)[back] for part in states)
+
+
+def _run(
+    x: Tensor,
+    state: CellState,
+    weights: Weights,
+    cell: str,
+    sizes: Sequence[int],
+    plans: Sequence[ModulePlan],
+    connected: bool,
+) -> tuple[tuple[Tensor, ...], CellState]:
+    """The cascade for samples of one step counter."""
+    gates = len(weights.recurrent) // sum(sizes)
+    rows = [gates * size for size in sizes]
+    # Split, not sliced: the gradient of all slices is then put together once, not padded and summed.
+    inputs = _module_major(weights.input, gates, sizes).split(rows)
+    columns = _module_major(weights.recurrent, gates, sizes).split(tuple(sizes), 1)
+    biases, hidden_biases = (
+        [None] * len(sizes) if b is None else _module_major(b, gates, sizes).split(rows)
+        for b in (weights.bias, weights.hidden_bias)
+    )
+    firsts = list(zip(*(part.split(tuple(sizes), 1) for part in state), strict=True))
+    norms = _split_norm(weights.norm, sizes)
+    time_major = x.transpose(0, 1)
+    levels: list[Tensor] = []
+    lasts: list[CellState] = []
+    signal: Tensor | None = None
+    for i in reversed(range(len(sizes))):
+        faster, received = sum(rows[:i]), None
+        to_faster, own, _ = columns[i].split((faster, rows[i], sum(rows[i + 1 :])))
+        if signal is not None:
+            signal, received = signal.split((faster, rows[i]), -1)
+            received = take(received, plans[i].read)
+        if hidden_biases[i] is not None:
+            received = hidden_biases[i] if received is None else received + hidden_biases[i]
+        drive = F.linear(time_major[plans[i].ticks], inputs[i], biases[i])
+        states = scan(cell, drive, received, own, firsts[i], norms[i])
+        levels.append(take(states[0], plans[i].hold).transpose(0, 1))
+        lasts.append(tuple(part[-1] for part in states))
+        if i and connected:
+            sent = take(F.linear(states[0], to_faster), plans[i].sent)
+            signal = sent if signal is None else take(signal, plans[i].widen) + sent
+    next_state = tuple(torch.cat(part, 1) for part in zip(*reversed(lasts), strict=True))
+    return tuple(reversed(levels)), next_state
+
+
+def take(sequence: Tensor, rows: Rows) -> Tensor:
+    """These rows of a tensor, along its first dimension."""
+    return sequence[rows] if isinstance(rows, slice) else sequence.index_select(0, rows)
+
+
+def _module_major(weight: Tensor, gates: int, sizes: Sequence[int]) -> Tensor:
+    """Rows from gate after gate to module after module, so that the faster modules' rows come first."""
+    if gates == 1:
+        return weight
+    units = np.split(np.arange(gates * sum(sizes)).reshape(gates, -1), np.cumsum(sizes)[:-1], axis=1)
+    order = torch.from_numpy(np.concatenate([block.reshape(-1) for block in units]))
+    return weight.index_select(0, order.to(weight.device))
+
+
+def _split_norm(norm: GateNorm | None, sizes: Sequence[int]) -> Sequence[GateNorm | None]:
+    """The normalisation of each module alone."""
+    if norm is None:
+        return [None] * len(sizes)
+    gain, bias = norm.gain.split(tuple(sizes), 1), norm.bias.split(tuple(sizes), 1)
+    return [GateNorm(g, b, (size,)) for g, b, size in zip(gain, bias, sizes, strict=True)]
+
+
+def scan(
+    cell: str,
+    drive: Tensor,
+    received: Tensor | None,
+    weight: Tensor,
+    first: CellState,
+    norm: GateNorm | None,
+) -> CellState:
+    """A recurrent network over n steps: each state tensor over time, [n + 1, B, H], the initial one included.
+
+    The gates' arguments have the input's part ``drive`` [n, B, G H] and the states' part: what comes from outside,
+    ``received`` (broadcast to drive), and the own state times ``weight`` [G H, H].
+    """
+    if cell == "tanh" and norm is None:
+        return (TanhScan.apply(drive if received is None else drive + received, weight, first[0]),)
+    step = CELLS[cell]
+    from_outside = drive.new_zeros(()) if received is None else received
+    from_outside = from_outside.expand(drive.shape)
+    if not len(drive):
+        # No tick: the cell over no rows, so that every parameter still gets its gradient, of zero.
+        none = tuple(part.expand(0, *part.shape) for part in first)
+        empty = step(drive, from_outside + F.linear(none[0], weight), none, norm or no_norm)
+        return tuple(torch.cat((part[None], new)) for part, new in zip(first, empty, strict=True))
+    states = [first]
+    for u, v in zip(drive.unbind(0), from_outside.unbind(0), strict=True):
+        recurrent = torch.addmm(v, states[-1][0], weight.t())
+        states.append(step(u, recurrent, states[-1], norm or no_norm))
+    return tuple(torch.stack(part) for part in zip(*states, strict=True))
+
+
+class TanhScan(torch.autograd.Function):
+    """h_k = tanh(drive_k + W h_{k-1}) over drive [n, B, H] from h_0 [B, H]: h_0 .. h_n, [n + 1, B, H].
+
+    By hand, because a step of a small module costs little more than its bookkeeping: two calls a step forward and two
+    backward, and the gradient of W in a single product.
+    """
+
+    @staticmethod
+    def forward(ctx, drive: Tensor, weight: Tensor, first: Tensor) -> Tensor:
+        states = drive.new_empty(len(drive) + 1, *first.shape)
+        states[0] = first
+        h = states.unbind(0)
+        transposed = weight.t()
+        for k, drive_k in enumerate(drive.unbind(0)):
+            torch.addmm(drive_k, h[k], transposed, out=h[k + 1])
+            h[k + 1].tanh_()
+        ctx.save_for_backward(states, weight)
+        return states
+
+    @staticmethod
+    @once_differentiable
+    def backward(ctx, grad: Tensor) -> tuple[Tensor, Tensor, Tensor]:
+        states, weight = ctx.saved_tensors
+        slope = states[1:].square().neg_().add_(1)
+        delta = torch.empty_like(slope)  # of the argument of tanh
+        upstream = grad.unbind(0)
+        last = len(delta) - 1
+        for k, (delta_k, slope_k) in reversed(list(enumerate(zip(delta.unbind(0), slope.unbind(0), strict=True)))):
+            if k == last:
+                torch.mul(upstream[k + 1], slope_k, out=delta_k)
+            else:
+                torch.addmm(upstream[k + 1], delta[k + 1], weight, out=delta_k)
+                delta_k.mul_(slope_k)
+        grad_first = upstream[0] + delta[0] @ weight if len(delta) else upstream[0]
+        return delta, delta.flatten(0, 1).t() @ states[:-1].flatten(0, 1), grad_first
+
+
+@lru_cache(maxsize=256)
+def plan(
+    start: int, periods: tuple[int, ...], phases: tuple[int, ...], length: int, device: torch.device
+) -> tuple[ModulePlan, ...]:
+    """The plan of each module, fastest first, for ``length`` steps of which the first has the counter ``start``."""
+    steps = np.arange(length)
+    plans: list[ModulePlan] = []
+    segments = np.zeros(0, dtype=np.int64)  # first steps of the segments of the slower modules' signal
+    for period, phase in reversed(list(zip(periods, phases, strict=True))):
+        first = (phase - start) % period
+        ticks = np.arange(first, length, period)
+        changes = ticks[ticks + 1 < length] + 1
+        merged = np.union1d(segments, np.append(changes, 0))
+        plans.append(
+            ModulePlan(
+                slice(first, None, period),
+                _rows(np.searchsorted(ticks, steps, side="right"), len(ticks) + 1, device),
+                _rows(np.searchsorted(segments, ticks, side="right") - 1, len(segments), device),
+                _rows(np.searchsorted(segments, merged, side="right") - 1, len(segments), device),
+                _rows(np.searchsorted(ticks, merged, side="left"), len(ticks) + 1, device),
+            )
+        )
+        segments = merged
+    return tuple(reversed(plans))
+
+
+def _rows(index: np.ndarray, size: int, device: torch.device) -> Rows:
+    """The index as a slice if it is one: a view costs nothing, and its gradient is not a scatter."""
+    if len(index) and np.array_equal(index, np.arange(index[0], index[0] + len(index))):
+        return slice(int(index[0]), int(index[0]) + len(index))
+    return torch.from_numpy(index).to(device)
+
+
+def macs_per_step(
+    input_size: int, sizes: Sequence[int], periods: Sequence[int], gates: int = 1, connected: bool = True
+) -> float:
+    """Multiply-accumulates of the cascade per step and sample: sum_i G H_i (D + H_i + sum_{j<i} H_j) / P_i, where the
+    last sum, what a module sends to faster ones, is absent unless modules are ``connected``."""
+    total = 0.0
+    for i, (size, period) in enumerate(zip(sizes, periods, strict=True)):
+        total += gates * size * (input_size + size + sum(sizes[:i]) * connected) / period
+    return total
