@@ -6,7 +6,6 @@ import platform
 import sys
 import time
 import warnings
-from dataclasses import asdict
 from pathlib import Path
 from typing import Any
 
@@ -96,11 +95,10 @@ def _summary(
 ) -> dict[str, Any]:
     """Everything a table or a report needs of a run, as plain values."""
     measured = {name: value.item() for name, value in trainer.callback_metrics.items()}
-    facts = asdict(data.facts)
     backbone = module.backbone
     traces = {key.removeprefix("trace/test/"): v for key, v in measured.items() if key.startswith("trace/test/")}
     levels: list[dict[str, Any]] = [
-        {"name": name, "units": units} for name, units in zip(backbone.level_names, backbone.level_sizes, strict=True)
+        {"name": name, "units": units} for name, units in zip(module.level_names, module.level_sizes, strict=True)
     ]
     for key in [key for key in traces if key.rpartition("_")[2].isdigit()]:
         name, _, number = key.rpartition("_")
@@ -111,7 +109,7 @@ def _summary(
         "name": config.name,
         "seed": config.seed,
         "command": " ".join([Path(sys.executable).name, "-m", "multiscale.run", *sys.argv[1:]]),
-        "data": {**{k: v for k, v in facts.items() if k != "vocabulary"}, "symbols": data.facts.num_symbols},
+        "data": data.facts.report(),
         "val": {module.task.monitor: float(score)},
         "test": {name: value for name, value in measured.items() if name.startswith("test/")},
         "parameters": sum(p.numel() for p in module.parameters()),
@@ -145,6 +143,7 @@ def _row(summary: dict[str, Any]) -> dict[str, str]:
     """The run's results as one row."""
     row = {"run": f"{summary['name']}, seed {summary['seed']}"}
     row |= {name.replace("/", " "): f"{value:.4f}" for name, value in summary["test"].items()}
+    row |= {name: f"{value:.4f}" for name, value in summary["data"]["references"].items()}
     row["parameters"] = f"{summary['parameters']:,}"
     row["operations"] = f"{summary['trace']['operations']:.3f} of a stacked LSTM's updates"
     row["kernel"] = summary["kernel"]

@@ -3,8 +3,9 @@
 import pytest
 import torch
 
+from multiscale.data.batch import IGNORE
 from multiscale.data.python_docs import PythonDocs
-from multiscale.data.streams import IGNORE, Streams
+from multiscale.data.streams import Streams
 from multiscale.data.text_file import TextFile
 
 

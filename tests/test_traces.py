@@ -9,10 +9,11 @@ from multiscale.analysis.boundaries import score
 from multiscale.analysis.segmentation import BoundaryScores
 from multiscale.backbones.base import Trace
 from multiscale.checks import InvalidInput
-from multiscale.training.tally import Tally
+from multiscale.training.tally import Measure, Tally
 from tests.conftest import network, trainer
 
 ALL = torch.ones(2, 3, dtype=torch.bool)
+NOTHING = {"loss": Measure(torch.tensor(0.0), ALL.sum())}
 
 
 def trace(boundary: list[list[int]] | None, update: float = 1.0) -> Trace:
@@ -25,9 +26,9 @@ def test_rates_are_means_over_the_valid_steps():
     tally = Tally((10, 30))
     valid = ALL.clone()
     valid[1, 1:] = False
-    tally.update(torch.tensor(8.0), valid.sum(), trace([[1, 0, 1], [0, 0, 0]], update=0.5), valid)
-    rates = tally.compute()
-    assert rates["loss"] == 2.0
+    tally.update({"loss": Measure(torch.tensor(8.0), valid.sum())}, trace([[1, 0, 1], [0, 0, 0]], update=0.5), valid)
+    means, rates = tally.compute()
+    assert means["loss"] == 2.0
     assert rates["update"].tolist() == [1.0, 0.5]
     assert rates["copy"].tolist() == [0.0, 0.5]
     assert rates["operations"] == pytest.approx((10 * 1 + 30 * 0.5) / 40)
@@ -36,19 +37,19 @@ def test_rates_are_means_over_the_valid_steps():
 
 def test_a_flush_is_the_step_after_a_boundary_across_chunks_too():
     tally = Tally((10, 30))
-    tally.update(torch.tensor(0.0), ALL.sum(), trace([[0, 1, 1], [0, 0, 0]]), ALL)
-    assert tally.compute()["flush"][0] == pytest.approx(1 / 3)
-    tally.update(torch.tensor(0.0), ALL.sum(), trace([[0, 0, 0], [0, 0, 0]]), ALL)
-    assert tally.compute()["flush"][0] == pytest.approx(2 / 6)
+    tally.update(NOTHING, trace([[0, 1, 1], [0, 0, 0]]), ALL)
+    assert tally.compute()[1]["flush"][0] == pytest.approx(1 / 3)
+    tally.update(NOTHING, trace([[0, 0, 0], [0, 0, 0]]), ALL)
+    assert tally.compute()[1]["flush"][0] == pytest.approx(2 / 6)
     tally.reset()
-    tally.update(torch.tensor(0.0), ALL.sum(), trace([[0, 0, 0], [0, 0, 0]]), ALL)
-    assert tally.compute()["flush"][0] == 0
+    tally.update(NOTHING, trace([[0, 0, 0], [0, 0, 0]]), ALL)
+    assert tally.compute()[1]["flush"][0] == 0
 
 
 def test_a_backbone_without_boundaries_has_no_boundary_rates():
     tally = Tally((10, 30))
-    tally.update(torch.tensor(0.0), ALL.sum(), trace(None), ALL)
-    assert set(tally.compute()) == {"loss", "operations", "update", "copy"}
+    tally.update(NOTHING, trace(None), ALL)
+    assert set(tally.compute()[1]) == {"operations", "update", "copy"}
 
 
 @pytest.mark.parametrize("split", ["val", "test"])

@@ -1,4 +1,4 @@
-"""The callback that draws what the network does on a passage of validation text."""
+"""The callback that draws what the network does on a passage of validation data."""
 
 from pathlib import Path
 
@@ -8,11 +8,11 @@ import torch
 from multiscale.analysis import plots
 from multiscale.backbones.base import BackboneOutput
 from multiscale.checks import positive_int
-from multiscale.data.text import TextDataModule
+from multiscale.data.module import DataModule
 from multiscale.training.loggers import log_image
 from multiscale.training.module import SequenceModule
 
-LENGTH, WARM_UP = 270, 256  # characters drawn, and read before them so that the state is not new
+LENGTH, WARM_UP = 270, 256  # steps drawn, and read before them so that the state is not new
 
 
 class Figures(pl.Callback):
@@ -57,10 +57,8 @@ class Figures(pl.Callback):
 
 
 @torch.no_grad()
-def excerpt(module: SequenceModule, data: TextDataModule) -> tuple[list[str], BackboneOutput]:
-    """The symbols of a validation passage, and what the backbone did on them and on the text before them."""
-    symbols = data.symbols("val")[: WARM_UP + LENGTH].long()
-    length = min(LENGTH, len(symbols))
-    inputs = symbols[None].to(module.device)
-    hidden = module.backbone(module.encoder(inputs), trace=True)
-    return [data.facts.vocabulary[i] for i in symbols[-length:].tolist()], hidden
+def excerpt(module: SequenceModule, data: DataModule) -> tuple[tuple[str, ...], BackboneOutput]:
+    """What is written under a validation passage, and what the backbone did on it and on the steps before it."""
+    passage = data.passage(WARM_UP + LENGTH)
+    hidden = module(passage.inputs.to(module.device), trace=True)[1]
+    return passage.symbols[-LENGTH:], hidden

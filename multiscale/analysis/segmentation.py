@@ -10,7 +10,7 @@ from torch import Tensor
 from multiscale.analysis.boundaries import Score, baselines, score
 from multiscale.backbones.base import Trace
 from multiscale.checks import InvalidInput, nearest
-from multiscale.data.streams import IGNORE, Batch
+from multiscale.data.batch import Batch
 from multiscale.training.module import trace_prefix
 
 log = logging.getLogger(__name__)
@@ -22,7 +22,8 @@ class BoundaryScores(pl.Callback):
     """Logs precision, recall and F1 of each level's boundaries, beside what baselines score on the same text.
 
     Levels below the top one are scored, ``trace/f1_1`` and so on; the top one has no detector. A level that fires at
-    under 0.1% or over 99.9% of the steps of an epoch is a warning that names it.
+    under 0.1% or over 99.9% of the steps of an epoch is a warning that names it. Data that know no segmentation,
+    such as images, are not scored.
 
     Args:
         reference: one of the data set's segmentations, such as ``word_ends``, ``spaces`` or ``sentence_ends``.
@@ -35,10 +36,12 @@ class BoundaryScores(pl.Callback):
         self.found: list[Tensor] = []
         self.valid: list[Tensor] = []
         self.names: tuple[str, ...] = ()
+        self.active = False
 
     def setup(self, trainer: pl.Trainer, pl_module: pl.LightningModule, stage: str) -> None:
         known = trainer.datamodule.segmentations("val")  # type: ignore[attr-defined]
-        if self.reference not in known:
+        self.active = bool(known)
+        if known and self.reference not in known:
             raise InvalidInput(
                 f"callbacks.boundaries.reference must be one of {', '.join(known)}; got {self.reference!r}."
                 f"{nearest(self.reference, known)}"
@@ -54,9 +57,9 @@ class BoundaryScores(pl.Callback):
         dataloader_idx: int = 0,
     ) -> None:
         trace: Trace = outputs["trace"]
-        if trace.boundary is not None:
+        if self.active and trace.boundary is not None:
             self.found.append(trace.boundary.bool().cpu())
-            self.valid.append((batch.targets != IGNORE).cpu())
+            self.valid.append(batch.mask.cpu())
             self.names = trace.names
 
     on_test_batch_end = on_validation_batch_end

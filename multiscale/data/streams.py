@@ -1,29 +1,22 @@
 """Contiguous streams of symbols for truncated back-propagation through time."""
 
 import math
-from typing import NamedTuple
 
 import torch
 from torch import Tensor
 from torch.utils.data import Dataset
 
-IGNORE = -100  # target of a padded position; torch's cross-entropy skips it
-
-
-class Batch(NamedTuple):
-    """One chunk of every stream: ``targets[b, t]`` is the symbol that follows ``inputs[b, t]``."""
-
-    inputs: Tensor  # [B, T] int64
-    targets: Tensor  # [B, T] int64, IGNORE where a stream has ended
+from multiscale.data.batch import IGNORE, Batch
 
 
 class Streams(Dataset[Batch]):
     """The targets symbols[start:stop], cut into ``batch_size`` contiguous streams and read ``steps`` at a time.
 
-    Item k holds steps [k T, (k + 1) T) of every stream, so that reading the items in order and carrying the state
-    reads each stream once, from its start to its end. Every symbol is a target exactly once, except the very first of
-    the text, which nothing precedes; the last chunk is as short as the text makes it, and streams that end early
-    are padded. The streams of a rank do not depend on how many ranks share them.
+    Item k holds steps [k T, (k + 1) T) of every stream, ``targets[b, t]`` being the symbol after ``inputs[b, t]``:
+    reading the items in order and carrying the state reads each stream once, from its start to its end. Every symbol is
+    a target exactly once, except the very first of the text, which nothing precedes; the last chunk is as short as the
+    text makes it, and streams that end early are padded. The streams of a rank do not depend on how many
+    ranks share them.
 
     Args:
         symbols: [N] integers, the whole text; a split's first target is predicted from the symbol before it.
@@ -55,4 +48,4 @@ class Streams(Dataset[Batch]):
         ended = position >= self.stop
         position = position.clamp(max=self.stop - 1)
         targets = self.symbols[position].long().masked_fill(ended, IGNORE)
-        return Batch(self.symbols[position - 1].long(), targets)
+        return Batch(self.symbols[position - 1].long(), targets, ~ended)

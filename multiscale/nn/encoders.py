@@ -1,6 +1,8 @@
 """Encoders: what a data set yields to the inputs [B, T, D] of a backbone."""
 
+import torch
 from torch import Tensor, nn
+from torch.nn import functional
 
 from multiscale.checks import positive_int
 
@@ -15,3 +17,25 @@ class Embedding(nn.Module):
 
     def forward(self, symbols: Tensor) -> Tensor:
         return self.table(symbols)
+
+
+class OneHot(nn.Module):
+    """A unit vector for each of ``num_symbols`` symbols: indices [B, T] -> [B, T, num_symbols]; no parameters."""
+
+    def __init__(self, num_symbols: int) -> None:
+        super().__init__()
+        self.output_size = positive_int("num_symbols", num_symbols)
+
+    def forward(self, symbols: Tensor) -> Tensor:
+        return functional.one_hot(symbols, self.output_size).to(torch.get_default_dtype())
+
+
+class Values(nn.Module):
+    """Numbers as they are: [B, T, input_size] -> the same; no parameters."""
+
+    def __init__(self, input_size: int) -> None:
+        super().__init__()
+        self.output_size = positive_int("input_size", input_size)
+
+    def forward(self, values: Tensor) -> Tensor:
+        return values

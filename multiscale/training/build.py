@@ -12,7 +12,7 @@ from omegaconf import DictConfig, OmegaConf
 from pytorch_lightning.utilities.exceptions import MisconfigurationException
 
 from multiscale.checks import InvalidInput, nearest
-from multiscale.data.text import TextFacts
+from multiscale.data.facts import Facts
 from multiscale.training.module import SequenceModule
 
 PARTS = ("model", "head", "task", "optim")
@@ -48,17 +48,23 @@ def check_arguments(node: Any, where: str) -> None:
         check_arguments(value, f"{where}.{key!s}")
 
 
-def build(config: DictConfig, facts: TextFacts) -> SequenceModule:
+def build(config: DictConfig, facts: Facts) -> SequenceModule:
     """The module that ``config`` (with the groups model, head, task and optim) describes, for data of these facts."""
     task = make(config, "task")
+    task.check(facts)
     encoder = task.encoder(facts)
-    backbone = make(config, "model", input_size=encoder.output_size)
-    head = make(config, "head", level_sizes=backbone.level_sizes, output_size=task.output_size(facts))
+    directions = 2 if task.bidirectional else 1
+    backbones = [make(config, "model", input_size=encoder.output_size) for _ in range(directions)]
+    wide = tuple(directions * size for size in backbones[0].level_sizes)
+    head = make(config, "head", level_sizes=wide, output_size=task.output_size(facts))
     optim = make(config, "optim")
-    module = SequenceModule(encoder, backbone, head, task, optim["optimizer"], optim["scheduler"])
+    reverse = backbones[1] if task.bidirectional else None
+    schedule = (optim["optimizer"], optim["scheduler"])
+    module = SequenceModule(encoder, backbones[0], head, task, *schedule, reverse, facts.streams)
     plain = {part: OmegaConf.to_container(config[part], resolve=True) for part in PARTS}
     # Plain values, so that a checkpoint loads with weights_only=True and can rebuild the module by itself.
-    module.recipe = {"config": plain, "facts": asdict(facts)}
+    kind = f"{type(facts).__module__}.{type(facts).__qualname__}"
+    module.facts, module.recipe = facts, {"config": plain, "facts": {"_target_": kind, **asdict(facts)}}
     return module
 
 
@@ -74,12 +80,20 @@ def load(path: str | Path) -> SequenceModule:
         recipe, weights = checkpoint["recipe"], checkpoint["state_dict"]
     except Exception as error:
         raise InvalidInput(f"checkpoint must be a file written by a run; {str(path)!r}: {error}") from error
-    check_targets(recipe["config"])
-    facts = recipe["facts"]
-    facts = TextFacts(**{**facts, "vocabulary": tuple(facts["vocabulary"]), "characters": tuple(facts["characters"])})
-    module = build(OmegaConf.create(recipe["config"]), facts)
+    check_targets([recipe["config"], recipe["facts"]])
+    module = build(OmegaConf.create(recipe["config"]), _facts(recipe["facts"]))
     module.load_state_dict(weights)
     return module.eval()
+
+
+def _facts(stored: dict[str, Any]) -> Facts:
+    """The facts that a checkpoint holds."""
+    values = {name: tuple(v) if isinstance(v, list) else v for name, v in stored.items() if name != "_target_"}
+    kind: Any = get_object(stored["_target_"])
+    if not (isinstance(kind, type) and issubclass(kind, Facts)):
+        raise InvalidInput(f"_target_ of the facts must be a kind of Facts; the checkpoint has {stored['_target_']!r}.")
+    make_facts: Any = kind
+    return make_facts(**values)
 
 
 def check_targets(config: Any) -> None:

@@ -9,23 +9,28 @@ from torch import Tensor, nn
 from torch.optim import Optimizer
 
 from multiscale.backbones.base import Backbone, BackboneOutput, State, Trace, detach
-from multiscale.data.streams import IGNORE, Batch
-from multiscale.training.tally import Tally
+from multiscale.data.batch import Batch
+from multiscale.data.facts import Facts
+from multiscale.nn.bidirectional import flip, join
+from multiscale.training.tally import Measure, Tally
 from multiscale.training.tasks import Task
 
 
 class SequenceModule(pl.LightningModule):
-    """Trains any backbone with any head on any task, by truncated back-propagation through contiguous streams.
+    """Trains any backbone with any head on any task.
 
-    The state goes from chunk to chunk, detached, and starts anew with every epoch of every split.
+    On contiguous streams the state goes from chunk to chunk, detached, and starts anew with every epoch of every split:
+    truncated back-propagation through time. Separate sequences each begin with the initial state.
 
     Args:
         encoder: ``Batch.inputs`` to [B, T, D].
         backbone: [B, T, D] to L levels.
-        head: L levels to [B, T, output_size].
-        task: loss and metrics.
+        head: L levels to [B, T, output_size], or [B, 1, output_size] where the task reads one step only.
+        task: what is read out, loss and metrics.
         optimizer: parameters to an optimizer.
         scheduler: optimizer to a learning-rate schedule, stepped each epoch with ``task.monitor``.
+        reverse: a second backbone that reads every sequence from its end, if the task reads in both directions.
+        streams: the batches are chunks of contiguous streams.
     """
 
     def __init__(
@@ -36,42 +41,69 @@ class SequenceModule(pl.LightningModule):
         task: Task,
         optimizer: Callable[..., Optimizer] = torch.optim.Adam,
         scheduler: Callable[[Optimizer], Any] | None = None,
+        reverse: Backbone | None = None,
+        streams: bool = True,
     ) -> None:
         super().__init__()
         self.encoder, self.backbone, self.head, self.task = encoder, backbone, head, task
         self.optimizer, self.scheduler = optimizer, scheduler
-        self.val_tally, self.test_tally = Tally(backbone.level_sizes), Tally(backbone.level_sizes)
+        self.reverse, self.streams = reverse, streams
+        self.val_tally, self.test_tally = (Tally(self.level_sizes, task.measured) for _ in range(2))
         self.carried: dict[str, State | None] = {}
+        self.facts: Facts | None = None  # of the data it was built for
         self.recipe: dict[str, Any] = {}  # what rebuilds this module from its checkpoint
 
-    def forward(
-        self, inputs: Tensor, state: State | None = None, *, trace: bool = False
-    ) -> tuple[Tensor, BackboneOutput]:
-        """Outputs [B, T, output_size] for ``inputs`` [B, T], with what the backbone returned."""
-        hidden = self.backbone(self.encoder(inputs), state, trace=trace)
-        return self.head(hidden.levels), hidden
+    @property
+    def level_names(self) -> tuple[str, ...]:
+        """Names of all levels: the backbone's, then those of the one that reads backwards."""
+        back = self.reverse.level_names if self.reverse else ()
+        return self.backbone.level_names + tuple(f"{name}, backwards" for name in back)
 
-    def _read(self, split: str, batch: Batch) -> tuple[Tensor, Tensor, BackboneOutput]:
-        """(loss sum, number of targets, backbone's output) of the next chunk of a split; carries the state on."""
-        outputs, hidden = self(batch.inputs, self.carried.get(split), trace=True)
-        self.carried[split] = detach(hidden.state)
-        return *self.task.loss(outputs, batch), hidden
+    @property
+    def level_sizes(self) -> tuple[int, ...]:
+        """Units of all levels, in the order of ``level_names``."""
+        return self.backbone.level_sizes + (self.reverse.level_sizes if self.reverse else ())
+
+    def forward(
+        self, inputs: Tensor, state: State | None = None, *, mask: Tensor | None = None, trace: bool = False
+    ) -> tuple[Tensor, BackboneOutput]:
+        """What the head makes of ``inputs`` [B, T] or [B, T, D], with what the backbone returned.
+
+        ``mask`` [B, T] tells the real steps; without it, all are.
+        """
+        mask = torch.ones(inputs.shape[:2], dtype=torch.bool, device=inputs.device) if mask is None else mask
+        x = self.encoder(inputs)
+        hidden = self.backbone(x, state, trace=trace)
+        if self.reverse is not None:
+            hidden = join(hidden, self.reverse(flip(x, mask), trace=trace), mask)
+        return self.head([self.task.read(level, mask) for level in hidden.levels]), hidden
+
+    def _read(self, split: str, batch: Batch) -> tuple[dict[str, Measure], BackboneOutput]:
+        """(what the task measures, backbone's output) of the next batch of a split; carries the state of streams on."""
+        outputs, hidden = self(batch.inputs, self.carried.get(split), mask=batch.mask, trace=True)
+        if self.streams:
+            self.carried[split] = detach(hidden.state)
+        return self.task.measure(outputs, batch), hidden
 
     def on_train_epoch_start(self) -> None:
         self.carried["train"] = None
 
     def on_train_batch_start(self, batch: Batch, batch_idx: int) -> None:
-        self.backbone.anneal(self.current_epoch + batch_idx / self.trainer.num_training_batches)
+        epoch = self.current_epoch + batch_idx / self.trainer.num_training_batches
+        self.backbone.anneal(epoch)
+        if self.reverse is not None:
+            self.reverse.anneal(epoch)
 
     def training_step(self, batch: Batch, batch_idx: int) -> Tensor:
-        total, targets, hidden = self._read("train", batch)
-        loss = total / targets.clamp(min=1)
+        measures, hidden = self._read("train", batch)
+        means = {name: measure.mean for name, measure in measures.items()}
         assert hidden.trace is not None
-        progress = {f"train/{name}": value for name, value in self.task.metrics(loss.detach()).items()}
-        progress["train/updates"] = hidden.trace.update.mean((0, 1)).sum()
+        detached = {name: mean.detach() for name, mean in means.items()}
+        progress = {f"train/{name}": value for name, value in self.task.metrics(detached).items()}
+        progress["train/updates"] = (hidden.trace.update * batch.mask[..., None]).sum() / batch.mask.sum()
         self.log_dict(progress, prog_bar=True, batch_size=len(batch.inputs))
         self.log("train/penalty", hidden.penalty.detach(), batch_size=len(batch.inputs))
-        return loss + self.task.penalty_weight * hidden.penalty
+        return means["loss"] + self.task.penalty_weight * hidden.penalty
 
     def on_validation_epoch_start(self) -> None:
         self.carried["val"] = None
@@ -93,15 +125,15 @@ class SequenceModule(pl.LightningModule):
 
     def _evaluate(self, split: str, tally: Tally, batch: Batch) -> dict[str, Trace]:
         """Count a chunk; its trace is for callbacks."""
-        total, targets, hidden = self._read(split, batch)
+        measures, hidden = self._read(split, batch)
         assert hidden.trace is not None
-        tally.update(total, targets, hidden.trace, batch.targets != IGNORE)
+        tally.update(measures, hidden.trace, batch.mask, fresh=not self.streams)
         return {"trace": hidden.trace}
 
     def _conclude(self, split: str, tally: Tally) -> None:
-        rates = tally.compute()
+        means, rates = tally.compute()
         tally.reset()
-        metrics = {f"{split}/{name}": value for name, value in self.task.metrics(rates.pop("loss")).items()}
+        metrics = {f"{split}/{name}": value for name, value in self.task.metrics(means).items()}
         self.log_dict(metrics, prog_bar=split == "val")
         where = trace_prefix(split)
         self.log(f"{where}/operations", rates.pop("operations"))

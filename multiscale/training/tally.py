@@ -1,6 +1,7 @@
 """Sums over a split that are exact over chunks of any length and over ranks."""
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
+from typing import NamedTuple
 
 import torch
 from torch import Tensor
@@ -9,38 +10,57 @@ from torchmetrics import Metric
 from multiscale.backbones.base import Trace
 
 
+class Measure(NamedTuple):
+    """One thing measured on a batch: its mean over batches is the sum of the totals over the sum of the weights."""
+
+    total: Tensor  # []
+    weight: Tensor  # []
+
+    @property
+    def mean(self) -> Tensor:
+        """total / weight; 0 for a batch in which nothing was measured."""
+        return self.total / self.weight.clamp(min=1e-12)
+
+
 class Tally(Metric):
-    """Mean loss per target, and per step how often each of L levels was rewritten, ended a segment, or began one.
+    """Means of what a task measures; per step how often each of L levels was rewritten, ended a segment, or began one.
 
     Args:
         level_sizes: H_l, units of each level.
+        measured: names of what the task measures.
     """
 
     full_state_update = False
-    loss: Tensor
-    targets: Tensor
+    sums: Tensor
+    weights: Tensor
+    steps: Tensor
     update_sum: Tensor
     boundary_sum: Tensor
     flush_sum: Tensor
 
-    def __init__(self, level_sizes: Sequence[int]) -> None:
+    def __init__(self, level_sizes: Sequence[int], measured: Sequence[str] = ("loss",)) -> None:
         super().__init__()
         self.share = torch.tensor(level_sizes) / sum(level_sizes)
+        self.measured = tuple(measured)
         self.last: Tensor | None = None
-        for name in ("loss", "targets"):
-            self.add_state(name, torch.zeros(()), dist_reduce_fx="sum")
+        for name in ("sums", "weights"):
+            self.add_state(name, torch.zeros(len(self.measured)), dist_reduce_fx="sum")
+        self.add_state("steps", torch.zeros(()), dist_reduce_fx="sum")
         for name in ("update_sum", "boundary_sum", "flush_sum"):
             self.add_state(name, torch.zeros(len(level_sizes)), dist_reduce_fx="sum")
 
-    def update(self, loss: Tensor, targets: Tensor, trace: Trace, valid: Tensor) -> None:
-        """``loss`` summed over ``targets`` targets; ``trace`` of the next chunk, counted where ``valid`` [B, T]."""
-        self.loss += loss.detach()
-        self.targets += targets
-        self._add("update_sum", trace.update, valid)
+    def update(self, sums: Mapping[str, Measure], trace: Trace, mask: Tensor, fresh: bool = False) -> None:
+        """``sums`` of the next batch, and its ``trace``, counted at ``mask`` [B, T]; a ``fresh`` batch begins anew."""
+        self.sums += torch.stack([sums[name].total.detach().float() for name in self.measured])
+        self.weights += torch.stack([sums[name].weight.detach().float() for name in self.measured])
+        self.steps += mask.sum()
+        self._add("update_sum", trace.update, mask)
         if trace.boundary is not None:
-            first = torch.zeros_like(trace.boundary[:, :1]) if self.last is None else self.last
-            self._add("boundary_sum", trace.boundary, valid)
-            self._add("flush_sum", torch.cat([first, trace.boundary[:, :-1]], 1), valid)
+            fresh = fresh or self.last is None
+            first = torch.zeros_like(trace.boundary[:, :1]) if fresh else self.last
+            assert first is not None
+            self._add("boundary_sum", trace.boundary, mask)
+            self._add("flush_sum", torch.cat([first, trace.boundary[:, :-1]], 1), mask)
             self.last = trace.boundary[:, -1:]
 
     def _add(self, name: str, values: Tensor, valid: Tensor) -> None:
@@ -50,20 +70,17 @@ class Tally(Metric):
         super().reset()
         self.last = None
 
-    def compute(self) -> dict[str, Tensor]:
-        """The mean loss and the rates per step, by name.
+    def compute(self) -> tuple[dict[str, Tensor], dict[str, Tensor]]:
+        """The mean of each thing measured, and the rates per step, by name.
 
-        ``loss`` []; ``update`` [L], rewritten; ``copy`` [L], kept; ``operations`` [], the share of all units rewritten,
-        where a stacked LSTM has 1; with boundaries also ``boundary`` [L] and ``flush`` [L], the step after a boundary.
+        The rates are ``update`` [L], rewritten; ``copy`` [L], kept; ``operations`` [], the share of all units
+        rewritten, where a stacked LSTM has 1; with boundaries also ``boundary`` [L] and ``flush`` [L], the step after a
+        boundary.
         """
-        update = self.update_sum / self.targets
-        rates = {
-            "loss": self.loss / self.targets,
-            "operations": (update * self.share.to(update)).sum(),
-            "update": update,
-            "copy": 1 - update,
-        }
+        means = dict(zip(self.measured, (self.sums / self.weights).unbind(), strict=True))
+        update = self.update_sum / self.steps
+        rates = {"operations": (update * self.share.to(update)).sum(), "update": update, "copy": 1 - update}
         if self.last is not None:
-            rates["boundary"] = self.boundary_sum / self.targets
-            rates["flush"] = self.flush_sum / self.targets
-        return rates
+            rates["boundary"] = self.boundary_sum / self.steps
+            rates["flush"] = self.flush_sum / self.steps
+        return means, rates

@@ -1,41 +1,64 @@
-"""Tasks: what the inputs are, what is predicted, and what counts as error."""
+"""Tasks: what the inputs are, what is read out and predicted, and what counts as error."""
 
 import math
 from abc import ABC, abstractmethod
+from collections.abc import Mapping
+from typing import Any, ClassVar
 
 from torch import Tensor, nn
 from torch.nn import functional as F
 
-from multiscale.checks import in_range, positive_int
-from multiscale.data.streams import IGNORE, Batch
-from multiscale.data.text import TextFacts
+from multiscale.checks import InvalidInput, in_range, one_of, positive_int
+from multiscale.data.batch import IGNORE, Batch
+from multiscale.data.facts import Facts, TextFacts
 from multiscale.nn.encoders import Embedding
+from multiscale.training.tally import Measure
 
 
 class Task(ABC):
-    """The ends of the network around a backbone, and the loss.
+    """The ends of the network around a backbone, the loss and the metrics.
 
-    ``monitor`` names the validation metric that is to fall; ``penalty_weight`` multiplies the backbone's penalty.
+    Args:
+        monitor: the validation metric that chooses the best weights; it is to fall.
+        penalty_weight: multiplies the backbone's penalty in the training loss.
     """
 
-    monitor: str
-    penalty_weight: float
+    kind: ClassVar[str]  # of the facts of the data it can be set on
+    measured: ClassVar[tuple[str, ...]] = ("loss",)  # what ``measure`` gives
+    reported: ClassVar[tuple[str, ...]]  # what ``metrics`` gives
+    bidirectional: bool = False
+
+    def __init__(self, monitor: str, penalty_weight: float = 1.0) -> None:
+        self.monitor = one_of("monitor", monitor, [f"val/{name}" for name in self.reported])
+        self.penalty_weight = in_range("penalty_weight", penalty_weight, 0)
+
+    def check(self, facts: Facts) -> None:
+        """Raise :class:`InvalidInput` if the task cannot be set on data of these facts."""
+        if facts.kind != self.kind:
+            raise InvalidInput(
+                f"task must be one for data of kind {facts.kind!r}, which {facts.source} is; "
+                f"got {type(self).__name__}, for kind {self.kind!r}."
+            )
 
     @abstractmethod
-    def encoder(self, facts: TextFacts) -> nn.Module:
+    def encoder(self, facts: Any) -> nn.Module:
         """From ``Batch.inputs`` to [B, T, output_size]."""
 
     @abstractmethod
-    def output_size(self, facts: TextFacts) -> int:
+    def output_size(self, facts: Any) -> int:
         """Units that the head must give."""
 
-    @abstractmethod
-    def loss(self, outputs: Tensor, batch: Batch) -> tuple[Tensor, Tensor]:
-        """(sum of the losses in nats, number of targets), both scalars; ignored targets count nowhere."""
+    def read(self, level: Tensor, mask: Tensor) -> Tensor:
+        """The steps of a level [B, T, H] that the head is to see; all of them unless a task says otherwise."""
+        return level
 
     @abstractmethod
-    def metrics(self, loss: Tensor) -> dict[str, Tensor]:
-        """Named metrics from the mean loss of a split."""
+    def measure(self, outputs: Tensor, batch: Batch) -> dict[str, Measure]:
+        """Everything in ``measured``; first of all the loss in nats. Padding counts nowhere."""
+
+    @abstractmethod
+    def metrics(self, means: Mapping[str, Tensor]) -> dict[str, Tensor]:
+        """Everything in ``reported``, from the means of what was measured on a split."""
 
 
 class LanguageModel(Task):
@@ -43,14 +66,15 @@ class LanguageModel(Task):
 
     Args:
         embedding_size: units of the character embedding.
-        penalty_weight: multiplies the backbone's penalty in the training loss.
+        monitor, penalty_weight: as for :class:`Task`.
     """
 
-    monitor = "val/bpc"
+    kind = "text"
+    reported = ("bpc",)
 
-    def __init__(self, embedding_size: int, penalty_weight: float = 1.0) -> None:
+    def __init__(self, embedding_size: int, monitor: str = "val/bpc", penalty_weight: float = 1.0) -> None:
+        super().__init__(monitor, penalty_weight)
         self.embedding_size = positive_int("embedding_size", embedding_size)
-        self.penalty_weight = in_range("penalty_weight", penalty_weight, 0)
 
     def encoder(self, facts: TextFacts) -> Embedding:
         return Embedding(facts.num_symbols, self.embedding_size)
@@ -58,10 +82,10 @@ class LanguageModel(Task):
     def output_size(self, facts: TextFacts) -> int:
         return facts.num_symbols
 
-    def loss(self, outputs: Tensor, batch: Batch) -> tuple[Tensor, Tensor]:
+    def measure(self, outputs: Tensor, batch: Batch) -> dict[str, Measure]:
         logits = outputs.flatten(0, 1).float()
         total = F.cross_entropy(logits, batch.targets.flatten(), ignore_index=IGNORE, reduction="sum")
-        return total, (batch.targets != IGNORE).sum()
+        return {"loss": Measure(total, batch.mask.sum())}
 
-    def metrics(self, loss: Tensor) -> dict[str, Tensor]:
-        return {"bpc": loss / math.log(2)}
+    def metrics(self, means: Mapping[str, Tensor]) -> dict[str, Tensor]:
+        return {"bpc": means["loss"] / math.log(2)}

@@ -1,0 +1,133 @@
+"""What every data set gives: facts, loaders, a passage to draw, and reference boundaries if it knows any."""
+
+from abc import ABC, abstractmethod
+from collections.abc import Callable, Sequence
+from functools import partial
+from typing import Any, NamedTuple
+
+import pytorch_lightning as pl
+from torch import Tensor
+from torch.utils.data import DataLoader, Dataset, Subset
+from torch.utils.data.distributed import DistributedSampler
+
+from multiscale.checks import InvalidInput, positive_int
+from multiscale.data.batch import pad
+from multiscale.data.facts import Facts, SequenceFacts
+
+SPLITS = ("train", "val", "test")
+
+
+class Passage(NamedTuple):
+    """Some steps of one sequence, to look at what a network does on them."""
+
+    inputs: Tensor  # [1, T] or [1, T, D]
+    symbols: tuple[str, ...]  # T, what is written under each step; empty strings if nothing is
+
+
+class DataModule(pl.LightningDataModule, ABC):
+    """One data set in three splits; ``facts`` are known after ``setup``.
+
+    Args:
+        batch_size: B, over all devices together.
+    """
+
+    facts: Facts
+
+    def __init__(self, batch_size: int) -> None:
+        super().__init__()
+        self.batch_size = positive_int("batch_size", batch_size)
+
+    @abstractmethod
+    def loader(self, split: str) -> DataLoader[Any]:
+        """The batches of this rank's share of a split."""
+
+    @abstractmethod
+    def passage(self, steps: int) -> Passage:
+        """Up to ``steps`` steps of the validation split."""
+
+    def segmentations(self, split: str) -> dict[str, Tensor]:
+        """[N] bool each: reference boundaries at the N inputs of a split's streams; none if none are known."""
+        return {}
+
+    def ranks(self) -> tuple[int, int]:
+        """(this process, number of processes), of which the batch size is a multiple."""
+        rank, ranks = (self.trainer.global_rank, self.trainer.world_size) if self.trainer else (0, 1)
+        if self.batch_size % ranks:
+            raise InvalidInput(
+                f"data.batch_size must be a multiple of the number of devices, {ranks}; got {self.batch_size}."
+            )
+        return rank, ranks
+
+    def train_dataloader(self) -> DataLoader[Any]:
+        return self.loader("train")
+
+    def val_dataloader(self) -> DataLoader[Any]:
+        return self.loader("val")
+
+    def test_dataloader(self) -> DataLoader[Any]:
+        return self.loader("test")
+
+
+class Samples(Dataset[tuple[Tensor, Tensor]]):
+    """(inputs, target) pairs, made when they are read: ``convert`` turns the stored form into tensors of a step each.
+
+    Stored pixels stay bytes this way until they are read.
+    """
+
+    def __init__(
+        self,
+        inputs: Sequence[Tensor] | Tensor,
+        targets: Sequence[Tensor] | Tensor,
+        convert: Callable[[Tensor], Tensor] | None = None,
+    ) -> None:
+        self.inputs, self.targets, self.convert = inputs, targets, convert
+
+    def __len__(self) -> int:
+        return len(self.inputs)
+
+    def __getitem__(self, i: int) -> tuple[Tensor, Tensor]:
+        stored = self.inputs[i]
+        return (stored if self.convert is None else self.convert(stored)), self.targets[i]
+
+
+class SequenceDataModule(DataModule):
+    """Separate sequences, of the same or of different lengths; the training set is shuffled with every epoch.
+
+    Args:
+        batch_size: B, sequences over all devices together.
+    """
+
+    facts: SequenceFacts
+
+    def __init__(self, batch_size: int) -> None:
+        super().__init__(batch_size)
+        self.samples: dict[str, Samples] = {}
+
+    @abstractmethod
+    def load(self) -> tuple[SequenceFacts, dict[str, Samples]]:
+        """The facts, and the samples of each split."""
+
+    def setup(self, stage: str | None = None) -> None:
+        if not self.samples:
+            self.facts, self.samples = self.load()
+
+    def loader(self, split: str) -> DataLoader[Any]:
+        rank, ranks = self.ranks()
+        samples: Dataset[Any] = self.samples[split]
+        size = len(self.samples[split])
+        sampler: DistributedSampler[Any] | None = None
+        if ranks > 1 and split == "train":  # every rank must make the same number of steps
+            sampler = DistributedSampler(samples, ranks, rank, shuffle=True, drop_last=True)
+        elif ranks > 1:  # every sample counts once
+            samples = Subset(samples, range(rank, size, ranks))
+        return DataLoader(
+            samples,
+            batch_size=self.batch_size // ranks,
+            shuffle=split == "train" and sampler is None,
+            sampler=sampler,
+            collate_fn=partial(pad, per_step=self.facts.per_step),
+        )
+
+    def passage(self, steps: int) -> Passage:
+        inputs = self.samples["val"][0][0][:steps]
+        return Passage(inputs[None], ("",) * len(inputs))
