@@ -5,7 +5,7 @@ import pytest
 import torch
 from matplotlib.image import imread
 
-from multiscale.analysis.plots import boundary_figure, raster_figure, save
+from multiscale.analysis.plots import boundary_figure, period_figure, raster_figure, save
 
 TEXT = list("a bc\nd" * 20)
 
@@ -62,3 +62,14 @@ def test_drawing_leaves_nothing_behind(boundary):
     before = dict(matplotlib.rcParams)
     boundary_figure(["漢"] * 5, boundary[:5], torch.zeros(5, 3), ["a", "b", "c"])
     assert dict(matplotlib.rcParams) == before
+
+
+def test_periods_are_drawn_over_epochs_beside_the_true_ones():
+    figure = period_figure(torch.tensor([[1.0, 8.0], [1.0, 6.0], [2.0, 6.0]]), true=(6,))
+    axes = figure.axes[0]
+    assert axes.get_xlabel() == "epoch"
+    assert axes.get_ylabel() == "period read out (steps)"
+    true, *learned = axes.lines
+    assert list(true.get_ydata()) == [6, 6]
+    assert [list(line.get_ydata()) for line in learned] == [[1, 1, 2], [8, 6, 6]]
+    assert list(learned[0].get_xdata()) == [1, 2, 3]

@@ -3,14 +3,18 @@
 import warnings
 from collections.abc import Sequence
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 from matplotlib.axes import Axes
 from matplotlib.figure import Figure
+from matplotlib.ticker import MaxNLocator
 from torch import Tensor
 
 INK, MARK = "#1a1a1a", "#b2182b"
 HEAT = "cividis"  # even in lightness and safe for colour-blind readers
+COLOURS = ("#0072B2", "#D55E00", "#009E73", "#CC79A7", "#E69F00", "#56B4E9", "#8C6D31", "#000000")  # Okabe and Ito
+MARKERS = "os^Dv<>P"
 VISIBLE = {" ": "\u00b7", "\n": "\u21b5", "\t": "\u2192", "\r": "\u2190"}
 WIDTH = 11.0  # inches
 
@@ -89,6 +93,32 @@ def raster_figure(update: Tensor, names: Sequence[str]) -> Figure:
     for line in range(1, levels):
         axes.axhline(line - 0.5, color="white", linewidth=1)
     figure.colorbar(image, ax=axes, label="share rewritten", fraction=0.02, pad=0.01)
+    return figure
+
+
+def period_figure(periods: Tensor, true: Sequence[float] = ()) -> Figure:
+    """The learned period of each module over the epochs, on a scale of octaves.
+
+    Args:
+        periods: [E, L] in steps, after each of E epochs.
+        true: periods to be found, drawn as dashed lines.
+    """
+    figure = Figure(figsize=(WIDTH * 0.65, 3.6), layout="constrained")
+    axes = figure.subplots()
+    epochs = range(1, len(periods) + 1)
+    for period in true:
+        axes.axhline(period, color=INK, linestyle="--", linewidth=1, label=f"true period {period:g}")
+    for level, path in enumerate(periods.T.tolist()):
+        style: Any = {"marker": MARKERS[level % len(MARKERS)], "color": COLOURS[level % len(COLOURS)]}
+        axes.plot(epochs, path, markersize=5, linewidth=1.5, label=f"clock {level + 1}", **style)
+    axes.set_yscale("log", base=2)
+    axes.yaxis.set_major_formatter("{x:g}")
+    axes.xaxis.set_major_locator(MaxNLocator(integer=True))
+    axes.set_xlabel("epoch")
+    axes.set_ylabel("period read out (steps)")
+    axes.set_title("Learned period of each clock", fontsize=11, color=INK)
+    axes.grid(alpha=0.3)
+    figure.legend(loc="outside right upper", fontsize=8, frameon=False)
     return figure
 
 

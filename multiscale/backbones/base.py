@@ -86,6 +86,13 @@ class Backbone(nn.Module, ABC):
         and where it does not, the optimizer's hold."""
         return [{"params": list(self.parameters())}]
 
+    def measures(self) -> dict[str, Tensor]:
+        """What the backbone can tell of its levels beyond a trace, by name: [L] numbers each, to be logged over epochs.
+
+        ``period`` [L], if given, is in steps.
+        """
+        return {}
+
     def anneal(self, epoch: float) -> None:
         """Set slopes and temperatures for this point of training, in (fractional) epochs."""
 

@@ -133,6 +133,11 @@ class LearnedClockRNN(Backbone):
         """What each module's clock has learned."""
         return self.clock.readout()
 
+    def measures(self) -> dict[str, Tensor]:
+        """Period in steps, entropy in bits, duty cycle and top-two gap of each module's clock."""
+        told = self.readout()
+        return {"period": told.period, "entropy": told.entropy, "duty": told.duty, "gap": told.gap}
+
     def parameter_groups(self) -> list[dict[str, Any]]:
         """The network's parameters, and the clock's without weight decay and with ``clock_lr`` if given."""
         clock = list(self.clock.parameters())

@@ -45,6 +45,10 @@ class DataModule(pl.LightningDataModule, ABC):
     def passage(self, steps: int) -> Passage:
         """Up to ``steps`` steps of the validation split."""
 
+    def true_periods(self) -> tuple[int, ...]:
+        """Periods in steps that the data are made with; none if none are known."""
+        return ()
+
     def segmentations(self, split: str) -> dict[str, Tensor]:
         """[N] bool each: reference boundaries at the N inputs of a split's streams; none if none are known."""
         return {}

@@ -141,11 +141,19 @@ class SequenceModule(pl.LightningModule):
             # A metric of one element comes back without its axis.
             self.log_dict({f"{where}/{name}_{level}": rate for level, rate in enumerate(levels.reshape(-1), 1)})
 
+        if split == "val":
+            for name, levels in self.backbone.measures().items():
+                self.log_dict({f"{where}/{name}_{level}": value for level, value in enumerate(levels, 1)})
+
     def on_save_checkpoint(self, checkpoint: dict[str, Any]) -> None:
         checkpoint["recipe"] = self.recipe
 
     def configure_optimizers(self) -> Any:
-        optimizer = self.optimizer(self.parameters())
+        ends = [p for part in (self.encoder, self.head) for p in part.parameters()]
+        groups = [{"params": ends}, *self.backbone.parameter_groups()]
+        if self.reverse is not None:
+            groups += self.reverse.parameter_groups()
+        optimizer = self.optimizer([group for group in groups if group["params"]])
         if self.scheduler is None:
             return optimizer
         schedule = {"scheduler": self.scheduler(optimizer), "monitor": self.task.monitor, "interval": "epoch"}
