@@ -21,6 +21,9 @@ from multiscale.backbones.clockwork import ClockworkRNN
 from multiscale.backbones.hard_clock import HardClockRNN
 from multiscale.backbones.learned_clock import LearnedClockRNN
 
+PAUSE = 0.3
+"""Seconds between two peers."""
+
 
 class Peer(NamedTuple):
     """One network of the comparison."""
@@ -71,6 +74,8 @@ def round_robin(calls: dict[str, Callable[[], object]], rounds: int) -> list[dic
     for _ in range(rounds + 1):
         times.append({})
         for name, call in calls.items():
+            # An idle thread pool spins on for a while after a call, and would take a core from the next peer.
+            time.sleep(PAUSE)
             start = time.perf_counter()
             call()
             times[-1][name] = time.perf_counter() - start

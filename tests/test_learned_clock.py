@@ -29,6 +29,11 @@ OPTIONS = list(
 one = Constant(1.0)
 
 
+@pytest.fixture(autouse=True)
+def _seeded():
+    torch.manual_seed(0)
+
+
 def pulses(period: int, steps: int, phase: int = 0) -> Tensor:
     return ((torch.arange(steps) - phase) % period == 0).float()
 
@@ -76,7 +81,7 @@ def test_a_binary_clock_is_a_mixture_of_pulses_that_goes_on_for_ever():
 
 
 def test_a_square_clock_is_active_for_its_share_of_each_period_from_its_phase_on():
-    clock = PulseClock(1, 8, one, "square", [4, 8], phases=2, duty=0.5)
+    clock = PulseClock(1, 8, one, "square", [4, 8], phases=2, duty=0.25)
     assert list(zip(clock.atom_period.tolist(), clock.atom_phase.tolist(), strict=True)) == [
         (4, 0),
         (4, 2),
@@ -84,10 +89,10 @@ def test_a_square_clock_is_active_for_its_share_of_each_period_from_its_phase_on
         (8, 4),
     ]
     assert clock.atoms(torch.arange(8)).T.tolist() == [
-        [1, 1, 0, 0, 1, 1, 0, 0],
-        [0, 0, 1, 1, 0, 0, 1, 1],
-        [1, 1, 1, 1, 0, 0, 0, 0],
-        [0, 0, 0, 0, 1, 1, 1, 1],
+        [1, 0, 0, 0, 1, 0, 0, 0],
+        [0, 0, 1, 0, 0, 0, 1, 0],
+        [1, 1, 0, 0, 0, 0, 0, 0],
+        [0, 0, 0, 0, 1, 1, 0, 0],
     ]
 
 
@@ -155,8 +160,12 @@ def test_the_hard_wave_is_the_largest_weight_or_the_part_above_the_threshold():
     assert torch.equal(binary.wave(6)[0], pulses(2, 6, phase=1))
     dct = DCTClock(1, 8, one, options=ClockOptions("random", hard_from=0))
     with torch.no_grad():
-        dct.threshold.fill_(0.3)
-    assert torch.equal(dct.wave()[0], (dct.z(torch.arange(16))[:, 0] > 0.3).float())
+        z = dct.z(torch.arange(16))[:, 0]
+        dct.threshold.copy_(z[5])
+    assert torch.equal(dct.wave()[0], (z > z[5]).float())
+    with torch.no_grad():
+        dct.threshold.sub_(1e-4)
+    assert dct.wave()[0, 5] == 1
     l1 = PulseClock(1, 4, one, selection="l1", options=ClockOptions("zeros", hard_from=0))
     with torch.no_grad():
         l1.logits.copy_(torch.tensor([[0.0, 0.3, 0.25, 0.6]]))
@@ -319,6 +328,10 @@ def test_without_connections_a_module_hears_only_itself_and_slow_to_fast_follows
 def test_the_update_cost_and_l1_are_what_they_say():
     priced = LearnedClockRNN(2, 6, 3, 8, update_cost=0.5)
     torch.testing.assert_close(priced.penalty(), 0.5 * priced.clock.wave().mean())
+    priced.penalty().backward()
+    # What is paid for is the mean activation: the price of period 1 rises, that of period 8 falls.
+    assert (priced.clock.logits.grad[:, 0] > 0).all()
+    assert (priced.clock.logits.grad[:, 7] < 0).all()
     sparse = LearnedClockRNN(2, 6, 3, 8, "dct", l1=0.1)
     torch.testing.assert_close(sparse.penalty(), 0.1 * sparse.clock.coefficients.abs().sum(1).mean())
     free = LearnedClockRNN(2, 6, 3, 8, selection="l1", l1=0.1)

@@ -9,14 +9,14 @@ def hard_sigmoid(x: Tensor, slope: Tensor) -> Tensor:
     return ((slope * x + 1) / 2).clamp(0, 1)
 
 
-def straight_through(hard: Tensor, soft: Tensor) -> Tensor:
-    """The value of ``hard``, exactly, with the gradient of ``soft`` (Bengio et al. 2013)."""
-    return hard.detach() + (soft - soft.detach())
-
-
 def clip(x: Tensor) -> Tensor:
     """max(0, min(1, x)) with the gradient of x, also where it is clipped."""
     return straight_through(x.clamp(0, 1), x)
+
+
+def straight_through(hard: Tensor, soft: Tensor) -> Tensor:
+    """The value of ``hard``, exactly, with the gradient of ``soft`` (Bengio et al. 2013)."""
+    return hard.detach() + (soft - soft.detach())
 
 
 def step_boundary(soft: Tensor) -> Tensor:
