@@ -18,8 +18,10 @@ import torch
 from torch import Tensor, nn
 from torch.nn import functional as F
 
-from multiscale.backbones.base import Backbone, State, StepTrace, choose_kernel
-from multiscale.checks import in_range, positive_int, sizes
+from multiscale.backbones.base import Backbone, State, StepTrace, choose_kernel, fold
+from multiscale.checks import InvalidInput, in_range, positive_int, sizes
+from multiscale.kernels import hmlstm as kernels
+from multiscale.kernels import hmlstm_native
 from multiscale.nn.operations import Options, operation
 from multiscale.nn.schedules import Constant, Linear, Schedule
 from multiscale.nn.straight_through import hard_sigmoid, step_boundary
@@ -56,10 +58,12 @@ class HMLSTM(Backbone):
         forget_bias: what the forget gate's bias starts at; the others start at 0.
         init: ``orthogonal``, the recurrent weights of each gate start orthogonal and the others Glorot-uniform;
             ``uniform``, all weights in +-1/sqrt(H_l), as in ``torch.nn.LSTM``.
-        kernel: ``auto`` or ``reference``.
+        kernel: ``native``, the whole sequence as one function with C++ gates (CPU, needs a C++ compiler); ``fused``,
+            the same with torch's gates; ``reference``, the fold of ``step``; ``auto``, the first of these that can run.
 
     Raises:
-        InvalidInput: for sizes below 1, an unknown word, a slope that is not above 0, or ``select`` with ``soft``.
+        InvalidInput: for sizes below 1, an unknown word, a slope that is not above 0, ``select`` with ``soft``, or a
+            kernel that cannot run here.
     """
 
     slope: Tensor
@@ -87,7 +91,10 @@ class HMLSTM(Backbone):
         self.options = Options(
             boundary, choice, copy_boundary, layer_norm, top_down, flush, copy, boundary_bias, forget_bias, init
         )
-        self.kernel = choose_kernel("HMLSTM", kernel, {"reference": None})
+        self.kernel = choose_kernel(
+            "HMLSTM", kernel, {"native": hmlstm_native.unavailable(), "fused": None, "reference": None}
+        )
+        self.kernel_is_named = kernel != "auto"
         below = (input_size, *self.level_sizes[:-1])
         above = (*self.level_sizes[1:], None)
         self.layers = nn.ModuleList(
@@ -134,6 +141,54 @@ class HMLSTM(Backbone):
         boundaries = (torch.cat(zs, 1) > 0.5).to(x_t.dtype)
         return tuple(hs), (tuple(hs), tuple(cs), tuple(zs[:-1])), StepTrace(torch.cat(updates, 1).detach(), boundaries)
 
+    def sequence(self, x: Tensor, state: State, trace: bool) -> tuple[tuple[Tensor, ...], State, StepTrace | None]:
+        if torch.is_autocast_enabled(x.device.type):
+            # What reaches the state is as wide as the weights; the products alone are short.
+            x, state = x.to(self.slope.dtype), tuple(tuple(s.to(self.slope.dtype) for s in part) for part in state)
+        if self.kernel == "reference":
+            return fold(self, x, state, trace)
+        thresholds = self.thresholds(x, state)
+        out = kernels.sequence(
+            x, state, [layer.weights() for layer in self.layers], self.slope, thresholds, self.plan(x)
+        )
+        steps = self.traced(out.boundaries, x) if trace else None
+        return out.levels, (out.h, out.c, out.z), steps
+
+    def plan(self, x: Tensor) -> kernels.Plan:
+        """What of the kernel runs on x: its gates, the precision of its products.
+
+        Raises:
+            InvalidInput: if ``native`` was asked for by name and x is not what it works on.
+        """
+        native = self.kernel == "native" and hmlstm_native.runs(x)
+        if self.kernel == "native" and not native and self.kernel_is_named:
+            raise InvalidInput(
+                f"kernel 'native' of HMLSTM works on CPU tensors of float32 or float64; got {x.dtype} on {x.device}. "
+                "Use kernel=fused or kernel=auto."
+            )
+        short = torch.is_autocast_enabled(x.device.type)
+        dtype = torch.get_autocast_dtype(x.device.type) if short else x.dtype
+        return kernels.Plan(self.options, dtype, native)
+
+    def thresholds(self, x: Tensor, state: State) -> Tensor | None:
+        """[L - 1, T, B], drawn in the order of the fold; None if the boundaries are soft."""
+        z = state[2]
+        if self.options.boundary == "soft" or not z:
+            return None
+        if not (self.options.boundary == "sample" and self.training):
+            return x.new_full((len(z), x.size(1), x.size(0)), 0.5)
+        drawn = [self.threshold(z_l) for _ in range(x.size(1)) for z_l in z]
+        return torch.stack([d for d in drawn if d is not None]).view(x.size(1), len(z), -1).transpose(0, 1)
+
+    def traced(self, boundaries: Sequence[Tensor], x: Tensor) -> StepTrace:
+        """The trace [B, T, L] from z [T + 1, B] of all layers but the top one."""
+        zero, one = x.new_zeros(x.size(1) + 1, x.size(0)), x.new_ones(x.size(1), x.size(0))
+        zs = (*boundaries, zero)
+        below = (one, *(z[1:] for z in boundaries))
+        updates = [1 - operation(z[:-1], b, self.options)[2] for z, b in zip(zs, below, strict=True)]
+        ended = torch.stack([z[1:] for z in zs], -1) > 0.5
+        return StepTrace(torch.stack(updates, -1).transpose(0, 1), ended.to(x.dtype).transpose(0, 1))
+
 
 def slope_schedule(slope: Schedule | float | None) -> Schedule:
     """The schedule itself, a constant for a number, the paper's annealing for None."""
@@ -178,6 +233,13 @@ class HMLSTMLayer(nn.Module):
                 else:
                     nn.init.xavier_uniform_(gate)
         self.bias.zero_()[: self.size].fill_(self.options.forget_bias)
+
+    def weights(self) -> kernels.Weights:
+        """The parameters as the kernel takes them."""
+        norms = (self.recurrent_norm, self.bottom_up_norm, self.top_down_norm, self.cell_norm)
+        pairs = [(None, None) if norm is None else (norm.weight, norm.bias) for norm in norms]
+        matrices = (self.recurrent, self.bottom_up, self.top_down)
+        return kernels.Weights(*matrices, self.bias, *(tensor for pair in pairs for tensor in pair))
 
     def pre_activations(
         self, below: Tensor, z_below: Tensor, h_prev: Tensor, z_prev: Tensor, above: Tensor | None

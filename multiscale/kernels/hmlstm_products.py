@@ -1,0 +1,176 @@
+"""The products of one layer of an HM-LSTM over a sequence: forward, to the operands, and to the weights.
+
+Without layer norm the three products of a step are one, of the operand side by side. With it each is normalised apart,
+before its gate, so there are three.
+"""
+
+from abc import ABC, abstractmethod
+from collections.abc import Callable
+from typing import Any
+
+import torch
+from torch import Tensor
+
+from multiscale.kernels.hmlstm_gates import EPSILON, Gradients, Layer
+from multiscale.kernels.product import outer, product
+
+
+class Products(ABC):
+    """The gates' share of Eq. 4 for one layer, with its derivatives; the boundary's column is no part of it."""
+
+    def __init__(self, layer: Layer, weights: Any, dtype: torch.dtype) -> None:
+        self.layer, self.weights, self.dtype = layer, weights, dtype
+        self.rows = layer.cell.size(1)
+        n = layer.size
+        matrices = (weights.recurrent, weights.bottom_up, weights.top_down)
+        self.matrices = [m[: 4 * n] for m in matrices if m is not None]
+        self.operands = layer.operands[:-1].unbind(0)
+
+    @abstractmethod
+    def pre_activations(self, t: int) -> Tensor:
+        """[B, 4H], the sum of the gated products of step t; the next call may overwrite it."""
+
+    @abstractmethod
+    def operand_gradient(self, d: Gradients) -> Callable[[int], Tensor]:
+        """For one backward pass: t -> the gradient [B, K] of step t's operand, not yet gated."""
+
+    @abstractmethod
+    def weight_gradients(self, d: Gradients) -> tuple[Tensor | None, ...]:
+        """The gradients of all fields of ``Weights``, in their order, once every step's are known."""
+
+    def _boundary_row(self, d: Gradients, operands: Tensor) -> Tensor | None:
+        """[1, K]: the gradient of the boundary's weights."""
+        return None if d.pre_boundary is None else d.pre_boundary.view(1, -1) @ operands
+
+    def _bias_gradient(self, d: Gradients) -> Tensor:
+        gates = d.pre.view(-1, 4 * self.layer.size).sum(0)
+        if d.pre_boundary is None or len(self.weights.bias) == len(gates):
+            return gates
+        return torch.cat((gates, d.pre_boundary.sum()[None]))
+
+    def _split(self, full: Tensor) -> tuple[Tensor | None, ...]:
+        """[4H (+ 1), K] -> the gradients of the three matrices."""
+        sizes = [m.size(1) for m in self.matrices]
+        parts = full.split(sizes, 1)
+        return parts if len(parts) == 3 else (*parts, None)
+
+
+class Joint(Products):
+    """One product of the whole operand."""
+
+    def __init__(self, layer: Layer, weights: Any, dtype: torch.dtype) -> None:
+        super().__init__(layer, weights, dtype)
+        self.joint = torch.cat(self.matrices, 1)
+        self.multiply = product(self.joint, self.rows, dtype)
+
+    def pre_activations(self, t: int) -> Tensor:
+        return self.multiply(self.operands[t])
+
+    def operand_gradient(self, d: Gradients) -> Callable[[int], Tensor]:
+        multiply, dpre = product(self.joint.t(), self.rows, self.dtype), d.pre.unbind(0)
+        return lambda t: multiply(dpre[t])
+
+    def weight_gradients(self, d: Gradients) -> tuple[Tensor | None, ...]:
+        operands = self.layer.operands[:-1].flatten(0, 1)
+        full = outer(d.pre.flatten(0, 1), operands, self.dtype)
+        row = self._boundary_row(d, operands)
+        if row is not None:
+            full = torch.cat((full, row))
+        return *self._split(full), self._bias_gradient(d), *(None,) * 8
+
+
+class Normalised(Products):
+    """Three products, each normalised over its 4H columns before its boundary gates it (Ba et al. 2016)."""
+
+    def __init__(self, layer: Layer, weights: Any, dtype: torch.dtype, keep: bool) -> None:
+        super().__init__(layer, weights, dtype)
+        pairs = (
+            (weights.recurrent_gain, weights.recurrent_offset),
+            (weights.bottom_up_gain, weights.bottom_up_offset),
+            (weights.top_down_gain, weights.top_down_offset),
+        )
+        self.norms = pairs[: len(self.matrices)]
+        self.multiply = [product(m, self.rows, dtype) for m in self.matrices]
+        steps = len(self.operands) if keep else 1
+        width = 4 * layer.size
+        self.raw = [layer.cell.new_empty(steps, self.rows, width) for _ in self.matrices]
+        self.mean = [layer.cell.new_empty(steps, self.rows, 1) for _ in self.matrices]
+        self.inverse = [layer.cell.new_empty(steps, self.rows, 1) for _ in self.matrices]
+
+    def _sources(self, t: int) -> list[Tensor]:
+        """What the products of step t read, before the gates."""
+        layer = self.layer
+        n, below = layer.size, layer.below
+        under = self.operands[t][:, n : n + below] if layer.lower is None else layer.lower.h(t + 1)
+        over = [layer.upper.h(t)] if layer.above and layer.upper is not None else []
+        return [layer.h(t), under, *over]
+
+    def _gates(self, t: int) -> list[Tensor | None]:
+        return [None, self.layer.z_below(t), self.layer.z_prev(t)][: len(self.matrices)]
+
+    def pre_activations(self, t: int) -> Tensor:
+        slot = t if len(self.raw[0]) > 1 else 0
+        pre = None
+        for i, (source, gate) in enumerate(zip(self._sources(t), self._gates(t), strict=True)):
+            raw = self.raw[i][slot].copy_(self.multiply[i](source.contiguous()))
+            normed, mean, inverse = torch.native_layer_norm(raw, raw.shape[1:], *self.norms[i], EPSILON)
+            self.mean[i][slot], self.inverse[i][slot] = mean, inverse
+            pre = normed if pre is None or gate is None else pre.addcmul_(gate, normed)
+        assert pre is not None
+        return pre
+
+    def operand_gradient(self, d: Gradients) -> Callable[[int], Tensor]:
+        multiply = [product(m.t(), self.rows, self.dtype) for m in self.matrices]
+        self.draw = [torch.empty_like(raw) for raw in self.raw]
+
+        def gradient(t: int) -> Tensor:
+            parts = []
+            for i in range(len(self.matrices)):
+                raw, mean, inverse = self.raw[i][t], self.mean[i][t], self.inverse[i][t]
+                gain, offset = self.norms[i]
+                draw = torch.ops.aten.native_layer_norm_backward(
+                    d.pre[t], raw, raw.shape[1:], mean, inverse, gain, offset, [True, False, False]
+                )[0]
+                self.draw[i][t] = draw
+                parts.append(multiply[i](draw).clone())
+                if i:
+                    # d gate: the gradient of the gated product times the product itself, as it was normalised.
+                    normed = torch.addcmul(offset, (raw - mean) * inverse, gain)
+                    self._to_gate(d, i, (d.pre[t] * normed).sum(1))
+            return torch.cat(parts, 1)
+
+        return gradient
+
+    def _to_gate(self, d: Gradients, i: int, gradient: Tensor) -> None:
+        if i == 2 and d.z is not None:
+            d.z += gradient
+        elif i == 1 and d.lower is not None and d.lower.z is not None:
+            d.lower.z += gradient
+
+    def weight_gradients(self, d: Gradients) -> tuple[Tensor | None, ...]:
+        layer = self.layer
+        operands = layer.operands[:-1].flatten(0, 1)
+        row = self._boundary_row(d, operands)
+        widths = [m.size(1) for m in self.matrices]
+        steps = range(len(self.operands))
+        matrices, norms = [], []
+        for i, part in enumerate(operands.split(widths, 1)):
+            full = outer(self.draw[i].flatten(0, 1), part.contiguous(), self.dtype)
+            if row is not None:
+                full = torch.cat((full, row[:, sum(widths[:i]) : sum(widths[: i + 1])]))
+            matrices.append(full)
+            dpre = d.pre
+            if i:
+                dpre = dpre * torch.stack([(layer.z_below, layer.z_prev)[i - 1](t) for t in steps])
+            x = (self.raw[i] - self.mean[i]) * self.inverse[i]
+            norms += [(dpre * x).sum((0, 1)), dpre.sum((0, 1))]
+        missing = [None] * (3 - len(matrices))
+        cell = [None if rows is None else rows.sum(0) for rows in (d.norm_gain, d.norm_offset)]
+        return *matrices, *missing, self._bias_gradient(d), *norms, *missing, *missing, *cell
+
+
+def make_products(layer: Layer, weights: Any, dtype: torch.dtype, keep: bool) -> Products:
+    """The products that the options ask for; ``keep`` what a backward pass needs."""
+    if layer.options.layer_norm:
+        return Normalised(layer, weights, dtype, keep)
+    return Joint(layer, weights, dtype)
