@@ -12,7 +12,8 @@
 | a               | slope                 | [], of the hard sigmoid                                      |
 """
 
-from collections.abc import Sequence
+from collections.abc import Iterable, Sequence
+from typing import cast
 
 import torch
 from torch import Tensor, nn
@@ -147,10 +148,8 @@ class HMLSTM(Backbone):
             x, state = x.to(self.slope.dtype), tuple(tuple(s.to(self.slope.dtype) for s in part) for part in state)
         if self.kernel == "reference":
             return fold(self, x, state, trace)
-        thresholds = self.thresholds(x, state)
-        out = kernels.sequence(
-            x, state, [layer.weights() for layer in self.layers], self.slope, thresholds, self.plan(x)
-        )
+        weights = [layer.weights() for layer in cast(Iterable[HMLSTMLayer], self.layers)]
+        out = kernels.sequence(x, state, weights, self.slope, self.thresholds(x, state), self.plan(x))
         steps = self.traced(out.boundaries, x) if trace else None
         return out.levels, (out.h, out.c, out.z), steps
 
