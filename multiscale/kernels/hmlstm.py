@@ -9,7 +9,6 @@ dot product apart, always in the state's own precision.
 
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
-from itertools import pairwise
 from typing import Any, NamedTuple
 
 import torch
@@ -19,9 +18,11 @@ from torch.autograd.function import once_differentiable
 from multiscale.kernels import hmlstm_gates, hmlstm_native
 from multiscale.kernels.hmlstm_gates import Gradients, Layer
 from multiscale.kernels.hmlstm_products import Products, make_products
+from multiscale.kernels.workspace import Workspace
 from multiscale.nn.operations import Options
 
 Step = Callable[[int, Tensor], None]
+FORMAT = torch.contiguous_format
 
 
 class Weights(NamedTuple):
@@ -85,16 +86,18 @@ class _Sequence(torch.autograd.Function):
     @staticmethod
     def forward(ctx: Any, plan: Plan, keep: bool, count: int, x: Tensor, slope: Tensor, thresholds: Any, *flat: Tensor):
         h, c, z, weights = _unflatten(flat, count)
+        workspace = Workspace(x)
         with torch.autocast(x.device.type, enabled=False):
-            layers = _layers(plan, x, slope, thresholds, (h, c, z), weights, keep)
-            products = [make_products(l, w, plan.product_dtype, keep) for l, w in zip(layers, weights, strict=True)]
+            layers = _layers(plan, x, slope, thresholds, (h, c, z), weights, workspace, keep)
+            products = [make_products(layers, l, w, plan.product_dtype, workspace, keep) for l, w in enumerate(weights)]
             _run(plan, layers, products, x.size(1))
         ctx.set_materialize_grads(False)
         if keep:
-            ctx.plan, ctx.layers, ctx.products, ctx.shape = plan, layers, products, x.shape
-            # Kept so, autograd notices if a weight or one of the levels, views of the operands, is written to.
-            ctx.save_for_backward(*(l.operands for l in layers), *flat)
-        levels = [l.operands[1:, :, : l.size].transpose(0, 1) for l in layers]
+            ctx.plan, ctx.layers, ctx.products, ctx.workspace = plan, layers, products, workspace
+            # Saved so that autograd notices if a weight is written to before the backward pass reads it.
+            ctx.save_for_backward(*flat)
+        # The operands are the workspace's, so what leaves is a copy.
+        levels = [l.operands[1:, :, : l.size].transpose(0, 1).clone(memory_format=FORMAT) for l in layers]
         boundaries = [l.z for l in layers if l.z is not None]
         ctx.mark_non_differentiable(*boundaries)
         return (
@@ -109,11 +112,12 @@ class _Sequence(torch.autograd.Function):
     @once_differentiable
     def backward(ctx: Any, *grads: Tensor | None):
         layers, products, count = ctx.layers, ctx.products, len(ctx.layers)
-        _ = ctx.saved_tensors  # raises if one was written to, or the graph was freed
+        _ = ctx.saved_tensors  # raises if one was written to, or if the graph was freed
+        workspace = Workspace(layers[0].cell)
         dlevels, dh, dc, dz = grads[:count], grads[count : 2 * count], grads[2 * count : 3 * count], grads[3 * count :]
         with torch.autocast(layers[0].cell.device.type, enabled=False):
-            gradients = _gradients(ctx, dh, dc, dz)
-            _run_backward(ctx.plan, layers, gradients, products, dlevels)
+            gradients = _gradients(layers, (dh, dc, dz), workspace)
+            _run_backward(ctx.plan, layers, gradients, products, dlevels, workspace)
             found = [p.weight_gradients(d) for p, d in zip(products, gradients, strict=True)]
         dinput = gradients[0].input
         assert dinput is not None
@@ -136,6 +140,7 @@ def _layers(
     thresholds: Tensor | None,
     state: tuple[Sequence[Tensor], Sequence[Tensor], Sequence[Tensor]],
     weights: Sequence[Weights],
+    workspace: Workspace,
     keep: bool,
 ) -> list[Layer]:
     """The buffers of all layers, with the inputs and the first state in their places."""
@@ -151,13 +156,14 @@ def _layers(
             size, below, above, plan.options, slope.to(x.dtype), *_boundary_weights(w, size, top),
             norm_gain=w.cell_gain,
             norm_offset=w.cell_offset,
-            operands=x.new_empty(steps + 1, batch, size + below + above),
-            cell=x.new_empty(steps + 1, batch, size),
-            gates=x.new_empty(kept, batch, 4 * size),
+            operands=workspace.empty(steps + 1, batch, size + below + above),
+            cell=workspace.empty(steps + 1, batch, size),
+            gates=workspace.empty(kept, batch, 4 * size),
             z=None if top else x.new_empty(steps + 1, batch),
             decided=None if top else x.new_empty(kept, batch),
             surrogate=None if top else x.new_empty(kept, batch),
             threshold=None if top or thresholds is None else thresholds[i].contiguous(),
+            z_under=_after(layers[-1]) if layers else None,
         )  # fmt: skip
         layer.operands[0, :, :size] = h[i]
         layer.cell[0] = c[i]
@@ -167,9 +173,12 @@ def _layers(
             torch.mul(z[i], h[i + 1], out=layer.operands[0, :, -above:])
         layers.append(layer)
     layers[0].operands[:-1, :, layers[0].size : layers[0].size + layers[0].below] = x.transpose(0, 1)
-    for lower, upper in pairwise(layers):
-        lower.upper, upper.lower = upper, lower
     return layers
+
+
+def _after(layer: Layer) -> Tensor | None:
+    """[T, B], the boundaries after each step."""
+    return None if layer.z is None else layer.z[1:]
 
 
 def _boundary_weights(w: Weights, size: int, top: bool) -> tuple[Tensor, Tensor]:
@@ -182,24 +191,27 @@ def _boundary_weights(w: Weights, size: int, top: bool) -> tuple[Tensor, Tensor]
 
 
 def _run(plan: Plan, layers: Sequence[Layer], products: Sequence[Products], steps: int) -> None:
-    gates = [_forward_step(plan, layer) for layer in layers]
+    gates = [_forward_step(plan, layers, l) for l in range(len(layers))]
     pairs = [(p.pre_activations, g) for p, g in zip(products, gates, strict=True)]
     for t in range(steps):
         for multiply, gate in pairs:
             gate(t, multiply(t))
 
 
-def _forward_step(plan: Plan, layer: Layer) -> Step:
+def _forward_step(plan: Plan, layers: Sequence[Layer], l: int) -> Step:
     if plan.native:
-        return hmlstm_native.Step("forward", layer, None)
-    return lambda t, pre: hmlstm_gates.forward(layer, t, pre)
+        return hmlstm_native.Step("forward", layers, l)
+    return lambda t, pre: hmlstm_gates.forward(layers, l, t, pre)
 
 
-def _gradients(ctx: Any, dh: Sequence[Any], dc: Sequence[Any], dz: Sequence[Any]) -> list[Gradients]:
+def _gradients(
+    layers: Sequence[Layer], state: tuple[Sequence[Any], Sequence[Any], Sequence[Any]], workspace: Workspace
+) -> list[Gradients]:
     """What the backward pass starts from: the gradients of the last state."""
-    batch, steps, _ = ctx.shape
+    dh, dc, dz = state
+    steps, batch, _ = layers[0].gates.shape
     gradients: list[Gradients] = []
-    for i, layer in enumerate(ctx.layers):
+    for i, layer in enumerate(layers):
         like, size, top = layer.cell, layer.size, layer.z is None
         normed = layer.norm_gain is not None
         gradients.append(
@@ -207,7 +219,7 @@ def _gradients(ctx: Any, dh: Sequence[Any], dc: Sequence[Any], dz: Sequence[Any]
                 h=like.new_zeros(batch, size) if dh[i] is None else dh[i].contiguous().clone(),
                 c=like.new_zeros(batch, size) if dc[i] is None else dc[i].contiguous().clone(),
                 z=None if top else like.new_zeros(batch) if dz[i] is None else dz[i][:, 0].contiguous().clone(),
-                pre=like.new_empty(steps, batch, 4 * size),
+                pre=workspace.empty(steps, batch, 4 * size),
                 pre_boundary=None if top else like.new_empty(steps, batch),
                 scratch=like.new_empty(batch, 2, size),
                 norm_gain=like.new_zeros(batch, size) if normed else None,
@@ -216,8 +228,6 @@ def _gradients(ctx: Any, dh: Sequence[Any], dc: Sequence[Any], dz: Sequence[Any]
                 gated=not normed,
             )
         )
-    for lower, upper in pairwise(gradients):
-        lower.upper, upper.lower = upper, lower
     return gradients
 
 
@@ -227,11 +237,13 @@ def _run_backward(
     gradients: Sequence[Gradients],
     products: Sequence[Products],
     dlevels: Sequence[Tensor | None],
+    workspace: Workspace,
 ) -> None:
     work = []
-    for layer, d, p, given in zip(layers, gradients, products, dlevels, strict=True):
-        backward, scatter = _backward_steps(plan, layer, d)
-        work.append((d, None if given is None else given.unbind(1), backward, p.operand_gradient(d), scatter))
+    for l, (d, p, given) in enumerate(zip(gradients, products, dlevels, strict=True)):
+        backward, scatter = _backward_steps(plan, layers, gradients, l)
+        multiply = p.operand_gradient(gradients, workspace)
+        work.append((d, None if given is None else given.unbind(1), backward, multiply, scatter))
     for t in reversed(range(len(layers[0].operands) - 1)):
         for d, dlevel, backward, multiply, scatter in reversed(work):
             if dlevel is not None:
@@ -240,10 +252,13 @@ def _run_backward(
             scatter(t, multiply(t))
 
 
-def _backward_steps(plan: Plan, layer: Layer, d: Gradients) -> tuple[Step, Step]:
+def _backward_steps(plan: Plan, layers: Sequence[Layer], gradients: Sequence[Gradients], l: int) -> tuple[Step, Step]:
     if plan.native:
-        return hmlstm_native.Step("backward", layer, d), hmlstm_native.Step("scatter", layer, d)
+        return (
+            hmlstm_native.Step("backward", layers, l, gradients),
+            hmlstm_native.Step("scatter", layers, l, gradients),
+        )
     return (
-        lambda t, _: hmlstm_gates.backward(layer, d, t),
-        lambda t, doperand: hmlstm_gates.scatter(layer, d, t, doperand),
+        lambda t, _: hmlstm_gates.backward(layers, gradients, l, t),
+        lambda t, doperand: hmlstm_gates.scatter(layers, gradients, l, t, doperand),
     )

@@ -4,6 +4,7 @@ The equations are those of :mod:`multiscale.backbones.hmlstm`; here they are wri
 with their derivatives by hand. Time is the first index, slot t of a state is the state before step t.
 """
 
+from collections.abc import Sequence
 from dataclasses import dataclass
 
 import torch
@@ -34,15 +35,15 @@ class Layer:
     decided: Tensor | None  # [T, B], the boundary before a COPY step's own rule
     surrogate: Tensor | None  # [T, B], the slope of the straight-through gradient
     threshold: Tensor | None  # [T, B]; None if soft
-    lower: "Layer | None" = None
-    upper: "Layer | None" = None
+    z_under: Tensor | None  # [T, B], the boundaries of the layer below; None at the bottom, where they count as 1
 
     def z_prev(self, t: int) -> Tensor:
+        """[B, 1], z_{t-1}^l."""
         return self.cell.new_zeros(self.cell.size(1), 1) if self.z is None else self.z[t, :, None]
 
     def z_below(self, t: int) -> Tensor:
-        below = None if self.lower is None else self.lower.z
-        return self.cell.new_ones(self.cell.size(1), 1) if below is None else below[t + 1, :, None]
+        """[B, 1], z_t^{l-1}."""
+        return self.cell.new_ones(self.cell.size(1), 1) if self.z_under is None else self.z_under[t, :, None]
 
     def h(self, t: int) -> Tensor:
         """[B, H], the hidden state before step t."""
@@ -63,13 +64,11 @@ class Gradients:
     norm_offset: Tensor | None
     input: Tensor | None  # [T, B, D], of the first layer
     gated: bool  # whether the gradient of the operands holds that of the boundaries that gate them
-    lower: "Gradients | None" = None
-    upper: "Gradients | None" = None
 
 
-def forward(layer: Layer, t: int, pre: Tensor) -> None:
-    """From the products pre [B, 4H] to the state after step t, and into the operands of the layers beside."""
-    n = layer.size
+def forward(layers: Sequence[Layer], l: int, t: int, pre: Tensor) -> None:
+    """From the products pre [B, 4H] to layer l's state after step t, and into the operands of the layers beside."""
+    layer, n = layers[l], layers[l].size
     z_prev, z_below = layer.z_prev(t), layer.z_below(t)
     flush, update, copy = operation(z_prev, z_below, layer.options)
     rewritten = flush + update
@@ -83,11 +82,11 @@ def forward(layer: Layer, t: int, pre: Tensor) -> None:
     h = rewritten * o * torch.tanh(_normalised(layer, c)[0]) + copy * layer.h(t)
     layer.operands[t + 1, :, :n] = h
     _boundary(layer, t, z_prev[:, 0], rewritten[:, 0], copy[:, 0])
-    if layer.upper is not None and layer.z is not None:
-        start = layer.upper.size
-        torch.mul(h, layer.z[t + 1, :, None], out=layer.upper.operands[t, :, start : start + n])
-    if layer.lower is not None and layer.lower.above:
-        torch.mul(h, z_below, out=layer.lower.operands[t + 1, :, -n:])
+    if layer.z is not None:
+        start = layers[l + 1].size
+        torch.mul(h, layer.z[t + 1, :, None], out=layers[l + 1].operands[t, :, start : start + n])
+    if l and layers[l - 1].above:
+        torch.mul(h, z_below, out=layers[l - 1].operands[t + 1, :, -n:])
 
 
 def _normalised(layer: Layer, c: Tensor) -> tuple[Tensor, Tensor | None, Tensor | None]:
@@ -117,9 +116,10 @@ def _boundary(layer: Layer, t: int, z_prev: Tensor, rewritten: Tensor, copy: Ten
     layer.z[t + 1] = z
 
 
-def backward(layer: Layer, d: Gradients, t: int) -> None:
-    """From the gradients of the state after step t to those of its pre-activations and, but for the products, of the
-    state before."""
+def backward(layers: Sequence[Layer], gradients: Sequence[Gradients], l: int, t: int) -> None:
+    """From the gradients of layer l's state after step t to those of its pre-activations and, but for the products,
+    of the state before."""
+    layer, d = layers[l], gradients[l]
     z_prev, z_below = layer.z_prev(t), layer.z_below(t)
     flush, update, copy = operation(z_prev, z_below, layer.options)
     rewritten = flush + update
@@ -140,7 +140,7 @@ def backward(layer: Layer, d: Gradients, t: int) -> None:
     torch.mul(written * i, 1 - g * g, out=dg)
     torch.mul(dc, update * f + copy, out=d.c)
     dh.mul_(copy)
-    _backward_boundary(layer, d, t, (to_rewritten, to_update, to_copy))
+    _backward_boundary(layer, d, gradients[l - 1].z if l else None, t, (to_rewritten, to_update, to_copy))
 
 
 def _through_norm(layer: Layer, d: Gradients, dread: Tensor, x: Tensor | None, inverse: Tensor | None) -> Tensor:
@@ -153,7 +153,9 @@ def _through_norm(layer: Layer, d: Gradients, dread: Tensor, x: Tensor | None, i
     return inverse * (dx - dx.mean(1, keepdim=True) - x * (dx * x).mean(1, keepdim=True))
 
 
-def _backward_boundary(layer: Layer, d: Gradients, t: int, through: tuple[Tensor, Tensor, Tensor]) -> None:
+def _backward_boundary(
+    layer: Layer, d: Gradients, dz_below: Tensor | None, t: int, through: tuple[Tensor, Tensor, Tensor]
+) -> None:
     """The boundary's own gradient, and what reaches z_{t-1}^l and z_t^{l-1} through the choice of operation.
 
     ``through`` holds the gradients [B] of how much is rewritten, updated and copied.
@@ -177,25 +179,25 @@ def _backward_boundary(layer: Layer, d: Gradients, t: int, through: tuple[Tensor
             dz_prev = dz_prev - to_update
         if options.copy:
             dz_prev = dz_prev + (1 - z_below) * against_copy
-            if d.lower is not None and d.lower.z is not None:
-                d.lower.z += (1 - z_prev) * against_copy
+            if dz_below is not None:
+                dz_below += (1 - z_prev) * against_copy
     if d.z is not None:
         d.z.copy_(dz_prev)
 
 
-def scatter(layer: Layer, d: Gradients, t: int, doperand: Tensor) -> None:
-    """From the gradient of the operand [B, K] of step t to those of the states that it was made of."""
+def scatter(layers: Sequence[Layer], gradients: Sequence[Gradients], l: int, t: int, doperand: Tensor) -> None:
+    """From the gradient of layer l's operand [B, K] of step t to those of the states that it was made of."""
+    layer, d = layers[l], gradients[l]
     n, below = layer.size, layer.below
     raw = torch.zeros_like(doperand) if d.pre_boundary is None else d.pre_boundary[t, :, None] * layer.boundary_weight
     full = doperand + raw
     through_gate = full if d.gated else raw
     d.h += full[:, :n]
-    if d.lower is None or layer.lower is None or d.lower.z is None:
-        assert d.input is not None
+    if d.input is not None:
         d.input[t] = full[:, n : n + below]
-    else:
-        d.lower.h += layer.z_below(t) * full[:, n : n + below]
-        d.lower.z += (through_gate[:, n : n + below] * layer.lower.h(t + 1)).sum(1)
-    if layer.above and d.upper is not None and layer.upper is not None and d.z is not None:
-        d.upper.h += layer.z_prev(t) * full[:, n + below :]
-        d.z += (through_gate[:, n + below :] * layer.upper.h(t)).sum(1)
+    elif (dz_below := gradients[l - 1].z) is not None:
+        gradients[l - 1].h += layer.z_below(t) * full[:, n : n + below]
+        dz_below += (through_gate[:, n : n + below] * layers[l - 1].h(t + 1)).sum(1)
+    if layer.above and d.z is not None:
+        gradients[l + 1].h += layer.z_prev(t) * full[:, n + below :]
+        d.z += (through_gate[:, n + below :] * layers[l + 1].h(t)).sum(1)

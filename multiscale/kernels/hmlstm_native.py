@@ -1,7 +1,9 @@
 """The functions of :mod:`multiscale.kernels.hmlstm_gates` in C++, for CPU tensors of float32 or float64."""
 
 import ctypes
+from collections.abc import Sequence
 from pathlib import Path
+from typing import TypeVar
 
 import torch
 from torch import Tensor
@@ -23,6 +25,9 @@ _NORM_GRADIENTS = ("dgain", "doffset")
 _INPUT_STRIDES = ("input_step", "input_row")
 
 
+T = TypeVar("T")
+
+
 def _fields(names: tuple[str, ...], kind: type) -> list[tuple[str, type]]:
     return [(name, kind) for name in names]
 
@@ -40,15 +45,15 @@ class _Struct(ctypes.Structure):
 
 
 class Step:
-    """One function of the library over the buffers of one layer, whose addresses it keeps alive."""
+    """One function of the library over the buffers of layer l, which it keeps alive."""
 
-    def __init__(self, name: str, layer: Layer, gradients: Gradients | None) -> None:
-        self.function = getattr(load(SOURCE), f"{name}_{DTYPES[layer.cell.dtype]}")
+    def __init__(self, name: str, layers: Sequence[Layer], l: int, gradients: Sequence[Gradients] = ()) -> None:
+        self.function = getattr(load(SOURCE), f"{name}_{DTYPES[layers[l].cell.dtype]}")
         self.function.argtypes = (ctypes.c_void_p, ctypes.c_int64, ctypes.c_void_p)
         self.function.restype = None
-        struct = _struct(layer, gradients)
+        struct = _struct(layers, l, gradients)
         self.address = ctypes.addressof(struct)
-        self.owners = (struct, layer, gradients)
+        self.owners = (struct, layers, gradients)
 
     def __call__(self, t: int, rows: Tensor) -> None:
         self.function(self.address, t, rows.data_ptr())
@@ -68,8 +73,14 @@ def runs(like: Tensor) -> bool:
     return like.device.type == "cpu" and like.dtype in DTYPES
 
 
-def _struct(layer: Layer, d: Gradients | None) -> _Struct:
-    lower, upper, options = layer.lower, layer.upper, layer.options
+def _beside(layers: Sequence[T], l: int) -> tuple[T | None, T | None]:
+    """What is below and above."""
+    return layers[l - 1] if l else None, layers[l + 1] if l + 1 < len(layers) else None
+
+
+def _struct(layers: Sequence[Layer], l: int, gradients: Sequence[Gradients]) -> _Struct:
+    layer, options = layers[l], layers[l].options
+    lower, upper = _beside(layers, l)
     values: dict[str, int | Tensor | None] = {
         "batch": layer.cell.size(1),
         "size": layer.size,
@@ -89,11 +100,12 @@ def _struct(layer: Layer, d: Gradients | None) -> _Struct:
         # 0: the layer below does not read this one.
         "offset_below": 0 if lower is None or not lower.above else lower.size + lower.below,
         "offset_above": 0 if upper is None else upper.size,
-        "z_below": None if lower is None or lower.z is None else lower.z[1:],
+        "z_below": layer.z_under,
     }
     values |= {name: getattr(layer, name) for name in ("cell", "gates", "z", "threshold", "decided", "surrogate")}
     values |= {name: getattr(layer, name) for name in _WEIGHTS}
-    if d is not None:
+    if gradients:
+        d, (d_lower, d_upper) = gradients[l], _beside(gradients, l)
         values |= {
             "gated_gradient": d.gated,
             "dpre": d.pre,
@@ -101,9 +113,9 @@ def _struct(layer: Layer, d: Gradients | None) -> _Struct:
             "dh": d.h,
             "dc": d.c,
             "dz": d.z,
-            "dh_below": None if d.lower is None else d.lower.h,
-            "dz_below": None if d.lower is None else d.lower.z,
-            "dh_above": None if d.upper is None else d.upper.h,
+            "dh_below": None if d_lower is None else d_lower.h,
+            "dz_below": None if d_lower is None else d_lower.z,
+            "dh_above": None if d_upper is None else d_upper.h,
             "dinput": d.input,
             "input_step": 0 if d.input is None else d.input.stride(0),
             "input_row": 0 if d.input is None else d.input.stride(1),

@@ -5,7 +5,7 @@ before its gate, so there are three.
 """
 
 from abc import ABC, abstractmethod
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from typing import Any
 
 import torch
@@ -13,13 +13,15 @@ from torch import Tensor
 
 from multiscale.kernels.hmlstm_gates import EPSILON, Gradients, Layer
 from multiscale.kernels.product import outer, product
+from multiscale.kernels.workspace import Workspace
 
 
 class Products(ABC):
     """The gates' share of Eq. 4 for one layer, with its derivatives; the boundary's column is no part of it."""
 
-    def __init__(self, layer: Layer, weights: Any, dtype: torch.dtype) -> None:
-        self.layer, self.weights, self.dtype = layer, weights, dtype
+    def __init__(self, layers: Sequence[Layer], l: int, weights: Any, dtype: torch.dtype) -> None:
+        self.layer = layer = layers[l]
+        self.weights, self.dtype = weights, dtype
         self.rows = layer.cell.size(1)
         n = layer.size
         matrices = (weights.recurrent, weights.bottom_up, weights.top_down)
@@ -31,7 +33,7 @@ class Products(ABC):
         """[B, 4H], the sum of the gated products of step t; the next call may overwrite it."""
 
     @abstractmethod
-    def operand_gradient(self, d: Gradients) -> Callable[[int], Tensor]:
+    def operand_gradient(self, gradients: Sequence[Gradients], workspace: Workspace) -> Callable[[int], Tensor]:
         """For one backward pass: t -> the gradient [B, K] of step t's operand, not yet gated."""
 
     @abstractmethod
@@ -58,16 +60,17 @@ class Products(ABC):
 class Joint(Products):
     """One product of the whole operand."""
 
-    def __init__(self, layer: Layer, weights: Any, dtype: torch.dtype) -> None:
-        super().__init__(layer, weights, dtype)
+    def __init__(self, layers: Sequence[Layer], l: int, weights: Any, dtype: torch.dtype) -> None:
+        super().__init__(layers, l, weights, dtype)
+        self.l = l
         self.joint = torch.cat(self.matrices, 1)
         self.multiply = product(self.joint, self.rows, dtype)
 
     def pre_activations(self, t: int) -> Tensor:
         return self.multiply(self.operands[t])
 
-    def operand_gradient(self, d: Gradients) -> Callable[[int], Tensor]:
-        multiply, dpre = product(self.joint.t(), self.rows, self.dtype), d.pre.unbind(0)
+    def operand_gradient(self, gradients: Sequence[Gradients], workspace: Workspace) -> Callable[[int], Tensor]:
+        multiply, dpre = product(self.joint.t(), self.rows, self.dtype), gradients[self.l].pre.unbind(0)
         return lambda t: multiply(dpre[t])
 
     def weight_gradients(self, d: Gradients) -> tuple[Tensor | None, ...]:
@@ -82,8 +85,12 @@ class Joint(Products):
 class Normalised(Products):
     """Three products, each normalised over its 4H columns before its boundary gates it (Ba et al. 2016)."""
 
-    def __init__(self, layer: Layer, weights: Any, dtype: torch.dtype, keep: bool) -> None:
-        super().__init__(layer, weights, dtype)
+    def __init__(
+        self, layers: Sequence[Layer], l: int, weights: Any, dtype: torch.dtype, workspace: Workspace, keep: bool
+    ) -> None:
+        super().__init__(layers, l, weights, dtype)
+        self.layers, self.l = layers, l
+        layer = self.layer
         pairs = (
             (weights.recurrent_gain, weights.recurrent_offset),
             (weights.bottom_up_gain, weights.bottom_up_offset),
@@ -93,16 +100,16 @@ class Normalised(Products):
         self.multiply = [product(m, self.rows, dtype) for m in self.matrices]
         steps = len(self.operands) if keep else 1
         width = 4 * layer.size
-        self.raw = [layer.cell.new_empty(steps, self.rows, width) for _ in self.matrices]
-        self.mean = [layer.cell.new_empty(steps, self.rows, 1) for _ in self.matrices]
-        self.inverse = [layer.cell.new_empty(steps, self.rows, 1) for _ in self.matrices]
+        self.raw = [workspace.empty(steps, self.rows, width) for _ in self.matrices]
+        self.mean = [workspace.empty(steps, self.rows, 1) for _ in self.matrices]
+        self.inverse = [workspace.empty(steps, self.rows, 1) for _ in self.matrices]
 
     def _sources(self, t: int) -> list[Tensor]:
         """What the products of step t read, before the gates."""
-        layer = self.layer
+        layer, l = self.layer, self.l
         n, below = layer.size, layer.below
-        under = self.operands[t][:, n : n + below] if layer.lower is None else layer.lower.h(t + 1)
-        over = [layer.upper.h(t)] if layer.above and layer.upper is not None else []
+        under = self.layers[l - 1].h(t + 1) if l else self.operands[t][:, n : n + below]
+        over = [self.layers[l + 1].h(t)] if layer.above else []
         return [layer.h(t), under, *over]
 
     def _gates(self, t: int) -> list[Tensor | None]:
@@ -119,9 +126,11 @@ class Normalised(Products):
         assert pre is not None
         return pre
 
-    def operand_gradient(self, d: Gradients) -> Callable[[int], Tensor]:
+    def operand_gradient(self, gradients: Sequence[Gradients], workspace: Workspace) -> Callable[[int], Tensor]:
+        d, dz_below = gradients[self.l], gradients[self.l - 1].z if self.l else None
+        to_gates = (None, dz_below, d.z)
         multiply = [product(m.t(), self.rows, self.dtype) for m in self.matrices]
-        self.draw = [torch.empty_like(raw) for raw in self.raw]
+        self.draw = [workspace.empty(*raw.shape) for raw in self.raw]
 
         def gradient(t: int) -> Tensor:
             parts = []
@@ -133,19 +142,13 @@ class Normalised(Products):
                 )[0]
                 self.draw[i][t] = draw
                 parts.append(multiply[i](draw).clone())
-                if i:
-                    # d gate: the gradient of the gated product times the product itself, as it was normalised.
+                if (to_gate := to_gates[i]) is not None:
+                    # The gradient of the gated product times the product itself, as it was normalised.
                     normed = torch.addcmul(offset, (raw - mean) * inverse, gain)
-                    self._to_gate(d, i, (d.pre[t] * normed).sum(1))
+                    to_gate += (d.pre[t] * normed).sum(1)
             return torch.cat(parts, 1)
 
         return gradient
-
-    def _to_gate(self, d: Gradients, i: int, gradient: Tensor) -> None:
-        if i == 2 and d.z is not None:
-            d.z += gradient
-        elif i == 1 and d.lower is not None and d.lower.z is not None:
-            d.lower.z += gradient
 
     def weight_gradients(self, d: Gradients) -> tuple[Tensor | None, ...]:
         layer = self.layer
@@ -169,8 +172,10 @@ class Normalised(Products):
         return *matrices, *missing, self._bias_gradient(d), *norms, *missing, *missing, *cell
 
 
-def make_products(layer: Layer, weights: Any, dtype: torch.dtype, keep: bool) -> Products:
-    """The products that the options ask for; ``keep`` what a backward pass needs."""
-    if layer.options.layer_norm:
-        return Normalised(layer, weights, dtype, keep)
-    return Joint(layer, weights, dtype)
+def make_products(
+    layers: Sequence[Layer], l: int, weights: Any, dtype: torch.dtype, workspace: Workspace, keep: bool
+) -> Products:
+    """The products of layer l that the options ask for; ``keep`` what a backward pass needs."""
+    if layers[l].options.layer_norm:
+        return Normalised(layers, l, weights, dtype, workspace, keep)
+    return Joint(layers, l, weights, dtype)

@@ -10,6 +10,7 @@ Product = Callable[[Tensor], Tensor]
 
 # Multiplications below which the call costs more than the product saves.
 _WORTH_PACKING = 1 << 20
+_ROWS_AT_ONCE = 1024
 
 
 def _packs(work: int, *tensors: Tensor) -> bool:
@@ -31,7 +32,7 @@ def product(weight: Tensor, rows: int, dtype: torch.dtype) -> Product:
         short = weight.to(dtype)
         return lambda x: F.linear(x.to(dtype), short).to(x.dtype)
     if _packs(rows * weight.numel(), weight):
-        packed = torch.ops.mkldnn._reorder_linear_weight(weight, rows)
+        packed = torch.ops.mkldnn._reorder_linear_weight(weight.contiguous(), rows)
         linear = torch.ops.mkldnn._linear_pointwise
         return lambda x: linear(x, packed, None, "none", [], "")
     transposed = weight.t().contiguous()
@@ -43,6 +44,10 @@ def outer(left: Tensor, right: Tensor, dtype: torch.dtype) -> Tensor:
     """left^T right: [R, N] and [R, K] -> [N, K], multiplied in ``dtype``."""
     if dtype != left.dtype:
         return torch.mm(left.to(dtype).t(), right.to(dtype)).to(left.dtype)
-    if _packs(left.numel() * right.size(1), left, right):
-        return torch.ops.mkldnn._linear_pointwise(left.t(), right.t(), None, "none", [], "")
-    return torch.mm(left.t(), right)
+    if not _packs(left.numel() * right.size(1), left, right):
+        return torch.mm(left.t(), right)
+    # A few rows at a time, whose transposed copies stay in cache.
+    total = left.new_zeros(left.size(1), right.size(1))
+    for some, others in zip(left.split(_ROWS_AT_ONCE), right.split(_ROWS_AT_ONCE), strict=True):
+        total += torch.ops.mkldnn._linear_pointwise(some.t(), others.t(), None, "none", [], "")
+    return total
