@@ -12,8 +12,44 @@ import torch
 from torch import Tensor
 
 from multiscale.kernels.hmlstm_gates import EPSILON, Gradients, Layer
-from multiscale.kernels.product import outer, product
+from multiscale.kernels.product import outer, product, rows_product, worth_gathering, worth_skipping
 from multiscale.kernels.workspace import Workspace
+
+
+class Needed:
+    """The rows of a sequence in which a layer's products matter, as hard boundaries decide; None for all of them.
+
+    A COPY step has no gradient but the boundary's, and a closed gate's operand is zero.
+    """
+
+    def __init__(self, layer: Layer, copies: bool) -> None:
+        self.steps, self.batch, _ = layer.gates.shape
+        opened_below = None if layer.z_under is None else layer.z_under != 0
+        opened_above = layer.cell.new_zeros(self.steps, self.batch).bool() if layer.z is None else layer.z[:-1] != 0
+        self.active = opened_below | opened_above if copies and opened_below is not None else None
+        self.opened_below, self.opened_above = opened_below, opened_above
+
+    def active_by_step(self, multiplications: int) -> tuple[Tensor, ...] | None:
+        """For each step the rows that are not copied; None if to gather them is not worth it.
+
+        ``multiplications`` of one row's product.
+        """
+        if self.active is None:
+            return None
+        counts = self.active.sum(1).tolist()
+        saved = self.batch - sum(counts) / self.steps
+        if not worth_skipping(saved * multiplications):
+            return None
+        return self.active.nonzero()[:, 1].split(counts)
+
+    def by_matrix(self, operands: Sequence[Tensor], n: int) -> list[Tensor | None]:
+        """For the outer product of n columns with each operand [T B, .] the rows of all steps; None if all of them."""
+        rows: list[Tensor | None] = []
+        for mask, operand in zip((self.active, self.opened_below, self.opened_above), operands, strict=False):
+            found = None if mask is None else mask.flatten().nonzero()[:, 0]
+            worth = found is not None and worth_gathering(len(found), len(operand), n, operand.size(1))
+            rows.append(found if worth else None)
+        return rows
 
 
 class Products(ABC):
@@ -39,6 +75,12 @@ class Products(ABC):
     @abstractmethod
     def weight_gradients(self, d: Gradients) -> tuple[Tensor | None, ...]:
         """The gradients of all fields of ``Weights``, in their order, once every step's are known."""
+
+    def _needed(self) -> "Needed | None":
+        """Which rows need a product at all; None where they are not looked for."""
+        if self.layer.options.boundary == "soft" or self.layer.cell.device.type != "cpu":
+            return None
+        return Needed(self.layer, self.layer.options.copy)
 
     def _boundary_row(self, d: Gradients, operands: Tensor) -> Tensor | None:
         """[1, K]: the gradient of the boundary's weights."""
@@ -71,11 +113,21 @@ class Joint(Products):
 
     def operand_gradient(self, gradients: Sequence[Gradients], workspace: Workspace) -> Callable[[int], Tensor]:
         multiply, dpre = product(self.joint.t(), self.rows, self.dtype), gradients[self.l].pre.unbind(0)
-        return lambda t: multiply(dpre[t])
+        needed = self._needed()
+        rows = None if needed is None else needed.active_by_step(self.joint.numel())
+        if rows is None:
+            return lambda t: multiply(dpre[t])
+        out = self.joint.new_empty(self.rows, self.joint.size(1))
+        return lambda t: rows_product(multiply, dpre[t], rows[t], out)
 
     def weight_gradients(self, d: Gradients) -> tuple[Tensor | None, ...]:
-        operands = self.layer.operands[:-1].flatten(0, 1)
-        full = outer(d.pre.flatten(0, 1), operands, self.dtype)
+        operands, dpre, needed = self.layer.operands[:-1].flatten(0, 1), d.pre.flatten(0, 1), self._needed()
+        parts = operands.split([m.size(1) for m in self.matrices], 1)
+        rows = [None for _ in parts] if needed is None else needed.by_matrix(parts, dpre.size(1))
+        if all(r is None for r in rows):
+            full = outer(dpre, operands, self.dtype)
+        else:
+            full = torch.cat([outer(dpre, part, self.dtype, r) for part, r in zip(parts, rows, strict=True)], 1)
         row = self._boundary_row(d, operands)
         if row is not None:
             full = torch.cat((full, row))
