@@ -2,6 +2,7 @@
 
 from collections.abc import Iterable, Sequence
 from difflib import get_close_matches
+from math import isfinite
 from typing import Any
 
 
@@ -26,6 +27,20 @@ def positive_int(argument: str, value: Any) -> int:
     """Return ``value`` if it is an integer of at least 1, else raise :class:`InvalidInput`."""
     if isinstance(value, bool) or not isinstance(value, int) or value < 1:
         raise InvalidInput(f"{argument} must be a whole number of at least 1; got {value!r}.")
+    return value
+
+
+def flag(argument: str, value: Any) -> bool:
+    """Return ``value`` if it is true or false, else raise :class:`InvalidInput`."""
+    if not isinstance(value, bool):
+        raise InvalidInput(f"{argument} must be true or false; got {value!r}.")
+    return value
+
+
+def real(argument: str, value: Any) -> float:
+    """Return ``value`` if it is a finite number, else raise :class:`InvalidInput`."""
+    if isinstance(value, bool) or not isinstance(value, (int, float)) or not isfinite(value):
+        raise InvalidInput(f"{argument} must be a finite number; got {value!r}.")
     return value
 
 

@@ -12,15 +12,19 @@
 | a               | slope                 | [], of the hard sigmoid                                      |
 """
 
-from collections.abc import Sequence
+from collections.abc import Iterable, Sequence
+from typing import cast
 
 import torch
 from torch import Tensor, nn
 from torch.nn import functional as F
 
-from multiscale.backbones.base import Backbone, State, StepTrace, choose_kernel
-from multiscale.checks import positive_int, sizes
-from multiscale.nn.schedules import Linear, Schedule
+from multiscale.backbones.base import Backbone, State, StepTrace, choose_kernel, fold
+from multiscale.checks import InvalidInput, in_range, positive_int, sizes
+from multiscale.kernels import hmlstm as kernels
+from multiscale.kernels import hmlstm_native
+from multiscale.nn.operations import Options, operation
+from multiscale.nn.schedules import Constant, Linear, Schedule
 from multiscale.nn.straight_through import hard_sigmoid, step_boundary
 
 
@@ -29,18 +33,38 @@ class HMLSTM(Backbone):
 
     With (z_{t-1}^l, z_t^{l-1}) and the gates of layer l (Eq. 2-7):
     UPDATE (0, 1): c = f c_{t-1} + i g; COPY (0, 0): c = c_{t-1}, h = h_{t-1}; FLUSH (1, .): c = i g;
-    h = o tanh(c) unless copied. The three are mixed arithmetically, so that the boundaries get gradient through the
-    choice as well as through the products they gate.
+    h = o tanh(c) unless copied. The defaults are the paper's; the other choices are those it leaves open, or ablations
+    that it does not run.
 
     Args:
         input_size: D, units of the input.
         hidden_size: H_l, one number for all layers or one for each, fastest first.
         num_layers: L.
-        slope: slope a of the boundary's hard sigmoid at an epoch; the paper's is min(5, 1 + 0.04 epoch).
-        kernel: ``auto`` or ``reference``.
+        boundary: how z comes from its hard sigmoid s (Eq. 6): ``step``, 1 where s > 1/2; ``sample``, a Bernoulli draw
+            of probability s in training and the step in evaluation; ``soft``, s itself. The first two pass the gradient
+            of s straight through (section 2.2).
+        slope: slope a of the hard sigmoid, a schedule over epochs or one number for all of them; by default the
+            paper's annealing min(5, 1 + 0.04 epoch). With ``step`` it changes the gradient and never the output.
+        choice: ``mix``, the operations are weighted by the boundaries, which get gradient through the choice;
+            ``select``, through the choice they get none, only through the products that they gate.
+        copy_boundary: z on a COPY step: ``recompute`` (Eq. 6 literally); ``hold``, z_{t-1}, which a COPY step finds at
+            0 but which passes gradient; ``zero``, which passes none.
+        layer_norm: normalise each of the three products over its 4 H gate columns before its boundary gates it, and c
+            inside the tanh (Ba et al. 2016, as section 4.1 uses it); the boundary's column stays raw, and a COPY
+            touches neither c nor h. Gains start at 1, offsets at 0.
+        top_down: false, no layer reads the one above.
+        flush: false, a FLUSH step is an UPDATE.
+        copy: false, a COPY step is an UPDATE, so that every layer is updated at every step.
+        boundary_bias: false, the boundary has no bias.
+        forget_bias: what the forget gate's bias starts at; the others start at 0.
+        init: ``orthogonal``, the recurrent weights of each gate start orthogonal and the others Glorot-uniform;
+            ``uniform``, all weights in +-1/sqrt(H_l), as in ``torch.nn.LSTM``.
+        kernel: ``native``, the whole sequence as one function with C++ gates (CPU, needs a C++ compiler); ``fused``,
+            the same with torch's gates; ``reference``, the fold of ``step``; ``auto``, the first of these that can run.
 
     Raises:
-        InvalidInput: for sizes below 1 or an unknown kernel.
+        InvalidInput: for sizes below 1, an unknown word, a slope that is not above 0, ``select`` with ``soft``, or a
+            kernel that cannot run here.
     """
 
     slope: Tensor
@@ -50,29 +74,54 @@ class HMLSTM(Backbone):
         input_size: int,
         hidden_size: int | Sequence[int],
         num_layers: int = 3,
-        slope: Schedule | None = None,
+        boundary: str = "step",
+        slope: Schedule | float | None = None,
+        choice: str = "mix",
+        copy_boundary: str = "recompute",
+        layer_norm: bool = False,
+        top_down: bool = True,
+        flush: bool = True,
+        copy: bool = True,
+        boundary_bias: bool = True,
+        forget_bias: float = 1.0,
+        init: str = "orthogonal",
         kernel: str = "auto",
     ) -> None:
         positive_int("input_size", input_size)
         super().__init__(input_size, sizes("hidden_size", hidden_size, positive_int("num_layers", num_layers)))
-        self.kernel = choose_kernel("HMLSTM", kernel, {"reference": None})
+        self.options = Options(
+            boundary, choice, copy_boundary, layer_norm, top_down, flush, copy, boundary_bias, forget_bias, init
+        )
+        self.kernel = choose_kernel(
+            "HMLSTM", kernel, {"native": hmlstm_native.unavailable(), "fused": None, "reference": None}
+        )
+        self.kernel_is_named = kernel != "auto"
         below = (input_size, *self.level_sizes[:-1])
         above = (*self.level_sizes[1:], None)
         self.layers = nn.ModuleList(
-            HMLSTMLayer(below_size, size, above_size)
+            HMLSTMLayer(below_size, size, above_size, self.options)
             for below_size, size, above_size in zip(below, self.level_sizes, above, strict=True)
         )
-        self.slope_schedule = slope or Linear()
-        self.register_buffer("slope", torch.tensor(float(self.slope_schedule(0.0))))
+        self.slope_schedule = slope_schedule(slope)
+        self.register_buffer("slope", torch.ones(()))
+        self.anneal(0.0)
 
     def anneal(self, epoch: float) -> None:
-        self.slope.fill_(self.slope_schedule(epoch))
+        self.slope.fill_(in_range(f"slope at epoch {epoch:g}", self.slope_schedule(epoch), 0, open_low=True))
 
     def initial_state(self, batch_size: int, device: torch.device, dtype: torch.dtype) -> State:
         """(h, c, z): L, L and L - 1 tensors of zeros."""
         h, c = (tuple(torch.zeros(batch_size, n, device=device, dtype=dtype) for n in self.level_sizes) for _ in "hc")
         z = tuple(torch.zeros(batch_size, 1, device=device, dtype=dtype) for _ in self.level_sizes[:-1])
         return h, c, z
+
+    def threshold(self, like: Tensor) -> Tensor | None:
+        """What the hard sigmoid must exceed for a boundary, shaped ``like``; None, never a decision, if soft."""
+        if self.options.boundary == "soft":
+            return None
+        if self.options.boundary == "sample" and self.training:
+            return torch.rand_like(like)
+        return torch.full_like(like, 0.5)
 
     def step(self, x_t: Tensor, state: State) -> tuple[tuple[Tensor, ...], State, StepTrace]:
         h_prev, c_prev, z_prev = state
@@ -83,41 +132,132 @@ class HMLSTM(Backbone):
             top = l == len(self.layers) - 1
             z_last = zero if top else z_prev[l]
             above = None if top else h_prev[l + 1]
-            h, c, z, update = layer(below, z_below, h_prev[l], c_prev[l], z_last, above, self.slope)
+            threshold = None if top else self.threshold(z_last)
+            h, c, z, update = layer(below, z_below, h_prev[l], c_prev[l], z_last, above, self.slope, threshold)
             below, z_below = h, zero if z is None else z
             hs.append(h)
             cs.append(c)
             zs.append(z_below)
             updates.append(update)
-        trace = StepTrace(torch.cat(updates, 1).detach(), torch.cat(zs, 1).detach())
-        return tuple(hs), (tuple(hs), tuple(cs), tuple(zs[:-1])), trace
+        boundaries = (torch.cat(zs, 1) > 0.5).to(x_t.dtype)
+        return tuple(hs), (tuple(hs), tuple(cs), tuple(zs[:-1])), StepTrace(torch.cat(updates, 1).detach(), boundaries)
+
+    def sequence(self, x: Tensor, state: State, trace: bool) -> tuple[tuple[Tensor, ...], State, StepTrace | None]:
+        if torch.is_autocast_enabled(x.device.type):
+            # What reaches the state is as wide as the weights; the products alone are short.
+            x, state = x.to(self.slope.dtype), tuple(tuple(s.to(self.slope.dtype) for s in part) for part in state)
+        if self.kernel == "reference":
+            return fold(self, x, state, trace)
+        weights = [layer.weights() for layer in cast(Iterable[HMLSTMLayer], self.layers)]
+        out = kernels.sequence(x, state, weights, self.slope, self.thresholds(x, state), self.plan(x))
+        steps = self.traced(out.boundaries, x) if trace else None
+        return out.levels, (out.h, out.c, out.z), steps
+
+    def plan(self, x: Tensor) -> kernels.Plan:
+        """What of the kernel runs on x: its gates, the precision of its products.
+
+        Raises:
+            InvalidInput: if ``native`` was asked for by name and x is not what it works on.
+        """
+        native = self.kernel == "native" and hmlstm_native.runs(x)
+        if self.kernel == "native" and not native and self.kernel_is_named:
+            raise InvalidInput(
+                f"kernel 'native' of HMLSTM works on CPU tensors of float32 or float64; got {x.dtype} on {x.device}. "
+                "Use kernel=fused or kernel=auto."
+            )
+        short = torch.is_autocast_enabled(x.device.type)
+        dtype = torch.get_autocast_dtype(x.device.type) if short else x.dtype
+        return kernels.Plan(self.options, dtype, native)
+
+    def thresholds(self, x: Tensor, state: State) -> Tensor | None:
+        """[L - 1, T, B], drawn in the order of the fold; None if the boundaries are soft."""
+        z = state[2]
+        if self.options.boundary == "soft" or not z:
+            return None
+        if not (self.options.boundary == "sample" and self.training):
+            return x.new_full((len(z), x.size(1), x.size(0)), 0.5)
+        drawn = [self.threshold(z_l) for _ in range(x.size(1)) for z_l in z]
+        return torch.stack([d for d in drawn if d is not None]).view(x.size(1), len(z), -1).transpose(0, 1)
+
+    def traced(self, boundaries: Sequence[Tensor], x: Tensor) -> StepTrace:
+        """The trace [B, T, L] from z [T + 1, B] of all layers but the top one."""
+        zero, one = x.new_zeros(x.size(1) + 1, x.size(0)), x.new_ones(x.size(1), x.size(0))
+        zs = (*boundaries, zero)
+        below = (one, *(z[1:] for z in boundaries))
+        updates = [1 - operation(z[:-1], b, self.options)[2] for z, b in zip(zs, below, strict=True)]
+        ended = torch.stack([z[1:] for z in zs], -1) > 0.5
+        return StepTrace(torch.stack(updates, -1).transpose(0, 1), ended.to(x.dtype).transpose(0, 1))
+
+
+def slope_schedule(slope: Schedule | float | None) -> Schedule:
+    """The schedule itself, a constant for a number, the paper's annealing for None."""
+    if slope is None:
+        return Linear()
+    if callable(slope):
+        return slope
+    return Constant(in_range("slope", slope, 0, open_low=True))
 
 
 class HMLSTMLayer(nn.Module):
-    """One layer of an :class:`HMLSTM`; ``above_size`` is None for the top one, which has no boundary to detect.
+    """One layer of an :class:`HMLSTM`; ``above_size`` is None for the top one, which has no boundary to detect."""
 
-    The recurrent weights of each gate start orthogonal, the others Glorot-uniform, biases at 0 and the forget
-    gate's at 1.
-    """
-
-    def __init__(self, below_size: int, size: int, above_size: int | None) -> None:
+    def __init__(self, below_size: int, size: int, above_size: int | None, options: Options) -> None:
         super().__init__()
         self.size = size
-        rows = 4 * size + (above_size is not None)
+        self.options = options
+        self.detects = above_size is not None
+        rows = 4 * size + self.detects
         self.recurrent = nn.Parameter(torch.empty(rows, size))
         self.bottom_up = nn.Parameter(torch.empty(rows, below_size))
-        self.top_down = None if above_size is None else nn.Parameter(torch.empty(rows, above_size))
-        self.bias = nn.Parameter(torch.zeros(rows))
+        reads_above = above_size is not None and options.top_down
+        self.top_down = nn.Parameter(torch.empty(rows, above_size)) if above_size is not None and reads_above else None
+        self.bias = nn.Parameter(torch.empty(rows if options.boundary_bias else 4 * size))
+        normed = options.layer_norm
+        self.recurrent_norm = nn.LayerNorm(4 * size) if normed else None
+        self.bottom_up_norm = nn.LayerNorm(4 * size) if normed else None
+        self.top_down_norm = nn.LayerNorm(4 * size) if normed and reads_above else None
+        self.cell_norm = nn.LayerNorm(size) if normed else None
         self.reset_parameters()
 
     @torch.no_grad()
     def reset_parameters(self) -> None:
-        for gate in self.recurrent.split(self.size):
-            nn.init.orthogonal_(gate) if len(gate) > 1 else nn.init.xavier_uniform_(gate)
-        for weight in (self.bottom_up, self.top_down):
-            for gate in () if weight is None else weight.split(self.size):
-                nn.init.xavier_uniform_(gate)
-        self.bias.zero_()[: self.size].fill_(1.0)
+        """Start the weights as ``init`` says, the forget gate's bias at ``forget_bias`` and the others at 0."""
+        weights = [w for w in (self.recurrent, self.bottom_up, self.top_down) if w is not None]
+        for weight in weights:
+            for gate in weight.split(self.size):
+                if self.options.init == "uniform":
+                    nn.init.uniform_(gate, -(self.size**-0.5), self.size**-0.5)
+                elif weight is self.recurrent and len(gate) == self.size:
+                    nn.init.orthogonal_(gate)
+                else:
+                    nn.init.xavier_uniform_(gate)
+        self.bias.zero_()[: self.size].fill_(self.options.forget_bias)
+
+    def weights(self) -> kernels.Weights:
+        """The parameters as the kernel takes them."""
+        norms = (self.recurrent_norm, self.bottom_up_norm, self.top_down_norm, self.cell_norm)
+        pairs = [(None, None) if norm is None else (norm.weight, norm.bias) for norm in norms]
+        matrices = (self.recurrent, self.bottom_up, self.top_down)
+        return kernels.Weights(*matrices, self.bias, *(tensor for pair in pairs for tensor in pair))
+
+    def pre_activations(
+        self, below: Tensor, z_below: Tensor, h_prev: Tensor, z_prev: Tensor, above: Tensor | None
+    ) -> Tensor:
+        """[B, 4H + 1] (top: 4H), Eq. 4 with its three products, each gated by its boundary (Eq. 3)."""
+        pre = self.product(h_prev, self.recurrent, self.recurrent_norm)
+        pre = pre + z_below * self.product(below, self.bottom_up, self.bottom_up_norm)
+        if self.top_down is not None and above is not None:
+            pre = pre + z_prev * self.product(above, self.top_down, self.top_down_norm)
+        bias = self.bias if self.options.boundary_bias else F.pad(self.bias, (0, int(self.detects)))
+        # Under autocast the products are short; what follows is as wide as the state.
+        return (pre + bias).to(h_prev.dtype)
+
+    def product(self, x: Tensor, weight: Tensor, norm: nn.Module | None) -> Tensor:
+        y = F.linear(x, weight)
+        if norm is None:
+            return y
+        gates, boundary = y[:, : 4 * self.size], y[:, 4 * self.size :]
+        return torch.cat((norm(gates), boundary), 1)
 
     def forward(
         self,
@@ -128,19 +268,26 @@ class HMLSTMLayer(nn.Module):
         z_prev: Tensor,
         above: Tensor | None,
         slope: Tensor,
+        threshold: Tensor | None,
     ) -> tuple[Tensor, Tensor, Tensor | None, Tensor]:
         """h, c [B, H], z [B, 1] (None at the top) and how much was rewritten [B, 1]."""
-        pre = F.linear(h_prev, self.recurrent, self.bias) + z_below * F.linear(below, self.bottom_up)
-        if self.top_down is not None and above is not None:
-            pre = pre + z_prev * F.linear(above, self.top_down)
-        gates, boundary = pre[:, : 4 * self.size], pre[:, 4 * self.size :]
-        forget, input_gate, output_gate = torch.sigmoid(gates[:, : 3 * self.size]).chunk(3, 1)
-        candidate = torch.tanh(gates[:, 3 * self.size :])
+        pre = self.pre_activations(below, z_below, h_prev, z_prev, above)
+        forget, input_gate, output_gate = torch.sigmoid(pre[:, : 3 * self.size]).chunk(3, 1)
+        candidate = torch.tanh(pre[:, 3 * self.size : 4 * self.size])
+        flush, update, copy = operation(z_prev, z_below, self.options)
+        rewritten = flush + update
 
-        flush, update = z_prev, (1 - z_prev) * z_below
-        copy = (1 - z_prev) * (1 - z_below)
         new = input_gate * candidate
-        c = flush * new + update * (forget * c_prev + new) + copy * c_prev
-        h = (flush + update) * output_gate * torch.tanh(c) + copy * h_prev
-        z = None if self.top_down is None else step_boundary(hard_sigmoid(boundary, slope))
-        return h, c, z, flush + update
+        c = rewritten * new + update * forget * c_prev + copy * c_prev
+        read = c if self.cell_norm is None else self.cell_norm(c)
+        h = rewritten * output_gate * torch.tanh(read) + copy * h_prev
+        if not self.detects:
+            return h, c, None, rewritten
+
+        z = hard_sigmoid(pre[:, 4 * self.size :], slope)
+        z = z if threshold is None else step_boundary(z, threshold)
+        if self.options.copy_boundary == "hold":
+            z = rewritten * z + copy * z_prev
+        elif self.options.copy_boundary == "zero":
+            z = rewritten * z
+        return h, c, z, rewritten

@@ -19,11 +19,11 @@ def straight_through(hard: Tensor, soft: Tensor) -> Tensor:
     return hard.detach() + (soft - soft.detach())
 
 
-def step_boundary(soft: Tensor) -> Tensor:
-    """1 where soft > 0.5, strictly, else 0; gradient of ``soft``."""
-    return straight_through((soft > 0.5).to(soft.dtype), soft)
+def step_boundary(soft: Tensor, threshold: Tensor | float = 0.5) -> Tensor:
+    """1 where soft > threshold, strictly, else 0; gradient of ``soft``."""
+    return straight_through((soft > threshold).to(soft.dtype), soft)
 
 
 def sample_boundary(soft: Tensor) -> Tensor:
     """A Bernoulli draw of probability ``soft`` from torch's generator; gradient of ``soft``."""
-    return straight_through(torch.bernoulli(soft.detach()), soft)
+    return step_boundary(soft, torch.rand_like(soft))

@@ -1,0 +1,79 @@
+"""One C++ file to a library that ctypes can call: compiled for this machine on first use, kept for the next."""
+
+import ctypes
+import hashlib
+import logging
+import os
+import shutil
+import subprocess
+import tempfile
+from functools import cache
+from pathlib import Path
+
+log = logging.getLogger(__name__)
+
+FLAGS = (
+    *("-O3", "-march=native", "-std=c++17", "-shared", "-fPIC", "-fopenmp"),
+    # exp and tanh vectorise only where errno and floating-point traps need no care; values are untouched.
+    *("-ffp-contract=fast", "-fno-math-errno", "-fno-trapping-math"),
+)
+
+
+class CannotCompile(RuntimeError):
+    """No library on this machine; the message is the reason."""
+
+
+def compiler() -> str:
+    """The C++ compiler: $CXX, or the first of c++, g++ and clang++ on the path."""
+    wanted = (os.environ["CXX"],) if os.environ.get("CXX") else ("c++", "g++", "clang++")
+    for name in wanted:
+        if path := shutil.which(name):
+            return path
+    raise CannotCompile(f"no C++ compiler ({', '.join(wanted)}) on the path")
+
+
+def cache_folder() -> Path:
+    """Where libraries are kept: $XDG_CACHE_HOME/multiscale, or ~/.cache/multiscale, or a folder for temporary files."""
+    base = Path(os.environ.get("XDG_CACHE_HOME") or Path.home() / ".cache")
+    folder = base / "multiscale"
+    try:
+        folder.mkdir(parents=True, exist_ok=True)
+        with tempfile.TemporaryFile(dir=folder):
+            return folder
+    except OSError:
+        return Path(tempfile.mkdtemp(prefix="multiscale-"))
+
+
+@cache
+def load(source: Path) -> ctypes.CDLL:
+    """The library of a C++ file.
+
+    Raises:
+        CannotCompile: without a compiler, or if it fails.
+    """
+    cxx = compiler()
+    # What -march=native means, and the compiler's version: a home folder may be shared by unlike machines.
+    target = _run([cxx, "-march=native", "-dM", "-E", "-x", "c++", os.devnull])
+    key = hashlib.sha256("\0".join((source.read_text(), target, *FLAGS)).encode()).hexdigest()[:16]
+    library = cache_folder() / f"{source.stem}-{key}.so"
+    if not library.exists():
+        log.info("compiling %s into %s", source.name, library)
+        # Another process may be compiling the same file: each writes its own, and the last one moved in stays.
+        with tempfile.TemporaryDirectory(dir=library.parent) as folder:
+            fresh = Path(folder) / library.name
+            _run([cxx, *FLAGS, "-o", str(fresh), str(source)])
+            fresh.replace(library)
+    try:
+        return ctypes.CDLL(str(library))
+    except OSError as error:
+        raise CannotCompile(f"{library} does not load: {error}") from error
+
+
+def _run(command: list[str]) -> str:
+    try:
+        done = subprocess.run(command, capture_output=True, text=True, check=False, timeout=120)
+    except (OSError, subprocess.TimeoutExpired) as error:
+        raise CannotCompile(f"{command[0]} does not run: {error}") from error
+    if done.returncode != 0:
+        raise CannotCompile(f"{command[0]} fails: {done.stderr.strip()[-300:]}")
+    return done.stdout

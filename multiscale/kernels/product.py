@@ -1,0 +1,79 @@
+"""Products by a matrix that stays the same over a sequence, prepared once in the layout that multiplies fastest."""
+
+from collections.abc import Callable
+
+import torch
+from torch import Tensor
+from torch.nn import functional as F
+
+Product = Callable[[Tensor], Tensor]
+
+# Multiplications below which the call costs more than the product saves.
+_WORTH_PACKING = 1 << 20
+_WORTH_SKIPPING = 1 << 22
+_ROWS_AT_ONCE = 1024
+_GATHERING = 100  # multiplications in the time that it takes to copy one number
+
+
+def worth_gathering(rows: int, of: int, n: int, k: int) -> bool:
+    """Whether left^T right, [of, n] by [of, k], is quicker with the ``rows`` gathered that it needs."""
+    return of * n * k >= _WORTH_PACKING and rows * (1 + _GATHERING * (n + k) / (n * k)) < of
+
+
+def worth_skipping(saved: float) -> bool:
+    """Whether as many multiplications saved repay the gathering of one step's rows."""
+    return saved >= _WORTH_SKIPPING
+
+
+def _packs(work: int, *tensors: Tensor) -> bool:
+    """Whether oneDNN's products may be used: on some CPUs they are twice as fast in float32 as ``torch.mm``."""
+    return (
+        work >= _WORTH_PACKING
+        and torch.backends.mkldnn.is_available()
+        and bool(torch.backends.mkldnn.enabled)
+        and all(t.device.type == "cpu" and t.dtype == torch.float32 for t in tensors)
+    )
+
+
+def product(weight: Tensor, rows: int, dtype: torch.dtype) -> Product:
+    """x [rows, K] -> x weight^T [rows, N], for one weight [N, K]; multiplied in ``dtype``, returned in x's own.
+
+    The result may be overwritten by the next call.
+    """
+    if dtype != weight.dtype:
+        short = weight.to(dtype)
+        return lambda x: F.linear(x.to(dtype), short).to(x.dtype)
+    if _packs(rows * weight.numel(), weight):
+        packed = torch.ops.mkldnn._reorder_linear_weight(weight.contiguous(), rows)
+        linear = torch.ops.mkldnn._linear_pointwise
+        return lambda x: linear(x, packed, None, "none", [], "")
+    transposed = weight.t().contiguous()
+    out = weight.new_empty(rows, len(weight))
+    return lambda x: torch.mm(x, transposed, out=out[: len(x)])
+
+
+def rows_product(multiply: Product, x: Tensor, rows: Tensor, out: Tensor) -> Tensor:
+    """``out`` with the product of x in the ``rows`` named and zeros in the others, where x is zero."""
+    out.zero_()
+    if len(rows):
+        out.index_copy_(0, rows, multiply(x.index_select(0, rows)))
+    return out
+
+
+def outer(left: Tensor, right: Tensor, dtype: torch.dtype, rows: Tensor | None = None) -> Tensor:
+    """left^T right: [R, N] and [R, K] -> [N, K], multiplied in ``dtype``; ``rows`` where neither is zero, if known."""
+    packs = dtype == left.dtype and _packs(left.numel() * right.size(1), left, right)
+    if rows is None and not packs:
+        return torch.mm(left.to(dtype).t(), right.to(dtype)).to(left.dtype)
+    # A few rows at a time, whose transposed copies stay in cache.
+    total = left.new_zeros(left.size(1), right.size(1))
+    for start in range(0, len(left) if rows is None else len(rows), _ROWS_AT_ONCE):
+        some: Tensor | slice = slice(start, start + _ROWS_AT_ONCE)
+        some = some if rows is None else rows[some]
+        if packs:
+            # oneDNN has no fast product by a matrix with gaps between its rows.
+            gapless = right[some].contiguous().t()
+            total += torch.ops.mkldnn._linear_pointwise(left[some].t(), gapless, None, "none", [], "")
+        else:
+            total += torch.mm(left[some].to(dtype).t(), right[some].to(dtype))
+    return total

@@ -1,0 +1,58 @@
+"""Memory for the buffers of a sequence, kept for the next one.
+
+A fresh buffer of some megabytes costs the operating system more time, page by page, than the arithmetic that fills it.
+"""
+
+import weakref
+
+import torch
+from torch import Tensor
+
+_LIMIT = 1 << 30  # bytes kept while no sequence needs them
+_SLACK = 4  # a kept buffer may be this many times larger than what is asked for
+
+_free: list[Tensor] = []
+
+
+class Workspace:
+    """Buffers shaped as asked for, of one tensor's type; they go back when the workspace itself is let go."""
+
+    def __init__(self, like: Tensor) -> None:
+        self.like = like
+        taken: list[Tensor] = []
+        self.taken = taken
+        weakref.finalize(self, _give_back, taken).atexit = False
+
+    def empty(self, *shape: int) -> Tensor:
+        """An uninitialised tensor [*shape], good while this workspace lives."""
+        if self.like.device.type != "cpu":
+            return self.like.new_empty(shape)  # other devices' allocators keep what is freed
+        flat = _take(torch.Size(shape).numel(), self.like)
+        self.taken.append(flat)
+        return flat[: torch.Size(shape).numel()].view(shape)
+
+
+def _take(size: int, like: Tensor) -> Tensor:
+    fitting = [t for t in list(_free) if t.dtype == like.dtype and size <= t.numel() <= max(_SLACK * size, 1024)]
+    for flat in sorted(fitting, key=Tensor.numel):
+        try:
+            _remove(flat)
+        except ValueError:  # another thread was faster
+            continue
+        return flat
+    return like.new_empty(size)
+
+
+def _remove(flat: Tensor) -> None:
+    for i, kept in enumerate(_free):
+        if kept is flat:
+            del _free[i]
+            return
+    raise ValueError("no longer free")
+
+
+def _give_back(taken: list[Tensor]) -> None:
+    _free.extend(taken)
+    kept = sum(t.nbytes for t in _free)
+    while _free and kept > _LIMIT:
+        kept -= _free.pop(0).nbytes

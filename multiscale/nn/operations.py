@@ -1,0 +1,58 @@
+"""The options of an HM-LSTM and the operation (UPDATE, COPY or FLUSH) that they choose from the boundaries."""
+
+from dataclasses import dataclass
+
+from torch import Tensor
+
+from multiscale.checks import InvalidInput, flag, one_of, real
+
+BOUNDARIES = ("step", "sample", "soft")
+CHOICES = ("mix", "select")
+COPY_BOUNDARIES = ("recompute", "hold", "zero")
+INITS = ("orthogonal", "uniform")
+
+
+@dataclass(frozen=True)
+class Options:
+    """What may vary in an HM-LSTM, faithful by default; described at :class:`multiscale.backbones.hmlstm.HMLSTM`.
+
+    Raises:
+        InvalidInput: for an unknown word, a switch that is neither true nor false, a forget bias that is no number,
+            or ``choice="select"`` of soft boundaries, which leave nothing to select.
+    """
+
+    boundary: str = "step"
+    choice: str = "mix"
+    copy_boundary: str = "recompute"
+    layer_norm: bool = False
+    top_down: bool = True
+    flush: bool = True
+    copy: bool = True
+    boundary_bias: bool = True
+    forget_bias: float = 1.0
+    init: str = "orthogonal"
+
+    def __post_init__(self) -> None:
+        one_of("boundary", self.boundary, BOUNDARIES)
+        one_of("choice", self.choice, CHOICES)
+        one_of("copy_boundary", self.copy_boundary, COPY_BOUNDARIES)
+        one_of("init", self.init, INITS)
+        for name in ("layer_norm", "top_down", "flush", "copy", "boundary_bias"):
+            flag(name, getattr(self, name))
+        real("forget_bias", self.forget_bias)
+        if self.choice == "select" and self.boundary == "soft":
+            raise InvalidInput("choice must be mix with boundary='soft', which decides nothing; got 'select'.")
+
+
+def operation(z_prev: Tensor, z_below: Tensor, options: Options) -> tuple[Tensor, Tensor, Tensor]:
+    """How much of FLUSH, UPDATE and COPY a layer does, each [B, 1] and summing to 1 (Eq. 2, and its ablations).
+
+    z_prev = z_{t-1}^l, z_below = z_t^{l-1}. Without COPY or FLUSH its steps become UPDATE. With hard boundaries one
+    is exactly 1 and the others 0.
+    """
+    copy = (1 - z_prev) * (1 - z_below) if options.copy else z_prev * 0
+    flush = z_prev if options.flush else z_prev * 0
+    update = 1 - copy - flush
+    if options.choice == "select":
+        return flush.detach(), update.detach(), copy.detach()
+    return flush, update, copy
