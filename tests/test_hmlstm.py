@@ -105,7 +105,11 @@ def test_it_is_the_papers_equations_step_by_step(kernel):
 def test_one_level_is_torchs_lstm(kernel):
     net, oracle = network(6, kernel=kernel), nn.LSTM(5, 6, batch_first=True).double()
     f, i, o, g = (slice(k * 6, (k + 1) * 6) for k in range(4))
-    for theirs, ours in ((oracle.weight_ih_l0, "bottom_up"), (oracle.weight_hh_l0, "recurrent"), (oracle.bias_ih_l0, "bias")):
+    for theirs, ours in (
+        (oracle.weight_ih_l0, "bottom_up"),
+        (oracle.weight_hh_l0, "recurrent"),
+        (oracle.bias_ih_l0, "bias"),
+    ):
         mine = getattr(net.layers[0], ours)
         theirs.data.copy_(torch.cat([mine[i], mine[f], mine[g], mine[o]]))
     oracle.bias_hh_l0.data.zero_()
@@ -290,7 +294,7 @@ def test_layer_norm_normalises_each_product_before_its_gate_and_leaves_the_bound
     net = HMLSTM(5, [4, 6], 2, layer_norm=True, kernel="reference").double()
     x, state = torch.randn(3, 1, 5, dtype=torch.float64), state_of(net, 3, 1.0)
     output = net(x, state, trace=True)
-    layer, (h, c, z) = net.layers[0], state
+    layer, (h, _, z) = net.layers[0], state
     products = [h[0] @ layer.recurrent.T, x[:, 0] @ layer.bottom_up.T, z[0] * (h[1] @ layer.top_down.T)]
     gates = sum(F.layer_norm(p[:, :16], (16,)) for p in products) + layer.bias[:16]
     i, o = gates[:, 4:8].sigmoid(), gates[:, 8:12].sigmoid()
