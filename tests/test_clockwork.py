@@ -235,6 +235,16 @@ def test_every_parameter_gets_a_gradient_even_if_no_module_ticks(cell, layer_nor
         assert not parameter.grad.any(), name
 
 
+def test_a_plan_made_without_gradient_serves_a_training_too():
+    model = ClockworkRNN(2, 9, [3, 13], kernel="cascade")  # periods that no other test has planned for
+    x = torch.randn(2, 17, 2)
+    with torch.inference_mode():
+        expected = torch.cat(model(x).levels, -1)
+    levels = torch.cat(model(x).levels, -1)
+    levels.sum().backward()
+    assert torch.equal(levels, expected)
+
+
 def test_the_hand_written_gradient_passes_finite_differences():
     drive, weight, first = (torch.randn(s, dtype=torch.float64).requires_grad_() for s in ((4, 2, 3), (3, 3), (2, 3)))
     torch.autograd.gradcheck(TanhScan.apply, (drive, weight, first))
