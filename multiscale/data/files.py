@@ -7,6 +7,7 @@ import gzip
 import hashlib
 import os
 import shutil
+import tarfile
 import tempfile
 import urllib.request
 import zipfile
@@ -108,7 +109,7 @@ def writing(path: Path, how: str) -> Iterator[None]:
             yield
     except DataError:
         raise
-    except (OSError, EOFError, zipfile.BadZipFile, KeyError) as error:
+    except (OSError, EOFError, zipfile.BadZipFile, tarfile.TarError, KeyError) as error:
         raise DataError(f"{missing}, and it could not be fetched: {error}. {advice}") from error
 
 
@@ -176,3 +177,51 @@ def stream(url: str, to: Path, title: str) -> None:
 def _blocks(file: BinaryIO) -> Iterator[bytes]:
     read: Callable[[], bytes] = lambda: file.read(BLOCK)  # noqa: E731
     return iter(read, b"")
+
+
+def fetch_recordings(folder: str, url: str, md5: str, suffix: str, verify: bool = True) -> list[Path]:
+    """The files of a folder below the data folder, sorted by name; if it is missing, out of the tar archive ``url``.
+
+    Every file of the archive with this suffix is taken, whatever folders it is in. ``md5`` is that of the names and
+    contents of all (:func:`folder_checksum`). Raises :class:`DataError` as :func:`fetch` does.
+    """
+    place = data_folder() / folder
+    if not place.is_dir():
+        with writing(place, f"Download {url} and unpack its {suffix} files"):
+            if not place.is_dir():
+                _unpack(url, place, suffix, md5)
+    found = sorted((path for path in place.iterdir() if path.suffix == suffix), key=lambda path: path.name)
+    if verify and (digest := folder_checksum(found)) != md5:
+        raise DataError(
+            f"{place} has {len(found)} {suffix} files with the MD5 checksum {digest}; expected {md5}. Remove the "
+            "folder to have it fetched anew, or accept it as it is with data.verify=false."
+        )
+    return found
+
+
+def folder_checksum(paths: list[Path], kind: str = "md5") -> str:
+    """The checksum of each file's name, a zero byte, and its content, one after the other."""
+    digest = hashlib.new(kind)
+    for path in paths:
+        digest.update(path.name.encode() + b"\0")
+        digest.update(path.read_bytes())
+    return digest.hexdigest()
+
+
+def _unpack(url: str, place: Path, suffix: str, md5: str) -> None:
+    with temporary(place) as part:
+        stream(url, part, place.name)
+        fresh = part.with_name("unpacked")
+        fresh.mkdir()
+        with tarfile.open(part) as archive:
+            for member in archive:
+                inside = archive.extractfile(member) if member.isfile() and member.name.endswith(suffix) else None
+                if inside is not None:
+                    (fresh / Path(member.name).name).write_bytes(inside.read())
+        found = folder_checksum(sorted(fresh.iterdir(), key=lambda path: path.name))
+        if found != md5:
+            raise DataError(f"{url} gave files with the MD5 checksum {found}; expected {md5}. They were not kept.")
+        for path in fresh.iterdir():
+            with path.open("rb+") as file:
+                os.fsync(file.fileno())
+        os.replace(fresh, place)
