@@ -68,6 +68,25 @@ def chorales(folder: Path) -> None:
         (folder / f"jsb/jsb-chorales-{resolution}.json").write_text(json.dumps(parts))
 
 
+def strokes(folder: Path) -> None:
+    """iam_ondb, two lines of each of six forms."""
+    rng = np.random.default_rng(0)
+    forms = [f"a01-{number:03d}u" for number in range(6)]
+    for form in forms:
+        place = folder / f"iam_ondb/lineStrokes/a01/{form[:-1]}"
+        place.mkdir(parents=True)
+        for line in (1, 2):
+            pens = rng.integers(500, 900, size=(3, 5, 2)).tolist()
+            inside = "".join(
+                "<Stroke>" + "".join(f'<Point x="{x}" y="{y}" time="1.5"/>' for x, y in pen) + "</Stroke>"
+                for pen in pens
+            )
+            text = f"<WhiteboardCaptureSession><StrokeSet>{inside}</StrokeSet></WhiteboardCaptureSession>"
+            (place / f"{form}-0{line}.xml").write_text(text)
+    for name, part in (("trainset", forms[:4]), ("testset_v", forms[4:5]), ("testset_f", forms[5:])):
+        (folder / f"iam_ondb/{name}.txt").write_text("".join(f" {form}\n" for form in part))
+
+
 # What makes the experiment of a data set small, beside its files: batch sizes that tiny files fill.
 SMALL = {
     "ptb": ["data.batch_size=4", "data.steps=16", "data.verify=false"],
@@ -82,6 +101,7 @@ SMALL = {
     "adding": ["data.batch_size=4", "data.steps=9", "data.sequences=[20,8,8]"],
     "copy_memory": ["data.batch_size=4", "data.delay=5", "data.sequences=[20,8,8]"],
     "jsb_chorales": ["data.batch_size=4", "data.verify=false"],
+    "iam_ondb": ["data.batch_size=4"],
     "waveform": ["data.samples=40", "data.repeats=4"],
     "text_file": ["data.batch_size=4", "data.steps=16", "data.path=text8/text8"],
 }
@@ -89,5 +109,5 @@ SMALL = {
 
 def data_sets(folder: Path) -> None:
     """Files for every data set that reads files."""
-    for write in (text_sets, digits, speech, chorales):
+    for write in (text_sets, digits, speech, chorales, strokes):
         write(folder)
