@@ -1,8 +1,10 @@
 """The language-model sets: their conventions, their counts, and a language whose entropy is known."""
 
 import math
+import statistics
 import subprocess
 import sys
+import time
 from collections import Counter
 from itertools import pairwise
 
@@ -15,6 +17,7 @@ from multiscale.configuration import jobs
 from multiscale.data.artificial import ALPHABET, Grammar, Kind
 from multiscale.data.files import DataError, data_folder
 from multiscale.session import make
+from multiscale.training.build import build
 from tests import tiny
 from tests.conftest import ROOT
 
@@ -117,6 +120,29 @@ def test_a_large_text_stays_one_byte_a_symbol(tmp_path):
     )
     _, peak = map(int, done.stdout.split())
     assert peak < 1024 * 1024  # KiB
+
+
+def test_feeding_costs_less_than_a_twentieth_of_a_step(files):
+    module = data("text8", "data.batch_size=32", "data.steps=64")
+    network = build(jobs(["model=stacked_lstm", "data=text8"])[0], module.facts)
+    feed, step = [], []
+    for _ in range(3):
+        for batch in timed(module.loader("train"), feed):
+            start = time.perf_counter()
+            outputs, _ = network(batch.inputs, mask=batch.mask)
+            network.task.measure(outputs, batch)["loss"].mean.backward()
+            step.append(time.perf_counter() - start)
+    assert statistics.median(feed) < 0.05 * statistics.median(step)
+
+
+def timed(loader, times: list[float]):
+    """The batches of a loader, and how long each took to come."""
+    batches = iter(loader)
+    for _ in range(len(loader)):
+        start = time.perf_counter()
+        batch = next(batches)
+        times.append(time.perf_counter() - start)
+        yield batch
 
 
 TWO_WORDS = Kind(((0,), (1, 2)), np.array([0.75, 0.25]))

@@ -2,6 +2,7 @@
 
 import math
 from collections import Counter
+from types import SimpleNamespace
 
 import numpy as np
 import pytest
@@ -200,6 +201,22 @@ def test_the_training_set_is_shuffled_and_the_others_are_not():
         (batch,) = module.loader(split)
         in_order = torch.equal(batch.targets, torch.as_tensor(module.samples[split].targets))
         assert in_order == (split == "val")
+
+
+@pytest.mark.parametrize("ranks", [2, 3])
+def test_processes_share_a_split_and_count_every_sequence_once(ranks):
+    module = data("adding", "data.sequences=[20,7,8]", f"data.batch_size={2 * ranks}")
+    whole = module.samples["val"].targets
+    shares, steps = [], set()
+    for rank in range(ranks):
+        module.trainer = SimpleNamespace(global_rank=rank, world_size=ranks)
+        shares += [target for batch in module.loader("val") for target in batch.targets.tolist()]
+        steps.add(len(module.loader("train")))
+    assert sorted(shares) == sorted(whole.tolist())
+    assert len(steps) == 1
+    module.trainer = SimpleNamespace(global_rank=0, world_size=5)
+    with pytest.raises(InvalidInput, match=r"data.batch_size must be a multiple of the number of devices, 5"):
+        module.loader("val")
 
 
 def test_a_wave_has_its_periods_and_no_input():
