@@ -1,7 +1,7 @@
 PYTHON ?= python3
 BIN := .venv/bin
 
-.PHONY: setup run test lint
+.PHONY: setup run test test-slow lint
 
 setup: .venv/.installed
 
@@ -15,6 +15,9 @@ run: setup
 
 test: setup
 	$(BIN)/python -m pytest -n 2 -m 'not slow'
+
+test-slow: setup  # what trained networks reach: minutes
+	$(BIN)/python -m pytest -m slow
 
 lint: setup
 	$(BIN)/ruff check .

@@ -5,15 +5,13 @@ compose -> check -> instantiate -> fit -> test -> summary. A sweep is ``-m`` wit
 
 import sys
 from argparse import ArgumentParser
-from typing import NoReturn
 
 import hydra
 from omegaconf import DictConfig
 
 from multiscale.checks import InvalidInput
+from multiscale.command import fail
 from multiscale.configuration import CONF, jobs
-
-USER_ERROR = 2
 
 
 @hydra.main(config_path=str(CONF), config_name="config", version_base="1.3")
@@ -41,12 +39,6 @@ def check(arguments: list[str]) -> None:
 
     for config in configs:
         rehearse(config)
-
-
-def fail(error: InvalidInput) -> NoReturn:
-    """End with one message and exit code 2."""
-    print(f"error: {error}", file=sys.stderr)
-    sys.exit(USER_ERROR)
 
 
 def main() -> None:

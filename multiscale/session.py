@@ -18,6 +18,7 @@ from rich.table import Table
 
 from multiscale import __version__
 from multiscale.checks import InvalidInput, positive_int
+from multiscale.data.files import DataError
 from multiscale.training.build import build, check_arguments, make
 from multiscale.training.loggers import finish, log_table
 from multiscale.training.module import SequenceModule
@@ -46,6 +47,8 @@ def rehearse(config: DictConfig) -> None:
         data = make(config, "data")
         try:
             data.setup()
+        except DataError:
+            raise
         except InvalidInput as error:
             raise InvalidInput(f"data.{error}") from error
         build(config, data.facts)
@@ -155,7 +158,9 @@ def _levels(summary: dict[str, Any]) -> dict[str, list[str]]:
     """The results of each level, by title; a dash where a level has none."""
     levels = summary["levels"]
     written = {"level": [level["name"] for level in levels]}
-    for kind, (title, form) in COLUMNS.items():
+    several = sorted({kind for level in levels for kind in level if kind.startswith("f1_") and "random" not in kind})
+    columns = COLUMNS | {kind: (kind.replace("f1_", "F1, ").replace("_", " "), "{:.2f}") for kind in several}
+    for kind, (title, form) in columns.items():
         if any(kind in level for level in levels):
             written[title] = [form.format(level[kind]) if kind in level else "-" for level in levels]
     return written

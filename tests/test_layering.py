@@ -13,7 +13,7 @@ TIERS = [
     {"backbones", "nn", "kernels"},
     {"training"},
     {"analysis"},
-    {"session", "compare", "benchmark", "run"},
+    {"session", "compare", "benchmark", "run", "command", "generate", "segment"},
 ]
 
 

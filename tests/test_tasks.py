@@ -6,12 +6,14 @@ import pytest
 import torch
 from torch.nn import functional as F
 
+from multiscale.backbones.base import Trace
 from multiscale.checks import InvalidInput
 from multiscale.configuration import CONF, jobs
 from multiscale.data.batch import IGNORE, last_step, pad
 from multiscale.data.facts import BinaryFacts, LabelFacts, NumberFacts, StrokeFacts, TextFacts, WaveFacts
 from multiscale.nn.bidirectional import flip
 from multiscale.training.build import build
+from multiscale.training.tally import Measure, Tally
 from tests.conftest import MODELS
 
 KNOWN = {"source": "here", "sha256": "0"}
@@ -206,3 +208,32 @@ def test_a_waveform_that_is_its_own_mean_has_nmse_one():
     measures = network.task.measure(outputs, batch)
     assert measures["nmse"].mean == pytest.approx(1)
     assert measures["loss"].mean == pytest.approx(batch.targets.var(unbiased=False).item())
+
+
+def test_a_boundary_does_not_reach_into_the_next_batch_of_separate_sequences():
+    last = Trace(torch.ones(2, 3, 1), torch.ones(2, 3, 1), ("layer 1",))
+    smaller = Trace(torch.ones(1, 4, 1), torch.zeros(1, 4, 1), ("layer 1",))
+    nothing = {"loss": Measure(torch.tensor(0.0), torch.tensor(1.0))}
+    tally = Tally((4,))
+    tally.update(nothing, last, torch.ones(2, 3, dtype=torch.bool), fresh=True)
+    tally.update(nothing, smaller, torch.tensor([[True, True, False, False]]), fresh=True)
+    rates = tally.compute()[1]
+    assert rates["boundary"].item() == pytest.approx(6 / 8)
+    assert rates["flush"].item() == pytest.approx(4 / 8)
+
+
+def test_every_thing_measured_has_its_own_weight():
+    tally, trace = Tally((4,), ("loss", "accuracy")), Trace(torch.ones(1, 1, 1), None, ("layer 1",))
+    for total, weight, right, scored in ((6.0, 3, 1, 1), (4.0, 2, 0, 3)):
+        parts = {"loss": (total, weight), "accuracy": (right, scored)}
+        measures = {name: Measure(*map(torch.tensor, pair)) for name, pair in parts.items()}
+        tally.update(measures, trace, torch.ones(1, 1, dtype=torch.bool))
+    assert {name: mean.item() for name, mean in tally.compute()[0].items()} == {"loss": 2.0, "accuracy": 0.25}
+
+
+def test_separate_sequences_begin_anew_and_streams_go_on():
+    for name, carried in (("sequence_regression", False), ("language_model", True)):
+        network = module(name)
+        batch = pad(samples(name), per_step(name))
+        network._read("train", batch)
+        assert (network.carried.get("train") is not None) == carried

@@ -1,6 +1,7 @@
 """The callback that holds a network's boundaries against a reference segmentation, over a whole split."""
 
 import logging
+from collections.abc import Sequence
 from typing import Any
 
 import pytorch_lightning as pl
@@ -26,13 +27,15 @@ class BoundaryScores(pl.Callback):
     such as images, are not scored.
 
     Args:
-        reference: one of the data set's segmentations, such as ``word_ends``, ``spaces`` or ``sentence_ends``.
+        reference: one of the data set's segmentations, such as ``word_ends``, ``spaces`` or ``sentence_ends``; or a
+            list of them, each of which then stands in the names of its scores: ``trace/f1_word_ends_1``.
         offset: steps by which a boundary may come after what it marks, and still be right.
         tolerance: steps to either side.
     """
 
-    def __init__(self, reference: str, offset: int = 0, tolerance: int = 0) -> None:
-        self.reference, self.offset, self.tolerance = reference, offset, tolerance
+    def __init__(self, reference: str | Sequence[str], offset: int = 0, tolerance: int = 0) -> None:
+        self.references = [reference] if isinstance(reference, str) else list(reference)
+        self.offset, self.tolerance = offset, tolerance
         self.found: list[Tensor] = []
         self.valid: list[Tensor] = []
         self.names: tuple[str, ...] = ()
@@ -41,11 +44,12 @@ class BoundaryScores(pl.Callback):
     def setup(self, trainer: pl.Trainer, pl_module: pl.LightningModule, stage: str) -> None:
         known = trainer.datamodule.segmentations("val")  # type: ignore[attr-defined]
         self.active = bool(known)
-        if known and self.reference not in known:
-            raise InvalidInput(
-                f"callbacks.boundaries.reference must be one of {', '.join(known)}; got {self.reference!r}."
-                f"{nearest(self.reference, known)}"
-            )
+        for reference in self.references:
+            if known and reference not in known:
+                raise InvalidInput(
+                    f"callbacks.boundaries.reference must be one of {', '.join(known)}; got {reference!r}."
+                    f"{nearest(reference, known)}"
+                )
 
     def on_validation_batch_end(
         self,
@@ -76,33 +80,43 @@ class BoundaryScores(pl.Callback):
         valid = torch.cat(self.valid, 1)
         levels = torch.cat(self.found, 1)[valid].T
         self.found, self.valid = [], []
-        true = self._reference(trainer, split, valid)
-        where = trace_prefix(split)
-        for number, found in enumerate(levels[:-1], 1):
-            known = baselines(found, true, self.offset, self.tolerance)
-            scores = {
-                f"_{number}": score(found, true, self.offset, self.tolerance),
-                f"_random_{number}": known["random"],
-            }
-            if number == 1:
-                scores |= {"_always": known["always"], "_shifted": known["shifted"]}
-            for name, part in scores.items():
-                total = over_ranks(module, part)
-                module.log(f"{where}/f1{name}", total.f1)
-                module.log(f"{where}/precision{name}", total.precision)
-                module.log(f"{where}/recall{name}", total.recall)
+        for reference in self.references:
+            true = self._reference(trainer, split, reference, valid)
+            label = f"_{reference}" if len(self.references) > 1 else ""
+            for number, found in enumerate(levels[:-1], 1):
+                self._score(module, trace_prefix(split), label, number, found, true)
+        if trainer.is_global_zero and split == "val":
+            self._warn(levels[:-1], trainer.current_epoch + 1)
+
+    def _score(
+        self, module: pl.LightningModule, where: str, label: str, number: int, found: Tensor, true: Tensor
+    ) -> None:
+        """Log how well a level's boundaries are those of one reference, and what baselines score."""
+        known = baselines(found, true, self.offset, self.tolerance)
+        scores = {
+            f"{label}_{number}": score(found, true, self.offset, self.tolerance),
+            f"{label}_random_{number}": known["random"],
+        }
+        if number == 1:
+            scores |= {f"{label}_always": known["always"], f"{label}_shifted": known["shifted"]}
+        for name, part in scores.items():
+            total = over_ranks(module, part)
+            module.log(f"{where}/f1{name}", total.f1)
+            module.log(f"{where}/precision{name}", total.precision)
+            module.log(f"{where}/recall{name}", total.recall)
+
+    def _warn(self, levels: Tensor, epoch: int) -> None:
+        """Name the levels [L - 1, N] that fire never or always."""
+        for name, found in zip(self.names, levels, strict=False):
             rate = found.float().mean().item()
-            if not COLLAPSED <= rate <= 1 - COLLAPSED and trainer.is_global_zero and split == "val":
+            if not COLLAPSED <= rate <= 1 - COLLAPSED:
                 log.warning(
-                    "%s has collapsed: its boundary fired at %.2f%% of the steps of epoch %d",
-                    self.names[number - 1],
-                    100 * rate,
-                    trainer.current_epoch + 1,
+                    "%s has collapsed: its boundary fired at %.2f%% of the steps of epoch %d", name, 100 * rate, epoch
                 )
 
-    def _reference(self, trainer: pl.Trainer, split: str, valid: Tensor) -> Tensor:
+    def _reference(self, trainer: pl.Trainer, split: str, name: str, valid: Tensor) -> Tensor:
         """[N] reference boundaries at the steps that this rank has read."""
-        reference = trainer.datamodule.segmentations(split)[self.reference]  # type: ignore[attr-defined]
+        reference = trainer.datamodule.segmentations(split)[name]  # type: ignore[attr-defined]
         first = trainer.global_rank * valid.numel()
         return reference[first : first + int(valid.sum())]
 

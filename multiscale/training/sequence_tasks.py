@@ -55,6 +55,7 @@ class Classification(SequenceTask):
     kind = "labels"
     measured = ("loss", "accuracy")
     reported = ("cross_entropy", "accuracy", "error")
+    rising = ("accuracy",)
 
     def __init__(self, bidirectional: bool = False, monitor: str = "val/error", penalty_weight: float = 1.0) -> None:
         super().__init__(monitor, penalty_weight)

@@ -19,18 +19,22 @@ class Task(ABC):
     """The ends of the network around a backbone, the loss and the metrics.
 
     Args:
-        monitor: the validation metric that chooses the best weights; it is to fall.
+        monitor: the validation metric that chooses the best weights; one that is to fall.
         penalty_weight: multiplies the backbone's penalty in the training loss.
     """
 
     kind: ClassVar[str]  # of the facts of the data it can be set on
     measured: ClassVar[tuple[str, ...]] = ("loss",)  # what ``measure`` gives
     reported: ClassVar[tuple[str, ...]]  # what ``metrics`` gives
+    rising: ClassVar[tuple[str, ...]] = ()  # of ``reported``, what is better the larger it is
     bidirectional: bool = False
 
     def __init__(self, monitor: str, penalty_weight: float = 1.0) -> None:
-        self.monitor = one_of("monitor", monitor, [f"val/{name}" for name in self.reported])
+        self.monitor = one_of("monitor", monitor, self._falling())
         self.penalty_weight = in_range("penalty_weight", penalty_weight, 0)
+
+    def _falling(self) -> list[str]:
+        return [f"val/{name}" for name in self.reported if name not in self.rising]
 
     def check(self, facts: Facts) -> None:
         """Raise :class:`InvalidInput` if the task cannot be set on data of these facts."""

@@ -1,0 +1,69 @@
+"""Small command lines of the form key=value, with what is wrong in one line and exit code 2."""
+
+import os
+import sys
+from collections.abc import Callable, Mapping
+from typing import Any, NoReturn
+
+from multiscale.checks import InvalidInput, nearest
+
+USER_ERROR = 2
+INTERRUPTED = 130
+
+
+def arguments(words: list[str], known: Mapping[str, Any]) -> dict[str, Any]:
+    """What ``words`` of the form key=value say, over the defaults ``known``, whose types they take.
+
+    A default that is a type and no value stands for an argument that must be given.
+
+    Raises:
+        InvalidInput: for a word without =, a key that is not known, a value of another type, or one that is missing.
+    """
+    given: dict[str, Any] = {}
+    for word in words:
+        key, equals, text = word.partition("=")
+        if not equals:
+            raise InvalidInput(f"arguments must be of the form key=value; got {word!r}.")
+        if key not in known:
+            raise InvalidInput(f"{key} does not exist; there is {', '.join(known)}.{nearest(key, known)}")
+        default = known[key]
+        given[key] = _converted(key, text, default if isinstance(default, type) else type(default))
+    missing = [key for key, default in known.items() if isinstance(default, type) and key not in given]
+    if missing:
+        raise InvalidInput(f"{missing[0]} must be given, as {missing[0]}=...")
+    return {**known, **given}
+
+
+def _converted(key: str, text: str, kind: type) -> Any:
+    if kind is bool:
+        if text.lower() not in ("true", "false"):
+            raise InvalidInput(f"{key} must be true or false; got {text!r}.")
+        return text.lower() == "true"
+    try:
+        return kind(text)
+    except ValueError as error:
+        name = {int: "a whole number", float: "a number"}.get(kind, kind.__name__)
+        raise InvalidInput(f"{key} must be {name}; got {text!r}.") from error
+
+
+def command(work: Callable[[list[str]], None], help_text: str) -> None:
+    """Run ``work`` on the words of the command line; ``--help`` prints how it is called."""
+    words = sys.argv[1:]
+    if {"--help", "-h"} & set(words):
+        print(help_text.strip())
+        return
+    try:
+        work(words)
+        sys.stdout.flush()
+    except InvalidInput as error:
+        fail(error)
+    except BrokenPipeError:  # whoever read has seen enough
+        os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
+    except KeyboardInterrupt:
+        sys.exit(INTERRUPTED)
+
+
+def fail(error: InvalidInput) -> NoReturn:
+    """End with one message and exit code 2."""
+    print(f"error: {error}", file=sys.stderr)
+    sys.exit(USER_ERROR)

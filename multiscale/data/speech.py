@@ -1,0 +1,118 @@
+"""Spoken digits as cepstral features (Free Spoken Digit Dataset, Jackson et al.)."""
+
+import re
+from collections.abc import Sequence
+from functools import cache
+from pathlib import Path
+
+import numpy as np
+import torch
+from scipy.fft import dct, rfft
+from scipy.signal import get_window
+from torch import Tensor
+
+from multiscale.checks import InvalidInput
+from multiscale.data.facts import LabelFacts
+from multiscale.data.files import DataError, fetch_recordings, folder_checksum
+from multiscale.data.module import SPLITS, Samples, SequenceDataModule
+from multiscale.data.wav import read_wav
+
+ARCHIVE = "https://github.com/Jakobovski/free-spoken-digit-dataset/archive/refs/tags/v1.0.10.tar.gz"
+CHECKSUM = "a47bbce9b54711a7e196bfcd517d4cf1"
+RATE = 8000  # Hz
+WINDOW, HOP, BINS = 200, 80, 256  # samples: 25 ms every 10 ms; of the Fourier transform
+FILTERS, COEFFICIENTS = 26, 12
+EMPHASIS = 0.97
+FLOOR = 1e-10  # under every logarithm
+TEST_INDICES = range(5)  # the official test recordings of each speaker and digit
+NAME = re.compile(r"([0-9])_([a-z]+)_([0-9]+)\.wav")
+
+
+@cache
+def mel_filters() -> np.ndarray:
+    """[FILTERS, BINS / 2 + 1] triangles that overlap by half, evenly spaced in mel from 0 Hz to RATE / 2."""
+    top = 2595 * np.log10(1 + RATE / 2 / 700)
+    edges = 700 * (10 ** (np.linspace(0, top, FILTERS + 2) / 2595) - 1)
+    bins = np.arange(BINS // 2 + 1) * RATE / BINS
+    rise = (bins - edges[:-2, None]) / (edges[1:-1] - edges[:-2])[:, None]
+    fall = (edges[2:, None] - bins) / (edges[2:] - edges[1:-1])[:, None]
+    return np.maximum(0, np.minimum(rise, fall))
+
+
+def features(sound: np.ndarray) -> np.ndarray:
+    """[T, 13] of a sound: 12 mel-frequency cepstral coefficients (the first to the twelfth) and the log energy.
+
+    T windows of 25 ms begin every 10 ms; what does not fill a window at the end is left out, and a sound shorter than
+    one is filled up with silence.
+    """
+    sound = np.pad(sound, (0, max(0, WINDOW - len(sound))))
+    sharp = np.append(sound[:1], sound[1:] - EMPHASIS * sound[:-1])
+
+    def windows(signal: np.ndarray) -> np.ndarray:
+        return np.lib.stride_tricks.sliding_window_view(signal, WINDOW)[::HOP]
+
+    power = np.abs(rfft(windows(sharp) * get_window("hamming", WINDOW, fftbins=False), BINS)) ** 2
+    bands = np.log(power @ mel_filters().T + FLOOR)
+    cepstrum = dct(bands, type=2, norm="ortho", axis=1)[:, 1 : COEFFICIENTS + 1]
+    energy = np.log((windows(sound) ** 2).sum(1) + FLOOR)
+    return np.column_stack([cepstrum, energy]).astype(np.float32)
+
+
+class SpokenDigits(SequenceDataModule):
+    """Which digit was said? 3,000 recordings of 6 speakers at 8 kHz, of different lengths.
+
+    The official split: recordings 0 to 4 of each speaker and digit are the 300 of the test, the 2,700 others train;
+    those numbered in ``validation`` are kept out of them. The 13 features of a step (:func:`features`) are
+    standardised by the mean and deviation of each over the training part.
+
+    Files: ``fsdd/recordings/{digit}_{speaker}_{number}.wav``.
+
+    Args:
+        batch_size: B, recordings over all devices together.
+        validation: numbers of the recordings for validation, of each speaker and digit.
+        verify: compare the files with their checksum.
+    """
+
+    def __init__(self, batch_size: int, validation: Sequence[int] = (5, 6, 7, 8, 9), verify: bool = True) -> None:
+        super().__init__(batch_size)
+        self.validation = tuple(validation)
+        if not self.validation or set(self.validation) & set(TEST_INDICES):
+            raise InvalidInput(
+                "validation must be numbers of recordings that are not in the test, from 5 upwards; "
+                f"got {list(validation)!r}."
+            )
+        self.verify = verify
+
+    def load(self) -> tuple[LabelFacts, dict[str, Samples]]:
+        paths = fetch_recordings("fsdd/recordings", ARCHIVE, CHECKSUM, ".wav", self.verify)
+        parts: dict[str, list[tuple[Tensor, int]]] = {split: [] for split in SPLITS}
+        for path in paths:
+            match = NAME.fullmatch(path.name)
+            if match is None:
+                raise DataError(f"{path} must be named digit_speaker_number.wav.")
+            parts[self._split(int(match[3]))].append((_read(path), int(match[1])))
+        if missing := [split for split, part in parts.items() if not part]:
+            raise DataError(f"{paths[0].parent if paths else 'fsdd/recordings'} has no recording for {missing[0]}.")
+        seen = torch.cat([frames for frames, _ in parts["train"]])
+        mean, deviation = seen.mean(0), seen.std(0).clamp(min=1e-6)
+        counts = (len(parts["train"]), len(parts["val"]), len(parts["test"]))
+        facts = LabelFacts(
+            source="Free Spoken Digit Dataset",
+            sha256=folder_checksum(paths, "sha256"),
+            sequences=counts,
+            input_size=COEFFICIENTS + 1,
+            output_size=10,
+        )
+        return facts, {
+            split: Samples([(f - mean) / deviation for f, _ in part], torch.tensor([digit for _, digit in part]))
+            for split, part in parts.items()
+        }
+
+    def _split(self, number: int) -> str:
+        return "test" if number in TEST_INDICES else "val" if number in self.validation else "train"
+
+
+@cache
+def _read(path: Path) -> Tensor:
+    """The features of one file; a run reads its data twice, to check and to train."""
+    return torch.from_numpy(features(read_wav(path, RATE)))

@@ -1,0 +1,99 @@
+"""Let a trained language model write: ``python -m multiscale.generate checkpoint=... prompt="..."``.
+
+checkpoint=PATH      a checkpoint of a run on text
+prompt=TEXT          what the model reads first
+length=500           characters to write (bytes, for a model of bytes)
+temperature=1.0      below 1 bolder in what is likely, above 1 more even; 0 always takes the likeliest
+seed=0               of the draws
+boundaries=false     mark with | where level 1 ended a segment, with || where level 2 did, and so on
+"""
+
+import codecs
+import sys
+from collections.abc import Iterator
+from typing import NamedTuple
+
+import torch
+
+from multiscale.checks import InvalidInput, in_range, positive_int
+from multiscale.command import arguments, command
+from multiscale.data.facts import TextFacts
+from multiscale.training.build import load
+from multiscale.training.module import SequenceModule
+
+
+class Written(NamedTuple):
+    """One symbol that the model has read, and the highest level that ended a segment at it; 0 if none did."""
+
+    symbol: int
+    level: int
+
+
+def load_language_model(path: str) -> tuple[SequenceModule, TextFacts]:
+    """The model of a checkpoint and what it knows of text; raises :class:`InvalidInput` if it is of another kind."""
+    module = load(path)
+    if not isinstance(module.facts, TextFacts):
+        source = "unknown data" if module.facts is None else module.facts.source
+        raise InvalidInput(f"checkpoint must be that of a language model; {path!r} is one for {source}.")
+    return module, module.facts
+
+
+@torch.no_grad()
+def write(
+    module: SequenceModule, prompt: list[int], length: int, temperature: float, seed: int, boundaries: bool = False
+) -> Iterator[Written]:
+    """The symbols of ``prompt`` and then ``length`` more drawn ones (:func:`draw`), each as soon as it is read."""
+    generator = torch.Generator().manual_seed(seed)
+    state, symbols = None, prompt
+    for count in range(length + 1):
+        logits, hidden = module(torch.tensor([symbols]), state, trace=boundaries)
+        state = hidden.state
+        fired = None if hidden.trace is None else hidden.trace.boundary
+        for t, symbol in enumerate(symbols):
+            levels = [] if fired is None else fired[0, t].nonzero()[:, 0].tolist()
+            yield Written(symbol, max(levels, default=-1) + 1)
+        if count < length:
+            symbols = [draw(logits[0, -1], temperature, generator)]
+
+
+def draw(logits: torch.Tensor, temperature: float, generator: torch.Generator) -> int:
+    """One symbol from softmax(logits / temperature); at 0 the likeliest."""
+    if temperature == 0:
+        return int(logits.argmax())
+    shares = torch.softmax((logits.double() - logits.max()) / temperature, -1)
+    return int(torch.multinomial(shares, 1, generator=generator))
+
+
+def main(words: list[str]) -> None:
+    """Print what the model writes, symbol by symbol."""
+    known = {"checkpoint": str, "prompt": str, "length": 500, "temperature": 1.0, "seed": 0, "boundaries": False}
+    given = arguments(words, known)
+    positive_int("length", given["length"])
+    in_range("temperature", given["temperature"], 0)
+    in_range("seed", given["seed"], 0, 2**63 - 1)
+    if not given["prompt"]:
+        raise InvalidInput("prompt must be at least one character; got ''.")
+    module, facts = load_language_model(given["checkpoint"])
+    prompt = facts.encode(given["prompt"], "prompt")
+    if given["boundaries"]:
+        check_boundaries(module, "boundaries must be false for a model without boundaries; got True.")
+    decode = codecs.getincrementaldecoder("utf-8")(errors="replace").decode
+    written = write(module, prompt, given["length"], given["temperature"], given["seed"], given["boundaries"])
+    for symbol, level in written:
+        shown = facts.vocabulary[symbol]
+        shown = decode(shown.encode("latin-1")) if facts.bytewise else shown
+        sys.stdout.write(shown + "|" * level)
+        sys.stdout.flush()
+    sys.stdout.write("\n")
+
+
+@torch.no_grad()
+def check_boundaries(module: SequenceModule, message: str) -> None:
+    """Raise :class:`InvalidInput` unless the model's backbone finds boundaries."""
+    trace = module(torch.zeros(1, 1, dtype=torch.long), trace=True)[1].trace
+    if trace is None or trace.boundary is None or len(trace.names) < 2:
+        raise InvalidInput(message)
+
+
+if __name__ == "__main__":
+    command(main, __doc__)

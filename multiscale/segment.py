@@ -1,0 +1,98 @@
+"""Cut a text where a trained model ends its segments: ``python -m multiscale.segment checkpoint=... text="..."``.
+
+checkpoint=PATH      a checkpoint of a run on text, of a backbone with boundaries
+text=TEXT            the text, or
+file=PATH            a file of UTF-8 text; - reads standard input
+format=text          or json, with the position of each segment's last character
+separator=|          between segments, in format=text
+"""
+
+import json
+import sys
+from itertools import pairwise
+from pathlib import Path
+from typing import NamedTuple
+
+import torch
+
+from multiscale.checks import InvalidInput, one_of
+from multiscale.command import arguments, command
+from multiscale.data.facts import TextFacts
+from multiscale.generate import check_boundaries, load_language_model
+from multiscale.training.module import SequenceModule
+
+CHUNK = 4096  # symbols read at a time; the state is carried on
+
+
+class Level(NamedTuple):
+    """How one level cuts a text: ``ends`` are the last symbols of its segments, which together are the text."""
+
+    name: str
+    ends: list[int]
+    segments: list[str]
+
+
+@torch.no_grad()
+def segment(module: SequenceModule, facts: TextFacts, text: str) -> list[Level]:
+    """How each level that detects boundaries, fastest first, cuts ``text``; a last segment may be unfinished.
+
+    Raises:
+        InvalidInput: for a character that the model does not know.
+    """
+    symbols = facts.encode(text)
+    state, fired = None, []
+    names: tuple[str, ...] = ()
+    for start in range(0, len(symbols), CHUNK):
+        hidden = module(torch.tensor([symbols[start : start + CHUNK]]), state, trace=True)[1]
+        assert hidden.trace is not None
+        assert hidden.trace.boundary is not None
+        state, names = hidden.state, hidden.trace.names
+        fired.append(hidden.trace.boundary[0, :, :-1])  # the top level has no detector
+    marks = torch.cat(fired)
+    levels = []
+    for number, name in enumerate(names[:-1]):
+        ends = marks[:, number].nonzero()[:, 0].tolist()
+        cuts = [0, *(end + 1 for end in ends)]
+        cuts += [len(symbols)] if cuts[-1] < len(symbols) else []
+        parts = [facts.decode(symbols[a:b]) for a, b in pairwise(cuts)]
+        levels.append(Level(name, ends, parts))
+    return levels
+
+
+def read_text(text: str, file: str) -> str:
+    """The text that is meant by exactly one of the two; raises :class:`InvalidInput` for none, both, or a bad file."""
+    if bool(text) == bool(file):
+        raise InvalidInput("exactly one of text and file must be given, and not be empty.")
+    if text:
+        return text
+    try:
+        content = sys.stdin.buffer.read() if file == "-" else Path(file).expanduser().read_bytes()
+        found = content.decode("utf-8")
+    except OSError as error:
+        raise InvalidInput(f"file must be a readable text file; {file!r}: {error.strerror}.") from error
+    except UnicodeDecodeError as error:
+        raise InvalidInput(f"file must be a text in UTF-8; {file!r} is not, at byte {error.start}.") from error
+    if not found:
+        raise InvalidInput(f"file must have characters in it; {file!r} is empty.")
+    return found
+
+
+def main(words: list[str]) -> None:
+    """Print the text as each level cuts it."""
+    known = {"checkpoint": str, "text": "", "file": "", "format": "text", "separator": "|"}
+    given = arguments(words, known)
+    one_of("format", given["format"], ("text", "json"))
+    text = read_text(given["text"], given["file"])
+    module, facts = load_language_model(given["checkpoint"])
+    check_boundaries(module, "checkpoint must be that of a backbone with boundaries, such as hmlstm; it has none.")
+    levels = segment(module, facts, text)
+    if given["format"] == "json":
+        print(json.dumps({"text": text, "levels": [level._asdict() for level in levels]}, ensure_ascii=False, indent=2))
+        return
+    for level in levels:
+        print(f"{level.name}:")
+        print(given["separator"].join(level.segments))
+
+
+if __name__ == "__main__":
+    command(main, __doc__)

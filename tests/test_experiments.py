@@ -1,0 +1,102 @@
+"""Every experiment is a complete recipe: two batches of it train, validate, test and end in a summary."""
+
+import json
+import math
+import sys
+
+import pytest
+
+from multiscale.checks import InvalidInput
+from multiscale.configuration import CONF, jobs
+from multiscale.run import main
+from multiscale.session import rehearse
+from tests import tiny
+
+DATA = sorted(path.stem for path in (CONF / "data").glob("*.yaml"))
+FEW = [f"+trainer.limit_{split}_batches=2" for split in ("train", "val", "test")]
+QUIET = ["logger=csv", "trainer.max_epochs=1", "+trainer.enable_progress_bar=false", "~callbacks.progress"]
+QUIET += ["~callbacks.learning_rate", "model.hidden_size=24"]
+
+
+@pytest.fixture(scope="module")
+def files(tmp_path_factory):
+    folder = tmp_path_factory.mktemp("data")
+    tiny.data_sets(folder)
+    return folder
+
+
+@pytest.fixture
+def run(files, tmp_path, monkeypatch):
+    """A run of the command line in this process; its summary."""
+
+    def call(*words: str) -> dict:
+        monkeypatch.setenv("MULTISCALE_DATA", str(files))
+        monkeypatch.setenv("COLUMNS", "200")
+        monkeypatch.chdir(files)
+        monkeypatch.setattr(sys, "argv", ["run", *words, f"hydra.run.dir={tmp_path}/run", *QUIET, *FEW])
+        main()
+        return json.loads((tmp_path / "run/summary.json").read_text())
+
+    return call
+
+
+def test_every_data_set_has_its_experiment_and_its_small_form():
+    assert set(DATA) <= {path.stem for path in (CONF / "experiment").glob("*.yaml")}
+    assert set(DATA) == set(tiny.SMALL)
+
+
+@pytest.mark.parametrize("name", DATA)
+def test_an_experiment_runs_two_batches_and_tells_what_is_measured(run, name, capsys):
+    summary = run(f"experiment={name}", "model=hmlstm", *tiny.SMALL[name])
+    assert all(math.isfinite(value) for value in summary["test"].values())
+    assert summary["val"]
+    assert len(summary["data"]["sha256"]) == 64
+    shown = capsys.readouterr().out
+    for word in (*summary["test"], *summary["data"]["references"]):
+        assert word.replace("/", " ") in shown
+
+
+OTHERS = sorted({path.stem for path in (CONF / "experiment").glob("*.yaml")} - set(DATA))
+
+
+@pytest.mark.parametrize("name", OTHERS)
+def test_an_experiment_on_the_default_data_builds(name):
+    rehearse(jobs([f"experiment={name}"])[0])
+
+
+@pytest.mark.parametrize("name", DATA)
+def test_an_experiment_takes_any_model(name):
+    config = jobs([f"experiment={name}", "model=clockwork"])[0]
+    assert set(config.model) == set(jobs(["model=clockwork"])[0].model)
+
+
+@pytest.mark.parametrize("name", [name for name in DATA if "data.verify=false" in tiny.SMALL[name]])
+def test_a_file_that_is_not_the_public_one_is_refused_by_its_checksum(run, name, capsys):
+    words = [word for word in tiny.SMALL[name] if word != "data.verify=false"]
+    with pytest.raises(SystemExit) as end:
+        run(f"experiment={name}", *words)
+    assert end.value.code == 2
+    assert "MD5" in capsys.readouterr().err
+
+
+def test_boundaries_are_scored_against_every_level_of_the_artificial_language(run, capsys):
+    summary = run("experiment=artificial_language", *tiny.SMALL["artificial_language"])
+    for reference in ("word_ends", "phrase_ends", "sentence_ends"):
+        assert f"f1_{reference}" in summary["levels"][0]
+        assert f"f1_{reference}" in summary["levels"][1]
+    assert "F1, word ends" in capsys.readouterr().out
+
+
+def test_a_missing_file_is_named_with_where_and_how(tmp_path, monkeypatch):
+    from multiscale.data import language
+    from multiscale.data.files import Remote
+
+    monkeypatch.setenv("MULTISCALE_DATA", str(tmp_path))
+    gone = Remote("text8/text8", "0", "http://127.0.0.1:9/text8.zip", "text8")
+    monkeypatch.setattr(language, "TEXT8", gone)
+    with pytest.raises(InvalidInput) as error:
+        rehearse(jobs(["data=text8"])[0])
+    message = str(error.value)
+    for word in ("text8/text8 is missing", f"{tmp_path}/text8/text8", "Download http://127.0.0.1:9", "MULTISCALE_DATA"):
+        assert word in message
+    assert not message.startswith("data.")
