@@ -75,5 +75,6 @@ def _run(command: list[str]) -> str:
     except (OSError, subprocess.TimeoutExpired) as error:
         raise CannotCompile(f"{command[0]} does not run: {error}") from error
     if done.returncode != 0:
-        raise CannotCompile(f"{command[0]} fails: {done.stderr.strip()[-300:]}")
+        complaints = [line for line in done.stderr.splitlines() if "error" in line] or ["no message"]
+        raise CannotCompile(f"{command[0]} fails: {complaints[0]}")
     return done.stdout
