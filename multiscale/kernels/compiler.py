@@ -61,12 +61,17 @@ def load(source: Path) -> ctypes.CDLL:
         # Another process may be compiling the same file: each writes its own, and the last one moved in stays.
         with tempfile.TemporaryDirectory(dir=library.parent) as folder:
             fresh = Path(folder) / library.name
-            _run([cxx, *FLAGS, "-o", str(fresh), str(source)])
+            build(source, fresh)
             fresh.replace(library)
     try:
         return ctypes.CDLL(str(library))
     except OSError as error:
         raise CannotCompile(f"{library} does not load: {error}") from error
+
+
+def build(source: Path, library: Path) -> None:
+    """Compile, whether or not it was done before; raises :class:`CannotCompile`."""
+    _run([compiler(), *FLAGS, "-o", str(library), str(source)])
 
 
 def _run(command: list[str]) -> str:

@@ -8,7 +8,6 @@ dot product apart, always in the state's own precision.
 """
 
 from collections.abc import Callable, Sequence
-from dataclasses import dataclass
 from typing import Any, NamedTuple
 
 import torch
@@ -18,21 +17,11 @@ from torch.autograd.function import once_differentiable
 from multiscale.kernels import hmlstm_gates, hmlstm_native
 from multiscale.kernels.hmlstm_gates import Gradients, Layer
 from multiscale.kernels.hmlstm_norms import Normalised
-from multiscale.kernels.hmlstm_products import Joint, Products, Weights
+from multiscale.kernels.hmlstm_products import Joint, Plan, Products, Weights
 from multiscale.kernels.workspace import Workspace
-from multiscale.nn.operations import Options
 
 Step = Callable[[int, Tensor], None]
 FORMAT = torch.contiguous_format
-
-
-@dataclass(frozen=True)
-class Plan:
-    """What is not a tensor: the options, in what precision to multiply, and whose gates to use."""
-
-    options: Options
-    product_dtype: torch.dtype
-    native: bool
 
 
 class Output(NamedTuple):
@@ -178,10 +167,9 @@ def _products(
     plan: Plan, layers: Sequence[Layer], weights: Sequence[Weights], keep: bool, workspace: Workspace
 ) -> list[Products]:
     """Each layer's products; ``keep`` what a backward pass needs."""
-    dtype = plan.product_dtype
     if plan.options.layer_norm:
-        return [Normalised(layers, l, w, dtype, keep, plan.native, workspace) for l, w in enumerate(weights)]
-    return [Joint(layers, l, w, dtype, keep) for l, w in enumerate(weights)]
+        return [Normalised(layers, l, w, plan, keep, workspace) for l, w in enumerate(weights)]
+    return [Joint(layers, l, w, plan, keep) for l, w in enumerate(weights)]
 
 
 def _run(plan: Plan, layers: Sequence[Layer], products: Sequence[Products], steps: int) -> None:

@@ -11,7 +11,7 @@ from torch import Tensor
 
 from multiscale.kernels import hmlstm_native
 from multiscale.kernels.hmlstm_gates import EPSILON, Gradients, Layer
-from multiscale.kernels.hmlstm_products import Products, Weights
+from multiscale.kernels.hmlstm_products import Plan, Products, Weights
 from multiscale.kernels.product import product, rows_product
 from multiscale.kernels.workspace import Workspace
 
@@ -57,18 +57,11 @@ class Normalised(Products):
     """Three products of what the gates have not yet touched."""
 
     def __init__(
-        self,
-        layers: Sequence[Layer],
-        l: int,
-        weights: Weights,
-        dtype: torch.dtype,
-        keep: bool,
-        native: bool,
-        workspace: Workspace,
+        self, layers: Sequence[Layer], l: int, weights: Weights, plan: Plan, keep: bool, workspace: Workspace
     ) -> None:
-        super().__init__(layers, l, weights, dtype, keep)
-        self.keep, self.native = keep, native
-        self.multiply = [product(m, self.batch, dtype) for m in self.matrices]
+        super().__init__(layers, l, weights, plan, keep)
+        self.keep, self.native = keep, plan.native
+        self.multiply = [product(m, self.batch, self.dtype) for m in self.matrices]
         gates = (None, self.layer.z_under, self.layer.z)
         shape = (len(self.layer.gates), self.batch, self.columns)
         gains = (weights.recurrent_gain, weights.bottom_up_gain, weights.top_down_gain)
@@ -78,7 +71,7 @@ class Normalised(Products):
             for gain, offset, gate in zip(gains, offsets, gates, strict=True)
             if gain is not None and offset is not None
         ]
-        self.normalise = [hmlstm_native.Norm("normalise", norm) for norm in self.norms] if native else None
+        self.normalise = [hmlstm_native.Norm("normalise", norm) for norm in self.norms] if plan.native else None
         self.pre = self.layer.cell.new_empty(self.batch, self.columns)
         self.out = self.layer.cell.new_empty(self.batch, self.columns)
 

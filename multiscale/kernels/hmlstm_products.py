@@ -6,6 +6,7 @@ before its gate, so there are three (:mod:`multiscale.kernels.hmlstm_norms`).
 
 from abc import ABC, abstractmethod
 from collections.abc import Callable, Sequence
+from dataclasses import dataclass
 from typing import NamedTuple
 
 import torch
@@ -15,6 +16,17 @@ from multiscale.kernels.hmlstm_gates import Gradients, Layer
 from multiscale.kernels.hmlstm_rows import OpenRows
 from multiscale.kernels.product import Product, outer, product, rows_product
 from multiscale.kernels.workspace import Workspace
+from multiscale.nn.operations import Options
+
+
+@dataclass(frozen=True)
+class Plan:
+    """What is not a tensor: the options, in what precision to multiply, and whose gates to use."""
+
+    options: Options
+    product_dtype: torch.dtype
+    native: bool
+    skip: bool = True  # leave out products that a closed gate hides; false to measure what that saves
 
 
 class Weights(NamedTuple):
@@ -37,20 +49,18 @@ class Weights(NamedTuple):
 class Products(ABC):
     """The gates' share of Eq. 4 for layer l, with its derivatives; the boundary's column is no part of it.
 
-    Args:
-        dtype: in what precision to multiply.
-        keep: whether a backward pass will follow.
+    ``keep``: whether a backward pass will follow.
     """
 
-    def __init__(self, layers: Sequence[Layer], l: int, weights: Weights, dtype: torch.dtype, keep: bool) -> None:
+    def __init__(self, layers: Sequence[Layer], l: int, weights: Weights, plan: Plan, keep: bool) -> None:
         self.layers, self.l, self.layer = layers, l, layers[l]
-        self.weights, self.dtype = weights, dtype
+        self.weights, self.dtype = weights, plan.product_dtype
         self.batch, self.columns = self.layer.cell.size(1), 4 * self.layer.size
         matrices = (weights.recurrent, weights.bottom_up, weights.top_down)
         self.matrices = [m[: self.columns] for m in matrices if m is not None]
         self.widths = [m.size(1) for m in self.matrices]
         self.operands = self.layer.operands[:-1].unbind(0)
-        self.rows = OpenRows(self.layer, self.widths, every_gate=keep)
+        self.rows = OpenRows(self.layer, self.widths, plan.skip, every_gate=keep)
 
     @abstractmethod
     def pre_activations(self, t: int) -> Tensor:
@@ -92,10 +102,10 @@ class Products(ABC):
 class Joint(Products):
     """One product of the whole operand, or, where gates are closed in many rows, one for each gate."""
 
-    def __init__(self, layers: Sequence[Layer], l: int, weights: Weights, dtype: torch.dtype, keep: bool) -> None:
-        super().__init__(layers, l, weights, dtype, keep)
+    def __init__(self, layers: Sequence[Layer], l: int, weights: Weights, plan: Plan, keep: bool) -> None:
+        super().__init__(layers, l, weights, plan, keep)
         self.joint = torch.cat(self.matrices, 1)
-        self.multiply = product(self.joint, self.batch, dtype)
+        self.multiply = product(self.joint, self.batch, self.dtype)
         self.always = 0  # how many of the first matrices are multiplied in every row, if gathering
         self.apart: list[Product] = []
 

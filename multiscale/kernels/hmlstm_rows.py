@@ -21,11 +21,11 @@ _WORTH_COUNTING = 1 << 25
 class OpenRows:
     """The rows of one layer; the products are the recurrent, the bottom-up and the top-down one, in this order."""
 
-    def __init__(self, layer: Layer, widths: Sequence[int], every_gate: bool) -> None:
-        """``every_gate``: whether the gates of a COPY step are asked for too, as its choice's gradient does."""
+    def __init__(self, layer: Layer, widths: Sequence[int], skip: bool, every_gate: bool) -> None:
+        """``skip`` false: all rows always. ``every_gate``: a COPY step's too, which its choice's gradient reads."""
         self.layer, self.widths = layer, widths
         self.batch, self.columns = layer.cell.size(1), 4 * layer.size
-        self.known = layer.options.boundary != "soft" and layer.cell.device.type == "cpu"
+        self.known = skip and layer.options.boundary != "soft" and layer.cell.device.type == "cpu"
         work = self.batch * self.columns * sum(widths)
         self.counted = self.known and work >= _WORTH_COUNTING
         self.all_recurrent = every_gate or not layer.options.copy or layer.z_under is None
