@@ -140,7 +140,8 @@ def choose_kernel(backbone: str, requested: str, available: Mapping[str, str | N
     one_of("kernel", requested, ("auto", *available))
     if requested == "auto":
         chosen = next(name for name, reason in available.items() if reason is None)
-        log.info("%s: kernel %s", backbone, chosen)
+        passed_over = [f"{name}: {reason}" for name, reason in available.items() if reason is not None]
+        log.info("%s: kernel %s%s", backbone, chosen, f" ({'; '.join(passed_over)})" if passed_over else "")
         return chosen
     if (reason := available[requested]) is not None:
         raise InvalidInput(f"kernel {requested!r} of {backbone} cannot run here: {reason}. Use kernel=auto.")

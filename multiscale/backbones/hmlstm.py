@@ -148,12 +148,16 @@ class HMLSTM(Backbone):
             x, state = x.to(self.slope.dtype), tuple(tuple(s.to(self.slope.dtype) for s in part) for part in state)
         if self.kernel == "reference":
             return fold(self, x, state, trace)
-        weights = [layer.weights() for layer in cast(Iterable[HMLSTMLayer], self.layers)]
-        out = kernels.sequence(x, state, weights, self.slope, self.thresholds(x, state), self.plan(x))
+        out = self.run_kernel(x, state, self.thresholds(x, state))
         steps = self.traced(out.boundaries, x) if trace else None
         return out.levels, (out.h, out.c, out.z), steps
 
-    def plan(self, x: Tensor) -> kernels.Plan:
+    def run_kernel(self, x: Tensor, state: State, thresholds: Tensor | None, skip: bool = True) -> kernels.Output:
+        """The kernel, with what each hard sigmoid must exceed [L - 1, T, B] given, and with or without skipping."""
+        weights = [layer.weights() for layer in cast(Iterable[HMLSTMLayer], self.layers)]
+        return kernels.sequence(x, state, weights, self.slope, thresholds, self.plan(x, skip))
+
+    def plan(self, x: Tensor, skip: bool) -> kernels.Plan:
         """What of the kernel runs on x: its gates, the precision of its products.
 
         Raises:
@@ -167,7 +171,7 @@ class HMLSTM(Backbone):
             )
         short = torch.is_autocast_enabled(x.device.type)
         dtype = torch.get_autocast_dtype(x.device.type) if short else x.dtype
-        return kernels.Plan(self.options, dtype, native)
+        return kernels.Plan(self.options, dtype, native, skip)
 
     def thresholds(self, x: Tensor, state: State) -> Tensor | None:
         """[L - 1, T, B], drawn in the order of the fold; None if the boundaries are soft."""

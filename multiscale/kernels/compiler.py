@@ -61,12 +61,17 @@ def load(source: Path) -> ctypes.CDLL:
         # Another process may be compiling the same file: each writes its own, and the last one moved in stays.
         with tempfile.TemporaryDirectory(dir=library.parent) as folder:
             fresh = Path(folder) / library.name
-            _run([cxx, *FLAGS, "-o", str(fresh), str(source)])
+            build(source, fresh)
             fresh.replace(library)
     try:
         return ctypes.CDLL(str(library))
     except OSError as error:
         raise CannotCompile(f"{library} does not load: {error}") from error
+
+
+def build(source: Path, library: Path) -> None:
+    """Compile, whether or not it was done before; raises :class:`CannotCompile`."""
+    _run([compiler(), *FLAGS, "-o", str(library), str(source)])
 
 
 def _run(command: list[str]) -> str:
@@ -75,5 +80,6 @@ def _run(command: list[str]) -> str:
     except (OSError, subprocess.TimeoutExpired) as error:
         raise CannotCompile(f"{command[0]} does not run: {error}") from error
     if done.returncode != 0:
-        raise CannotCompile(f"{command[0]} fails: {done.stderr.strip()[-300:]}")
+        complaints = [line for line in done.stderr.splitlines() if "error" in line] or ["no message"]
+        raise CannotCompile(f"{command[0]} fails: {complaints[0]}")
     return done.stdout

@@ -8,7 +8,6 @@ dot product apart, always in the state's own precision.
 """
 
 from collections.abc import Callable, Sequence
-from dataclasses import dataclass
 from typing import Any, NamedTuple
 
 import torch
@@ -17,38 +16,12 @@ from torch.autograd.function import once_differentiable
 
 from multiscale.kernels import hmlstm_gates, hmlstm_native
 from multiscale.kernels.hmlstm_gates import Gradients, Layer
-from multiscale.kernels.hmlstm_products import Products, make_products
+from multiscale.kernels.hmlstm_norms import Normalised
+from multiscale.kernels.hmlstm_products import Joint, Plan, Products, Weights
 from multiscale.kernels.workspace import Workspace
-from multiscale.nn.operations import Options
 
 Step = Callable[[int, Tensor], None]
 FORMAT = torch.contiguous_format
-
-
-class Weights(NamedTuple):
-    """The parameters of one layer, in the layout of ``backbones.hmlstm.HMLSTMLayer``; norms are gain, offset."""
-
-    recurrent: Tensor
-    bottom_up: Tensor
-    top_down: Tensor | None
-    bias: Tensor
-    recurrent_gain: Tensor | None
-    recurrent_offset: Tensor | None
-    bottom_up_gain: Tensor | None
-    bottom_up_offset: Tensor | None
-    top_down_gain: Tensor | None
-    top_down_offset: Tensor | None
-    cell_gain: Tensor | None
-    cell_offset: Tensor | None
-
-
-@dataclass(frozen=True)
-class Plan:
-    """What is not a tensor: the options, in what precision to multiply, and whose gates to use."""
-
-    options: Options
-    product_dtype: torch.dtype
-    native: bool
 
 
 class Output(NamedTuple):
@@ -89,7 +62,7 @@ class _Sequence(torch.autograd.Function):
         workspace = Workspace(x)
         with torch.autocast(x.device.type, enabled=False):
             layers = _layers(plan, x, slope, thresholds, (h, c, z), weights, workspace, keep)
-            products = [make_products(layers, l, w, plan.product_dtype, workspace, keep) for l, w in enumerate(weights)]
+            products = _products(plan, layers, weights, keep, workspace)
             _run(plan, layers, products, x.size(1))
         ctx.set_materialize_grads(False)
         if keep:
@@ -188,6 +161,15 @@ def _boundary_weights(w: Weights, size: int, top: bool) -> tuple[Tensor, Tensor]
     if top:
         return bias, w.bias.new_zeros(sum(m.size(1) for m in matrices))
     return bias, torch.cat([m[-1] for m in matrices])
+
+
+def _products(
+    plan: Plan, layers: Sequence[Layer], weights: Sequence[Weights], keep: bool, workspace: Workspace
+) -> list[Products]:
+    """Each layer's products; ``keep`` what a backward pass needs."""
+    if plan.options.layer_norm:
+        return [Normalised(layers, l, w, plan, keep, workspace) for l, w in enumerate(weights)]
+    return [Joint(layers, l, w, plan, keep) for l, w in enumerate(weights)]
 
 
 def _run(plan: Plan, layers: Sequence[Layer], products: Sequence[Products], steps: int) -> None:

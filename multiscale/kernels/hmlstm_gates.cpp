@@ -91,6 +91,53 @@ struct Moments {
 };
 
 template <typename T>
+struct Norm {  // of one product, mirrored by hmlstm_native.py
+  int64_t batch, columns, steps_kept;
+  T *gain, *offset, *gate, *raw, *draw, *dgate, *dgain, *doffset;
+};
+
+template <typename T>
+static void normalise_row(const Norm<T>& norm, int64_t t, int64_t b, const T* product, T* pre) {
+  const int64_t n = norm.columns;
+  T* raw = norm.raw + ((norm.steps_kept ? t : 0) * norm.batch + b) * n;
+  const T gate = norm.gate ? norm.gate[t * norm.batch + b] : T(1);
+  product += b * n, pre += b * n;
+  const Moments<T> m(product, n);
+#pragma omp simd
+  for (int64_t j = 0; j < n; ++j) {
+    raw[j] = product[j];
+    pre[j] += gate * ((product[j] - m.mean) * m.inverse_deviation * norm.gain[j] + norm.offset[j]);
+  }
+}
+
+template <typename T>
+static void normalise_backward_row(const Norm<T>& norm, int64_t t, int64_t b, const T* dpre) {
+  const int64_t n = norm.columns, row = t * norm.batch + b;
+  const T gate = norm.gate ? norm.gate[row] : T(1);
+  const T* raw = norm.raw + row * n;
+  T *draw = norm.draw + row * n, *dgain = norm.dgain + b * n, *doffset = norm.doffset + b * n;
+  dpre += b * n;
+  const Moments<T> m(raw, n);
+  T sum = 0, correlation = 0, to_gate = 0;
+#pragma omp simd reduction(+ : sum, correlation, to_gate)
+  for (int64_t j = 0; j < n; ++j) {
+    const T x = (raw[j] - m.mean) * m.inverse_deviation, dx = dpre[j] * norm.gain[j];
+    dgain[j] += gate * dpre[j] * x;
+    doffset[j] += gate * dpre[j];
+    sum += dx;
+    correlation += dx * x;
+    to_gate += dpre[j] * (x * norm.gain[j] + norm.offset[j]);
+  }
+  sum /= n, correlation /= n;
+#pragma omp simd
+  for (int64_t j = 0; j < n; ++j) {
+    const T x = (raw[j] - m.mean) * m.inverse_deviation;
+    draw[j] = m.inverse_deviation * (dpre[j] * norm.gain[j] - sum - x * correlation);
+  }
+  if (norm.dgate) norm.dgate[b] += to_gate;
+}
+
+template <typename T>
 struct Operation {  // how much of each a row does
   T z_prev, z_below, flush, update, copy, rewritten;
   Operation(const Layer<T>& l, int64_t t, int64_t b) {
@@ -118,6 +165,22 @@ static void boundary(const Layer<T>& l, int64_t t, int64_t b, const T* operand, 
   l.z[(t + 1) * l.batch + b] = z;
 }
 
+// The boundary after the step, and h where the steps of the layers beside will read it.
+template <typename T>
+static void finish_row(const Layer<T>& l, int64_t t, int64_t b, const T* operand, const T* h, const Operation<T>& op) {
+  const int64_t n = l.size;
+  if (l.z) boundary(l, t, b, operand, op);
+  if (l.operands_above) {  // z_t^l h_t^l is what the layer above reads now
+    T* to = l.operands_above + (t * l.batch + b) * l.columns_above + l.offset_above;
+    const T z = l.z[(t + 1) * l.batch + b];
+    for (int64_t j = 0; j < n; ++j) to[j] = z * h[j];
+  }
+  if (l.offset_below) {  // z_t^{l-1} h_t^l is what the layer below reads at the next step
+    T* to = l.operands_below + ((t + 1) * l.batch + b) * l.columns_below + l.offset_below;
+    for (int64_t j = 0; j < n; ++j) to[j] = op.z_below * h[j];
+  }
+}
+
 template <typename T>
 static void forward_row(const Layer<T>& l, int64_t t, int64_t b, const T* pre) {
   const int64_t n = l.size;
@@ -128,6 +191,12 @@ static void forward_row(const Layer<T>& l, int64_t t, int64_t b, const T* pre) {
   T* c = l.cell + ((t + 1) * l.batch + b) * n;
   T* gates = l.gates + ((l.steps_kept ? t : 0) * l.batch + b) * 4 * n;
   pre += b * 4 * n;
+  if (!l.steps_kept && op.rewritten == 0) {
+    std::memcpy(h, operand, n * sizeof(T));
+    std::memcpy(c, c_prev, n * sizeof(T));
+    finish_row(l, t, b, operand, h, op);
+    return;
+  }
 #pragma omp simd
   for (int64_t j = 0; j < n; ++j) {
     const T f = sigmoid(pre[j] + l.bias[j]), i = sigmoid(pre[n + j] + l.bias[n + j]);
@@ -148,16 +217,7 @@ static void forward_row(const Layer<T>& l, int64_t t, int64_t b, const T* pre) {
     for (int64_t j = 0; j < n; ++j)
       h[j] = op.rewritten * gates[2 * n + j] * hyperbolic_tangent(c[j]) + op.copy * operand[j];
   }
-  if (l.z) boundary(l, t, b, operand, op);
-  if (l.operands_above) {  // z_t^l h_t^l is what the layer above reads now
-    T* to = l.operands_above + (t * l.batch + b) * l.columns_above + l.offset_above;
-    const T z = l.z[(t + 1) * l.batch + b];
-    for (int64_t j = 0; j < n; ++j) to[j] = z * h[j];
-  }
-  if (l.offset_below) {  // z_t^{l-1} h_t^l is what the layer below reads at the next step
-    T* to = l.operands_below + ((t + 1) * l.batch + b) * l.columns_below + l.offset_below;
-    for (int64_t j = 0; j < n; ++j) to[j] = op.z_below * h[j];
-  }
+  finish_row(l, t, b, operand, h, op);
 }
 
 // tanh of the cell, and the gradient that reaches the cell through it, into the scratch rows.
@@ -275,17 +335,27 @@ static void scatter_row(const Layer<T>& l, int64_t t, int64_t b, const T* dopera
   l.dz[b] += sum;
 }
 
-#define EACH_ROW(call)                                                          \
-  _Pragma("omp parallel for if (layer->batch * layer->size >= kParallel)") \
-  for (int64_t b = 0; b < layer->batch; ++b) call
+template <typename Call>
+static void each_row(int64_t rows, int64_t columns, Call call) {
+#pragma omp parallel for if (rows * columns >= kParallel)
+  for (int64_t b = 0; b < rows; ++b) call(b);
+}
 
-#define EXPORT(T, name)                                                                                    \
-  extern "C" void forward_##name(const Layer<T>* layer, int64_t t, const T* pre) {                       \
-    EACH_ROW(forward_row(*layer, t, b, pre));                                                              \
-  }                                                                                                        \
-  extern "C" void backward_##name(const Layer<T>* layer, int64_t t, const T*) { EACH_ROW(backward_row(*layer, t, b)); } \
-  extern "C" void scatter_##name(const Layer<T>* layer, int64_t t, const T* doperand) {                  \
-    EACH_ROW(scatter_row(*layer, t, b, doperand));                                                         \
+#define EXPORT(T, name)                                                                                \
+  extern "C" void forward_##name(const Layer<T>* l, int64_t t, const T* pre) {                         \
+    each_row(l->batch, l->size, [=](int64_t b) { forward_row(*l, t, b, pre); });                       \
+  }                                                                                                    \
+  extern "C" void backward_##name(const Layer<T>* l, int64_t t, const T*) {                            \
+    each_row(l->batch, l->size, [=](int64_t b) { backward_row(*l, t, b); });                           \
+  }                                                                                                    \
+  extern "C" void scatter_##name(const Layer<T>* l, int64_t t, const T* doperand) {                    \
+    each_row(l->batch, l->size, [=](int64_t b) { scatter_row(*l, t, b, doperand); });                  \
+  }                                                                                                    \
+  extern "C" void normalise_##name(const Norm<T>* norm, int64_t t, const T* product, T* pre) {         \
+    each_row(norm->batch, norm->columns, [=](int64_t b) { normalise_row(*norm, t, b, product, pre); }); \
+  }                                                                                                    \
+  extern "C" void normalise_backward_##name(const Norm<T>* norm, int64_t t, const T* dpre, T*) {       \
+    each_row(norm->batch, norm->columns, [=](int64_t b) { normalise_backward_row(*norm, t, b, dpre); }); \
   }
 
 EXPORT(float, float32)

@@ -3,7 +3,7 @@
 import ctypes
 from collections.abc import Sequence
 from pathlib import Path
-from typing import TypeVar
+from typing import Protocol, TypeVar
 
 import torch
 from torch import Tensor
@@ -22,6 +22,7 @@ _STATE = ("cell", "gates", "z", "z_below", "threshold", "decided", "surrogate")
 _WEIGHTS = ("bias", "boundary_weight", "slope", "norm_gain", "norm_offset")
 _GRADIENTS = ("dpre", "dpre_boundary", "dh", "dc", "dz", "dh_below", "dz_below", "dh_above", "dinput", "scratch")
 _NORM_GRADIENTS = ("dgain", "doffset")
+_NORM = ("gain", "offset", "gate", "raw", "draw", "dgate", "dgain", "doffset")
 _INPUT_STRIDES = ("input_step", "input_row")
 
 
@@ -44,6 +45,21 @@ class _Struct(ctypes.Structure):
     ]
 
 
+class _NormStruct(ctypes.Structure):
+    """``Norm`` of the C++ file, field by field."""
+
+    _fields_ = [
+        *_fields(("batch", "columns", "steps_kept"), ctypes.c_int64),
+        *_fields(_NORM, ctypes.c_void_p),
+    ]
+
+
+class NormBuffers(Protocol):
+    """``Norm`` of :mod:`multiscale.kernels.hmlstm_norms`."""
+
+    raw: Tensor
+
+
 class Step:
     """One function of the library over the buffers of layer l, which it keeps alive."""
 
@@ -57,6 +73,24 @@ class Step:
 
     def __call__(self, t: int, rows: Tensor) -> None:
         self.function(self.address, t, rows.data_ptr())
+
+
+class Norm:
+    """One function of the library over the buffers of one product's normalisation, which it keeps alive."""
+
+    def __init__(self, name: str, norm: "NormBuffers") -> None:
+        self.function = getattr(load(SOURCE), f"{name}_{DTYPES[norm.raw.dtype]}")
+        self.function.argtypes = (ctypes.c_void_p, ctypes.c_int64, ctypes.c_void_p, ctypes.c_void_p)
+        self.function.restype = None
+        tensors = {name: getattr(norm, name) for name in _NORM}
+        kept, batch, columns = norm.raw.shape
+        pointers = {k: None if v is None else v.data_ptr() for k, v in tensors.items()}
+        struct = _NormStruct(batch=batch, columns=columns, steps_kept=kept > 1, **pointers)
+        self.address = ctypes.addressof(struct)
+        self.owners = (struct, norm, tensors)
+
+    def __call__(self, t: int, rows: Tensor, out: Tensor) -> None:
+        self.function(self.address, t, rows.data_ptr(), out.data_ptr())
 
 
 def unavailable() -> str | None:

@@ -40,7 +40,8 @@ def _take(size: int, like: Tensor) -> Tensor:
         except ValueError:  # another thread was faster
             continue
         return flat
-    return like.new_empty(size)
+    with torch.inference_mode(False):  # or training could not use it after an evaluation
+        return torch.empty(size, dtype=like.dtype)
 
 
 def _remove(flat: Tensor) -> None:

@@ -1,0 +1,196 @@
+"""What ``multiscale.benchmark model=hmlstm`` prints: speed against ``torch.nn.LSTM``, error, rates and skipped work."""
+
+import tempfile
+import time
+from collections.abc import Callable, Sequence
+from pathlib import Path
+
+import torch
+from torch import Tensor, nn
+
+from multiscale.backbones.hmlstm import HMLSTM
+from multiscale.benchmark import LAYERS, Peer, Settings, Size, measure, table, training_pass
+from multiscale.kernels import compiler, hmlstm_native
+
+TABLE: tuple[tuple[Size, str, float | None], ...] = (
+    (Size(512, 64, 100), "float32", 1.3),
+    (Size(128, 64, 100), "float32", 1.6),
+    (Size(64, 8, 100), "float32", 4.0),
+    (Size(512, 64, 100), "bf16", 1.4),
+)
+SLOW = 2  # rounds of the kernels that are there for their clarity
+PAPER = (270, 56, 9)  # updates of each layer in 270 steps
+
+
+def report(settings: Settings) -> None:
+    """Print every table."""
+    rows = TABLE
+    if settings.sizes is not None:
+        known = {(size, precision): target for size, precision, target in TABLE}
+        precision = settings.precision or "float32"
+        rows = tuple((size, precision, known.get((size, precision))) for size in settings.sizes)
+    elif settings.precision is not None:
+        rows = tuple(row for row in TABLE if row[1] == settings.precision)
+    speed(settings, rows)
+    if settings.device == "cpu":
+        error(rows[-1][0])
+        skipping(settings, rows[0][0])
+        print(f"\nCompiling the gates, once a machine: {compile_seconds()}.")
+    if settings.device != "cuda":
+        print("On a GPU: not run.")
+
+
+def kernels() -> list[str]:
+    """What can run here, fastest first."""
+    native = [] if hmlstm_native.unavailable() else ["native"]
+    return [*native, "fused", "reference"]
+
+
+def speed(settings: Settings, rows: Sequence[tuple[Size, str, float | None]]) -> None:
+    """Forward and backward pass of each kernel against ``torch.nn.LSTM`` of the same layers."""
+    lines: list[Sequence[object]] = []
+    rates: list[Sequence[object]] = []
+    for size, precision, target in rows:
+        x = torch.randn(size.batch, size.steps, size.units, device=settings.device, requires_grad=True)
+        names = [k for k in kernels() if settings.device == "cpu" or k != "native"]
+        models = {name: HMLSTM(size.units, size.units, LAYERS, kernel=name).to(settings.device) for name in names}
+        normed = HMLSTM(size.units, size.units, LAYERS, layer_norm=True).to(settings.device)
+        peers = {"torch.nn.LSTM": lstm(size, x, precision)}
+        peers |= {name: training_pass(model, levels_of(model), x, precision) for name, model in models.items()}
+        peers |= {f"{normed.kernel}, layer norm": training_pass(normed, levels_of(normed), x, precision)}
+        quick = {name: peer for name, peer in peers.items() if name not in ("reference", "fused")}
+        slow = {"torch.nn.LSTM": peers["torch.nn.LSTM"], **{k: v for k, v in peers.items() if k not in quick}}
+        found = measure(quick, settings.rounds, settings.device)
+        found |= {k: v for k, v in measure(slow, SLOW, settings.device).items() if k not in quick}
+        best = names[0]
+        for name, timing in found.items():
+            goal = f"{target:.1f}" if name == best and target is not None else ""
+            lines.append((size, precision, name, timing.total, timing.forward, timing.backward, goal))
+        updates = models[best](x.detach(), trace=True).trace.update.mean((0, 1))
+        rates.append((size, precision, *(f"{100 * rate:.0f}%" for rate in updates.tolist())))
+    columns = ("size", "precision", "kernel", "both", "forward", "backward", "to reach")
+    table("Time of forward and backward pass, as a multiple of torch.nn.LSTM's", columns, lines)
+    levels = (f"layer {i + 1}" for i in range(LAYERS))
+    table("Steps that update or flush, at the start of training", ("size", "precision", *levels), rates)
+
+
+def lstm(size: Size, x: Tensor, precision: str) -> Peer:
+    module = nn.LSTM(size.units, size.units, LAYERS, batch_first=True).to(x.device)
+    return training_pass(module, lambda x: [module(x)[0]], x, precision)
+
+
+def levels_of(model: HMLSTM) -> Callable[[Tensor], Sequence[Tensor]]:
+    return lambda x: model(x).levels
+
+
+def error(size: Size) -> None:
+    """Relative RMS error against the float64 reference, of the samples in which all decisions agree."""
+    truth = HMLSTM(size.units, size.units, LAYERS, kernel="reference").double()
+    x = torch.randn(size.batch, size.steps, size.units, dtype=torch.float64)
+    peers = {name: HMLSTM(size.units, size.units, LAYERS, kernel=name) for name in kernels()}
+    for peer in peers.values():
+        peer.load_state_dict(truth.state_dict())
+    with torch.no_grad():
+        decisions = truth(x, trace=True).trace.boundary
+        found = [peer(x.float(), trace=True).trace.boundary for peer in peers.values()]
+    agree = torch.stack([(z == decisions).all(2).all(1) for z in found]).all(0)
+    cotangent = torch.randn_like(x) * agree[:, None, None]
+    levels, gradients = passes(truth, x, cotangent)
+    lines = []
+    for name, peer in peers.items():
+        own_levels, own_gradients = passes(peer, x.float(), cotangent.float())
+        outputs = [relative(a[agree], b[agree]) for a, b in zip(own_levels, levels, strict=True)]
+        worst = [relative(a, b) for a, b in zip(own_gradients, gradients, strict=True)]
+        lines.append((name, f"{max(outputs):.1e}", f"{max(worst):.1e}"))
+    title = f"Relative RMS error in float32, {size}; all decisions agree in {int(agree.sum())} of {len(agree)} samples"
+    table(title, ("kernel", "worst output", "worst gradient"), lines)
+
+
+def passes(model: HMLSTM, x: Tensor, cotangent: Tensor) -> tuple[list[Tensor], list[Tensor]]:
+    x = x.clone().requires_grad_()
+    levels = model(x).levels
+    gradients = torch.autograd.grad(sum((level * cotangent).sum() for level in levels), (x, *model.parameters()))
+    return [level.detach() for level in levels], list(gradients)
+
+
+def relative(found: Tensor, truth: Tensor) -> float:
+    return ((found.double() - truth).norm() / truth.norm().clamp(min=1e-300)).item()
+
+
+class Scheduled(nn.Module):
+    """An HM-LSTM in evaluation whose boundaries fire when they are told to."""
+
+    def __init__(self, model: HMLSTM, fires: Tensor) -> None:
+        super().__init__()
+        self.model, self.thresholds = model, 2 - 3 * fires  # a hard sigmoid lies in [0, 1]
+
+    @torch.no_grad()
+    def forward(self, x: Tensor, skip: bool) -> Sequence[Tensor]:
+        state = self.model.initial_state(len(x), x.device, x.dtype)
+        return self.model.run_kernel(x, state, self.thresholds, skip).levels
+
+
+def skipping(settings: Settings, size: Size) -> None:
+    """What COPY saves in evaluation at the paper's update rates: in multiplications, and measured."""
+    if kernels()[0] != "native":
+        print("\nSkipped work: not run, the fast gates are not available.")
+        return
+    steps, batch = PAPER[0], size.batch
+    fires = torch.zeros(LAYERS - 1, steps, batch)
+    for b in range(batch):
+        ends = torch.randperm(steps)[: PAPER[1]]
+        fires[0, ends, b] = 1
+        fires[1, ends[: PAPER[2]], b] = 1
+    model = HMLSTM(size.units, size.units, LAYERS, kernel="native").eval()
+    scheduled, x = Scheduled(model, fires), torch.randn(batch, steps, size.units)
+    baseline = nn.LSTM(size.units, size.units, LAYERS, batch_first=True)
+
+    def stacked() -> Tensor:
+        with torch.no_grad():
+            return baseline(x)[0]
+
+    dense, skipped = scheduled(x, skip=False), scheduled(x, skip=True)
+    gap = max((a - b).abs().max().item() for a, b in zip(dense, skipped, strict=True))
+    peers: dict[str, Peer] = {
+        "every row": lambda: _none(scheduled(x, skip=False)),
+        "rows that a boundary asks for": lambda: _none(scheduled(x, skip=True)),
+        "torch.nn.LSTM": lambda: _none(stacked()),
+    }
+    found = measure(peers, settings.rounds)
+    theory = multiplications(fires)
+    lines = [
+        ("every row", 1.0, 1.0),
+        ("rows that a boundary asks for", theory[0], found["rows that a boundary asks for"].total),
+        ("torch.nn.LSTM", theory[1], found["torch.nn.LSTM"].total),
+    ]
+    updates = " / ".join(f"{n:.0f}" for n in theory[2])
+    title = f"Evaluation, {size.units} units, B {batch}, {updates} updates in {steps} steps (largest gap {gap:.0e})"
+    table(title, ("kernel", "multiplications", "time"), lines)
+
+
+def _none(_: object) -> None:
+    return None
+
+
+def multiplications(fires: Tensor) -> tuple[float, float, list[float]]:
+    """Of an HM-LSTM that skips, and of a stacked LSTM, against all of an HM-LSTM's; and the updates of each layer."""
+    steps, batch = fires.shape[1:]
+    one, zero = torch.ones(1, steps, batch), torch.zeros(1, steps, batch)
+    below = torch.cat((one, fires))
+    before = torch.cat((fires.roll(1, 1).index_fill(1, torch.tensor(0), 0), zero))
+    active = 1 - (1 - below) * (1 - before)
+    # Of each layer the recurrent, the bottom-up and, but for the top one, the top-down product, all of one size.
+    needed = sum(part.mean((1, 2)).sum().item() for part in (active, below, before[:-1]))
+    dense = 3 * LAYERS - 1
+    return needed / dense, 2 * LAYERS / dense, (active.mean((1, 2)) * steps).tolist()
+
+
+def compile_seconds() -> str:
+    """The time of one compilation, or why there is none."""
+    with tempfile.TemporaryDirectory() as folder:
+        start = time.perf_counter()
+        try:
+            compiler.build(hmlstm_native.SOURCE, Path(folder) / "gates.so")
+        except compiler.CannotCompile as reason:
+            return f"not run, {reason}"
+        return f"{time.perf_counter() - start:.1f} s"
