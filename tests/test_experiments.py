@@ -11,6 +11,7 @@ from multiscale.configuration import CONF, jobs
 from multiscale.run import main
 from multiscale.session import rehearse
 from tests import tiny
+from tests.conftest import ROOT
 
 DATA = sorted(path.stem for path in (CONF / "data").glob("*.yaml"))
 FEW = [f"+trainer.limit_{split}_batches=2" for split in ("train", "val", "test")]
@@ -100,3 +101,9 @@ def test_a_missing_file_is_named_with_where_and_how(tmp_path, monkeypatch):
     for word in ("text8/text8 is missing", f"{tmp_path}/text8/text8", "Download http://127.0.0.1:9", "MULTISCALE_DATA"):
         assert word in message
     assert not message.startswith("data.")
+
+
+def test_every_data_set_and_task_is_in_the_table_of_the_documentation():
+    table = (ROOT / "docs/data.md").read_text()
+    for name in (*DATA, *(path.stem for path in (CONF / "task").glob("*.yaml"))):
+        assert f"`{name}`" in table

@@ -64,7 +64,8 @@ def test_the_markov_model_is_a_distribution():
         assert sum(shares) == pytest.approx(1)
 
 
-SHORT = ["data=python_docs", "data.batch_size=32", "trainer.max_epochs=2"]
+LANGUAGE = ["data=artificial_language", "data.batch_size=16", "trainer.max_epochs=4"]
+SHORT = ["data=python_docs", "data.batch_size=16", "trainer.max_epochs=4"]
 
 
 @pytest.mark.parametrize("model", [["model=stacked_lstm"], ["model=hmlstm"]])
@@ -78,7 +79,7 @@ def test_a_trained_network_beats_a_markov_model_of_order_3(tmp_path, model):
     ("model", "near"), [("stacked_lstm", 1.15), ("hmlstm", None), ("clockwork", None), ("learned_clock", None)]
 )
 def test_no_model_goes_below_the_true_entropy_and_the_lstm_comes_within_15_percent(tmp_path, model, near):
-    reached, data = trained(tmp_path, "data=artificial_language", f"model={model}", "trainer.max_epochs=2")
+    reached, data = trained(tmp_path, *LANGUAGE, f"model={model}")
     rate, realised = data.facts.references.values()
     # Not even the generator itself scores below the information of the very text that it wrote.
     assert reached > min(rate, realised)
