@@ -161,8 +161,11 @@ class HMLSTM(Backbone):
         """What of the kernel runs on x: its gates, the precision of its products.
 
         Raises:
-            InvalidInput: if ``native`` was asked for by name and x is not what it works on.
+            InvalidInput: if ``native`` was asked for by name and x is not what it works on, or if x and the parameters
+                differ in type.
         """
+        if x.dtype != self.slope.dtype:
+            raise InvalidInput(f"x must be of the parameters' type, {self.slope.dtype}; got {x.dtype}.")
         native = self.kernel == "native" and hmlstm_native.runs(x)
         if self.kernel == "native" and not native and self.kernel_is_named:
             raise InvalidInput(

@@ -121,7 +121,7 @@ def _layers(
     h, c, z = state
     layers: list[Layer] = []
     for i, w in enumerate(weights):
-        size, below = h[i].size(1), w.bottom_up.size(1)
+        size, below = w.recurrent.size(1), w.bottom_up.size(1)
         above = 0 if w.top_down is None else w.top_down.size(1)
         kept = steps if keep else 1
         top = i == len(weights) - 1
