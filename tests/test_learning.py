@@ -64,8 +64,8 @@ def test_the_markov_model_is_a_distribution():
         assert sum(shares) == pytest.approx(1)
 
 
-LANGUAGE = ["data=artificial_language", "data.batch_size=16", "trainer.max_epochs=4"]
-SHORT = ["data=python_docs", "data.batch_size=16", "trainer.max_epochs=4"]
+LANGUAGE = ["data=artificial_language", "data.batch_size=16"]
+SHORT = ["data=python_docs", "data.batch_size=16", "trainer.max_epochs=2"]
 
 
 @pytest.mark.parametrize("model", [["model=stacked_lstm"], ["model=hmlstm"]])
@@ -76,10 +76,11 @@ def test_a_trained_network_beats_a_markov_model_of_order_3(tmp_path, model):
 
 
 @pytest.mark.parametrize(
-    ("model", "near"), [("stacked_lstm", 1.15), ("hmlstm", None), ("clockwork", None), ("learned_clock", None)]
+    ("model", "epochs", "near"),
+    [("stacked_lstm", 3, 1.15), ("hmlstm", 1, None), ("clockwork", 1, None), ("learned_clock", 1, None)],
 )
-def test_no_model_goes_below_the_true_entropy_and_the_lstm_comes_within_15_percent(tmp_path, model, near):
-    reached, data = trained(tmp_path, *LANGUAGE, f"model={model}")
+def test_no_model_goes_below_the_true_entropy_and_the_lstm_comes_within_15_percent(tmp_path, model, epochs, near):
+    reached, data = trained(tmp_path, *LANGUAGE, f"model={model}", f"trainer.max_epochs={epochs}")
     rate, realised = data.facts.references.values()
     # Not even the generator itself scores below the information of the very text that it wrote.
     assert reached > min(rate, realised)
