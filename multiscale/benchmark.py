@@ -24,7 +24,7 @@ LAYERS = 3
 PRECISIONS = {"float32": torch.float32, "bf16": torch.bfloat16}
 
 # model -> where its ``report(settings)`` is; a new one is one line here.
-CASES = {"hmlstm": "multiscale.benchmarks.hmlstm"}
+CASES = {"hmlstm": "multiscale.benchmarks.hmlstm", "clockwork": "multiscale.benchmarks.clockwork"}
 
 
 @dataclass(frozen=True)
@@ -63,16 +63,33 @@ class Timing:
 Peer = Callable[[], Tensor | None]
 """A forward pass; what it returns is a scalar to go backward from, or None."""
 
+Times = dict[str, list[tuple[float, float]]]
+"""Seconds forward and backward, by peer and round."""
+
+PAUSE = 0.3  # seconds between peers
+
 
 def measure(peers: Mapping[str, Peer], rounds: int, device: str = "cpu") -> dict[str, Timing]:
-    """Run the peers in turn, ``rounds`` times after one turn to warm up; median ratios to the first of them."""
-    times: dict[str, list[tuple[float, float]]] = {name: [] for name in peers}
+    """Run the peers in turn; median ratios to the first of them."""
+    return ratios(round_robin(peers, rounds, device), next(iter(peers)))
+
+
+def round_robin(peers: Mapping[str, Peer], rounds: int, device: str = "cpu") -> Times:
+    """Seconds forward and backward of every peer in each of ``rounds`` turns, after one turn to warm up."""
+    times: Times = {name: [] for name in peers}
     for round_ in range(rounds + 1):
         for name, peer in peers.items():
+            # An idle pool of threads spins on for a while after a call, and would take a core from the next peer.
+            time.sleep(PAUSE)
             found = _time(peer, device)
             if round_:
                 times[name].append(found)
-    first = next(iter(times.values()))
+    return times
+
+
+def ratios(times: Times, to: str) -> dict[str, Timing]:
+    """Medians over the rounds of each round's ratio to the peer named ``to``."""
+    first = times[to]
     return {name: Timing(*(_ratio(own, first, part) for part in (sum, _first, _second))) for name, own in times.items()}
 
 

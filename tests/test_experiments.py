@@ -5,11 +5,11 @@ import math
 import sys
 
 import pytest
-from omegaconf import OmegaConf
 
 from multiscale.checks import InvalidInput
 from multiscale.configuration import CONF, jobs
 from multiscale.run import main
+from multiscale.session import rehearse
 from tests import tiny
 from tests.conftest import ROOT
 
@@ -62,13 +62,10 @@ OTHERS = sorted({path.stem for path in (CONF / "experiment").glob("*.yaml")} - s
 
 @pytest.mark.parametrize("name", OTHERS)
 def test_an_experiment_with_a_model_of_its_own_runs_two_batches(run, name):
-    (data,) = [choice for choice in DATA if jobs([f"experiment={name}"])[0].data._target_ == target(choice)]
+    target = jobs([f"experiment={name}"])[0].data._target_
+    data = next(choice for choice in DATA if jobs([f"data={choice}"])[0].data._target_ == target)
     summary = run(f"experiment={name}", *tiny.SMALL[data])
     assert all(math.isfinite(value) for value in summary["test"].values())
-
-
-def target(data: str) -> str:
-    return OmegaConf.load(CONF / f"data/{data}.yaml")._target_
 
 
 @pytest.mark.parametrize("name", DATA)

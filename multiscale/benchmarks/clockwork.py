@@ -1,0 +1,88 @@
+"""What ``multiscale.benchmark model=clockwork`` prints: clocked networks beside dense ones of the same width."""
+
+from collections.abc import Callable, Sequence
+
+import torch
+from torch import Tensor, nn
+
+from multiscale.backbones.base import Backbone
+from multiscale.backbones.clockwork import ClockworkRNN
+from multiscale.backbones.hard_clock import HardClockRNN
+from multiscale.backbones.learned_clock import LearnedClockRNN
+from multiscale.benchmark import Peer, Settings, Size, ratios, round_robin, table, training_pass
+
+SIZES = (Size(512, 64, 256), Size(1024, 64, 256))
+INPUTS = (1, 64)
+PERIODS = [1, 2, 4, 8, 16, 32, 64, 128]
+TARGETS = {"torch.nn.RNN": 0.5, "torch.nn.LSTM": 0.2}
+
+
+def report(settings: Settings) -> None:
+    """Print every table."""
+    precision = settings.precision or "float32"
+    sizes = settings.sizes or SIZES
+    lines: list[Sequence[object]] = []
+    for size in sizes:
+        for inputs in INPUTS:
+            lines += speed(settings, size, inputs, precision)
+    columns = ("units", "input size", "network", "x nn.RNN", "x nn.LSTM", "multiply-accumulates a step")
+    table(f"Time of forward and backward pass; periods {PERIODS}; {precision}", columns, lines)
+    print("\nTo reach, for the Clockwork RNN: " + ", ".join(f"{v} of {k}" for k, v in TARGETS.items()) + ".")
+    error(sizes[0])
+    if settings.device != "cuda":
+        print("On a GPU: not run.")
+
+
+def networks(size: Size, inputs: int) -> dict[str, tuple[nn.Module, float]]:
+    """Every network with its multiply-accumulates per step and sample, forward."""
+    dense = size.units * (inputs + size.units)
+    clockwork = ClockworkRNN(inputs, size.units, PERIODS)
+    found: dict[str, tuple[nn.Module, float]] = {
+        "torch.nn.RNN": (nn.RNN(inputs, size.units, batch_first=True), dense),
+        "torch.nn.LSTM": (nn.LSTM(inputs, size.units, batch_first=True), 4 * dense),
+        f"Clockwork RNN, {clockwork.kernel}": (clockwork, clockwork.macs_per_step()),
+    }
+    for connectivity in ("slow_to_fast", "full"):
+        hard = HardClockRNN(inputs, clockwork.level_sizes, PERIODS, None, connectivity)
+        found[f"hardened clock, {connectivity}, {hard.kernel}"] = (hard, hard.macs_per_step())
+    soft = LearnedClockRNN(inputs, size.units, len(PERIODS), max(PERIODS))
+    found[f"learned clock, {soft.kernel}"] = (soft, dense)
+    return found
+
+
+def speed(settings: Settings, size: Size, inputs: int, precision: str) -> list[Sequence[object]]:
+    """The rows of one size: ratios to both dense networks."""
+    x = torch.randn(size.batch, size.steps, inputs, device=settings.device)
+    made = {name: (module.to(settings.device), macs) for name, (module, macs) in networks(size, inputs).items()}
+    peers: dict[str, Peer] = {n: training_pass(m, levels_of(m), x, precision) for n, (m, _) in made.items()}
+    times = round_robin(peers, settings.rounds, settings.device)
+    to_rnn, to_lstm = (ratios(times, name) for name in TARGETS)
+    return [
+        (size.units, inputs, name, f"{to_rnn[name].total:.3f}", f"{to_lstm[name].total:.3f}", f"{macs:.0f}")
+        for name, (_, macs) in made.items()
+    ]
+
+
+def levels_of(module: nn.Module) -> Callable[[Tensor], Sequence[Tensor]]:
+    if isinstance(module, Backbone):
+        return lambda x: module(x).levels
+    return lambda x: module(x)[:1]
+
+
+def error(size: Size) -> None:
+    """Relative RMS error of both kernels in float32 against the reference in float64, of outputs and gradients."""
+    x = torch.randn(8, size.steps, 1, dtype=torch.float64)
+    results: dict[tuple[str, torch.dtype], list[Tensor]] = {}
+    for kernel, dtype in (("reference", torch.float64), ("reference", torch.float32), ("cascade", torch.float32)):
+        torch.manual_seed(0)
+        network = ClockworkRNN(1, size.units, PERIODS, kernel=kernel).to(dtype)
+        levels = network(x.to(dtype)).levels
+        loss = torch.stack([level.sum() for level in levels]).sum()
+        gradients = torch.autograd.grad(loss, list(network.parameters()))
+        results[kernel, dtype] = [part.detach().double() for part in (*levels, *gradients)]
+    truth = results.pop(("reference", torch.float64))
+    lines = [
+        (kernel, f"{max((((a - b).norm() / b.norm()).item()) for a, b in zip(parts, truth, strict=True)):.1e}")
+        for (kernel, _), parts in results.items()
+    ]
+    table(f"Relative RMS error in float32, {size.units} units, worst tensor", ("kernel", "error"), lines)
