@@ -58,6 +58,15 @@ def test_the_raster_shows_every_update_and_names_every_level(tmp_path):
     assert picture.shape[1] == 1650
 
 
+def test_true_ticks_are_marked_above_the_raster():
+    figure = raster_figure(torch.zeros(20, 2), ["period 1", "period 4"], true=(4, 7), start=2)
+    four, seven = figure.axes[0].lines[:2]
+    assert list(four.get_xdata()) == [2, 6, 10, 14, 18]
+    assert list(seven.get_xdata()) == [5, 12, 19]
+    labels = [t.get_text() for t in figure.axes[0].get_yticklabels()]
+    assert labels[2:] == ["true ticks, period 4", "true ticks, period 7"]
+
+
 def test_drawing_leaves_nothing_behind(boundary):
     before = dict(matplotlib.rcParams)
     boundary_figure(["漢"] * 5, boundary[:5], torch.zeros(5, 3), ["a", "b", "c"])

@@ -35,8 +35,8 @@ def test_a_run_ends_with_a_table_figures_metrics_and_two_checkpoints(cli, tmp_pa
         assert word in done.stdout
     assert ("boundaries per step" in done.stdout) == (model == "hmlstm")
     assert len(summary["data"]["sha256"]) == 64
-    figures = {path.name for path in (folder / "figures").glob("*.png")}
-    assert figures == ({"raster.png", "boundaries.png"} if model == "hmlstm" else {"raster.png"})
+    figures = {path.stem for path in (folder / "figures").glob("*.png")}
+    assert figures == {"raster"} | {"hmlstm": {"boundaries"}, "learned_clock": {"periods"}}.get(model, set())
     rows = list(csv.DictReader((folder / "metrics.csv").open()))
     assert any(row["val/bpc"] for row in rows)
     assert {path.name for path in (folder / "checkpoints").iterdir()} == {"best.ckpt", "last.ckpt"}

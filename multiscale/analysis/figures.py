@@ -50,7 +50,8 @@ class Figures(pl.Callback):
         assert hidden.trace is not None
         shown = slice(-len(text), None)
         update, names = hidden.trace.update[0, shown].cpu(), hidden.trace.names
-        figures = {"raster": plots.raster_figure(update, names)}
+        start = hidden.trace.update.size(1) - len(text)
+        figures = {"raster": plots.raster_figure(update, names, data.true_periods(), start)}
         if hidden.trace.boundary is not None:
             norms = torch.stack([level[0, shown].float().norm(dim=-1) for level in hidden.levels], -1)
             boundary = hidden.trace.boundary[0, shown].cpu()

@@ -73,21 +73,29 @@ def _boundary_strip(axes: Axes, text: Sequence[str], boundary: Tensor, names: Se
     axes.spines[:].set_visible(False)
 
 
-def raster_figure(update: Tensor, names: Sequence[str]) -> Figure:
+def raster_figure(update: Tensor, names: Sequence[str], true: Sequence[int] = (), start: int = 0) -> Figure:
     """How much of each level was rewritten at each step: time to the right, the slowest level on top.
 
     Args:
         update: [T, L] in [0, 1].
         names: L, fastest first; for learned clocks they tell the read-out period.
+        true: periods in steps that the data are made with; their ticks are marked above.
+        start: the step counter at the first step.
     """
     levels = len(names)
-    figure = Figure(figsize=(WIDTH, 1.3 + 0.32 * levels), layout="constrained")
+    figure = Figure(figsize=(WIDTH, 1.3 + 0.32 * (levels + len(true))), layout="constrained")
     axes = figure.subplots()
     cells = update.float().T.flip(0).numpy()
     image = axes.imshow(cells, aspect="auto", cmap=HEAT, interpolation="nearest", vmin=0, vmax=1)
     rates = update.float().mean(0).tolist()
     labels = [f"{name}  ({rate:.0%})" for name, rate in zip(names, rates, strict=True)]
-    axes.set_yticks(range(levels), labels[::-1], fontsize=8)
+    for row, period in enumerate(sorted(true), 1):
+        ticks = [t for t in range(len(update)) if (t + start) % period == 0]
+        axes.plot(ticks, [-0.5 - 0.5 * row] * len(ticks), "v", color=MARK, markersize=5)
+        labels.append(f"true ticks, period {period}")
+    places = [*range(levels), *(-0.5 - 0.5 * row for row in range(1, len(true) + 1))]
+    axes.set_yticks(places, [*labels[:levels][::-1], *labels[levels:]], fontsize=8)
+    axes.set_ylim(levels - 0.5, -0.5 - 0.5 * (len(true) + 0.7 * bool(true)))
     axes.set_xlabel("time (steps)")
     axes.set_title("Update of each level over time (mean in brackets)", fontsize=11, color=INK)
     for line in range(1, levels):
