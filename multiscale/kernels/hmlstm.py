@@ -131,6 +131,7 @@ def _layers(
             norm_offset=w.cell_offset,
             operands=workspace.empty(steps + 1, batch, size + below + above),
             cell=workspace.empty(steps + 1, batch, size),
+            keep=keep,
             gates=workspace.empty(kept, batch, 4 * size),
             z=None if top else x.new_empty(steps + 1, batch),
             decided=None if top else x.new_empty(kept, batch),

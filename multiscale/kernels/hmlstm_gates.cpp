@@ -7,7 +7,7 @@
 
 template <typename T>
 struct Layer {  // mirrored by hmlstm_native.py, field by field
-  int64_t batch, size, below, above, steps_kept;
+  int64_t batch, size, below, above, keep;
   int64_t flush, copy, mix, copy_boundary, gated_gradient;
   T *operands, *operands_below, *operands_above;
   int64_t columns, columns_below, columns_above, offset_below, offset_above;
@@ -92,14 +92,14 @@ struct Moments {
 
 template <typename T>
 struct Norm {  // of one product, mirrored by hmlstm_native.py
-  int64_t batch, columns, steps_kept;
+  int64_t batch, columns, keep;
   T *gain, *offset, *gate, *raw, *draw, *dgate, *dgain, *doffset;
 };
 
 template <typename T>
 static void normalise_row(const Norm<T>& norm, int64_t t, int64_t b, const T* product, T* pre) {
   const int64_t n = norm.columns;
-  T* raw = norm.raw + ((norm.steps_kept ? t : 0) * norm.batch + b) * n;
+  T* raw = norm.raw + ((norm.keep ? t : 0) * norm.batch + b) * n;
   const T gate = norm.gate ? norm.gate[t * norm.batch + b] : T(1);
   product += b * n, pre += b * n;
   const Moments<T> m(product, n);
@@ -155,7 +155,7 @@ static void boundary(const Layer<T>& l, int64_t t, int64_t b, const T* operand, 
   const T raw = dot(operand, l.boundary_weight, l.columns) + l.bias[4 * l.size];
   const T line = (*l.slope * raw + 1) / 2;
   const T soft = line < 0 ? T(0) : line > 1 ? T(1) : line;
-  const int64_t kept = (l.steps_kept ? t : 0) * l.batch + b;
+  const int64_t kept = (l.keep ? t : 0) * l.batch + b;
   T z = l.threshold ? T(soft > l.threshold[t * l.batch + b]) : soft;
   if (soft != soft) z = soft;  // a boundary of NaN must not pass for a 0
   l.surrogate[kept] = line >= 0 && line <= 1 ? *l.slope / 2 : T(0);
@@ -189,9 +189,9 @@ static void forward_row(const Layer<T>& l, int64_t t, int64_t b, const T* pre) {
   T* h = l.operands + ((t + 1) * l.batch + b) * l.columns;
   const T* c_prev = l.cell + (t * l.batch + b) * n;
   T* c = l.cell + ((t + 1) * l.batch + b) * n;
-  T* gates = l.gates + ((l.steps_kept ? t : 0) * l.batch + b) * 4 * n;
+  T* gates = l.gates + ((l.keep ? t : 0) * l.batch + b) * 4 * n;
   pre += b * 4 * n;
-  if (!l.steps_kept && op.rewritten == 0) {
+  if (!l.keep && op.rewritten == 0) {
     std::memcpy(h, operand, n * sizeof(T));
     std::memcpy(c, c_prev, n * sizeof(T));
     finish_row(l, t, b, operand, h, op);

@@ -30,7 +30,8 @@ class Layer:
     norm_offset: Tensor | None
     operands: Tensor  # [T + 1, B, K]: h_{t-1}, z_t^{l-1} h_t^{l-1}, z_{t-1}^l h_{t-1}^{l+1} side by side
     cell: Tensor  # [T + 1, B, H]
-    gates: Tensor  # [T, B, 4H], f, i, o, g; T = 1 where no backward pass will read them
+    keep: bool  # for a backward pass; if not, gates, decided and surrogate have one slot
+    gates: Tensor  # [T, B, 4H], f, i, o, g
     z: Tensor | None  # [T + 1, B]; None at the top
     decided: Tensor | None  # [T, B], the boundary before a COPY step's own rule
     surrogate: Tensor | None  # [T, B], the slope of the straight-through gradient
@@ -72,7 +73,7 @@ def forward(layers: Sequence[Layer], l: int, t: int, pre: Tensor) -> None:
     z_prev, z_below = layer.z_prev(t), layer.z_below(t)
     flush, update, copy = operation(z_prev, z_below, layer.options)
     rewritten = flush + update
-    gates = layer.gates[t if len(layer.gates) > 1 else 0]
+    gates = layer.gates[t if layer.keep else 0]
     torch.add(pre, layer.bias[: 4 * n], out=gates)
     gates[:, : 3 * n].sigmoid_()
     gates[:, 3 * n :].tanh_()
@@ -106,7 +107,7 @@ def _boundary(layer: Layer, t: int, z_prev: Tensor, rewritten: Tensor, copy: Ten
     z = line.clamp(0, 1)
     if layer.threshold is not None:
         z = (z > layer.threshold[t]).to(z.dtype) + (z - z)  # a boundary of NaN must not pass for a 0
-    kept = t if len(layer.decided) > 1 else 0
+    kept = t if layer.keep else 0
     layer.surrogate[kept] = ((line >= 0) & (line <= 1)) * (layer.slope / 2)
     layer.decided[kept] = z
     if layer.options.copy_boundary == "hold":

@@ -15,7 +15,7 @@ SOURCE = Path(__file__).with_name("hmlstm_gates.cpp")
 COPY_BOUNDARY = {"recompute": 0, "hold": 1, "zero": 2}
 DTYPES = {torch.float32: "float32", torch.float64: "float64"}
 
-_NUMBERS = ("batch", "size", "below", "above", "steps_kept", "flush", "copy", "mix", "copy_boundary", "gated_gradient")
+_NUMBERS = ("batch", "size", "below", "above", "keep", "flush", "copy", "mix", "copy_boundary", "gated_gradient")
 _OPERANDS = ("operands", "operands_below", "operands_above")
 _STRIDES = ("columns", "columns_below", "columns_above", "offset_below", "offset_above")
 _STATE = ("cell", "gates", "z", "z_below", "threshold", "decided", "surrogate")
@@ -49,7 +49,7 @@ class _NormStruct(ctypes.Structure):
     """``Norm`` of the C++ file, field by field."""
 
     _fields_ = [
-        *_fields(("batch", "columns", "steps_kept"), ctypes.c_int64),
+        *_fields(("batch", "columns", "keep"), ctypes.c_int64),
         *_fields(_NORM, ctypes.c_void_p),
     ]
 
@@ -58,6 +58,7 @@ class NormBuffers(Protocol):
     """``Norm`` of :mod:`multiscale.kernels.hmlstm_norms`."""
 
     raw: Tensor
+    keep: bool
 
 
 class Step:
@@ -83,9 +84,9 @@ class Norm:
         self.function.argtypes = (ctypes.c_void_p, ctypes.c_int64, ctypes.c_void_p, ctypes.c_void_p)
         self.function.restype = None
         tensors = {name: getattr(norm, name) for name in _NORM}
-        kept, batch, columns = norm.raw.shape
+        _, batch, columns = norm.raw.shape
         pointers = {k: None if v is None else v.data_ptr() for k, v in tensors.items()}
-        struct = _NormStruct(batch=batch, columns=columns, steps_kept=kept > 1, **pointers)
+        struct = _NormStruct(batch=batch, columns=columns, keep=norm.keep, **pointers)
         self.address = ctypes.addressof(struct)
         self.owners = (struct, norm, tensors)
 
@@ -120,7 +121,7 @@ def _struct(layers: Sequence[Layer], l: int, gradients: Sequence[Gradients]) -> 
         "size": layer.size,
         "below": layer.below,
         "above": layer.above,
-        "steps_kept": len(layer.gates) > 1,
+        "keep": layer.keep,
         "flush": options.flush,
         "copy": options.copy,
         "mix": options.choice == "mix",

@@ -23,7 +23,8 @@ class Norm:
     gain: Tensor  # [N]
     offset: Tensor
     gate: Tensor | None  # [T, B]; None where there is none
-    raw: Tensor  # [T, B, N], the product; T = 1 where no backward pass will read it
+    keep: bool  # for a backward pass; if not, raw has one slot
+    raw: Tensor  # [T, B, N], the product
     draw: Tensor | None = None  # [T, B, N], its gradient before the gate
     dgate: Tensor | None = None  # [B], added to
     dgain: Tensor | None = None  # [B, N], added to
@@ -32,7 +33,7 @@ class Norm:
 
 def forward(norm: Norm, t: int, raw: Tensor, pre: Tensor) -> None:
     """Keep the product [B, N] of step t, and add it to pre [B, N], normalised and gated."""
-    norm.raw[t if len(norm.raw) > 1 else 0] = raw
+    norm.raw[t if norm.keep else 0] = raw
     normed = torch.nn.functional.layer_norm(raw, raw.shape[1:], norm.gain, norm.offset, EPSILON)
     pre += normed if norm.gate is None else norm.gate[t, :, None] * normed
 
@@ -67,7 +68,7 @@ class Normalised(Products):
         gains = (weights.recurrent_gain, weights.bottom_up_gain, weights.top_down_gain)
         offsets = (weights.recurrent_offset, weights.bottom_up_offset, weights.top_down_offset)
         self.norms = [
-            Norm(gain, offset, gate, workspace.empty(*shape))
+            Norm(gain, offset, gate, keep, workspace.empty(*shape))
             for gain, offset, gate in zip(gains, offsets, gates, strict=True)
             if gain is not None and offset is not None
         ]
