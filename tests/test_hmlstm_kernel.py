@@ -434,11 +434,13 @@ def test_a_compiler_that_fails_is_a_reason_too(tmp_path, monkeypatch):
 
 
 @pytest.mark.skipif(not HAS_COMPILER, reason="no C++ compiler")
-def test_native_by_name_refuses_what_it_cannot_work_on_and_auto_does_not():
+def test_native_by_name_refuses_what_it_cannot_work_on_and_auto_says_what_it_takes(caplog):
     found, x = HMLSTM(D, SIZES, kernel="native").to(torch.bfloat16), torch.randn(2, 3, D, dtype=torch.bfloat16)
     with pytest.raises(InvalidInput, match="kernel 'native' of HMLSTM works on CPU tensors of float32 or float64"):
         found(x)
-    assert HMLSTM(D, SIZES).to(torch.bfloat16)(x).levels[0].dtype == torch.bfloat16
+    with caplog.at_level(logging.INFO):
+        assert HMLSTM(D, SIZES).to(torch.bfloat16)(x).levels[0].dtype == torch.bfloat16
+    assert "HMLSTM: kernel fused (kernel 'native' of HMLSTM works on CPU tensors" in caplog.text
 
 
 @pytest.mark.parametrize("kernel", KERNELS)
