@@ -20,7 +20,7 @@ from torch import Tensor, nn
 from torch.nn import functional as F
 
 from multiscale.backbones.base import Backbone, State, StepTrace, choose_kernel, fold
-from multiscale.checks import InvalidInput, in_range, positive_int, sizes
+from multiscale.checks import in_range, positive_int, sizes
 from multiscale.kernels import hmlstm as kernels
 from multiscale.kernels import hmlstm_native
 from multiscale.nn.operations import Options, operation
@@ -149,32 +149,16 @@ class HMLSTM(Backbone):
         if self.kernel == "reference":
             return fold(self, x, state, trace)
         out = self.run_kernel(x, state, self.thresholds(x, state))
-        steps = self.traced(out.boundaries, x) if trace else None
-        return out.levels, (out.h, out.c, out.z), steps
+        if not trace:
+            return out.levels, (out.h, out.c, out.z), None
+        update, boundary = kernels.trace(out.boundaries, x, self.options)
+        return out.levels, (out.h, out.c, out.z), StepTrace(update, boundary)
 
     def run_kernel(self, x: Tensor, state: State, thresholds: Tensor | None, skip: bool = True) -> kernels.Output:
         """The kernel, with what each hard sigmoid must exceed [L - 1, T, B] given, and with or without skipping."""
         weights = [layer.weights() for layer in cast(Iterable[HMLSTMLayer], self.layers)]
-        return kernels.sequence(x, state, weights, self.slope, thresholds, self.plan(x, skip))
-
-    def plan(self, x: Tensor, skip: bool) -> kernels.Plan:
-        """What of the kernel runs on x: its gates, the precision of its products.
-
-        Raises:
-            InvalidInput: if ``native`` was asked for by name and x is not what it works on, or if x and the parameters
-                differ in type.
-        """
-        if x.dtype != self.slope.dtype:
-            raise InvalidInput(f"x must be of the parameters' type, {self.slope.dtype}; got {x.dtype}.")
-        native = self.kernel == "native" and hmlstm_native.runs(x)
-        if self.kernel == "native" and not native and self.kernel_is_named:
-            raise InvalidInput(
-                f"kernel 'native' of HMLSTM works on CPU tensors of float32 or float64; got {x.dtype} on {x.device}. "
-                "Use kernel=fused or kernel=auto."
-            )
-        short = torch.is_autocast_enabled(x.device.type)
-        dtype = torch.get_autocast_dtype(x.device.type) if short else x.dtype
-        return kernels.Plan(self.options, dtype, native, skip)
+        plan = kernels.plan(self.options, self.kernel, self.kernel_is_named, x, self.slope.dtype)
+        return kernels.sequence(x, state, weights, self.slope, thresholds, plan._replace(skip=skip))
 
     def thresholds(self, x: Tensor, state: State) -> Tensor | None:
         """[L - 1, T, B], drawn in the order of the fold; None if the boundaries are soft."""
@@ -185,15 +169,6 @@ class HMLSTM(Backbone):
             return x.new_full((len(z), x.size(1), x.size(0)), 0.5)
         drawn = [self.threshold(z_l) for _ in range(x.size(1)) for z_l in z]
         return torch.stack([d for d in drawn if d is not None]).view(x.size(1), len(z), -1).transpose(0, 1)
-
-    def traced(self, boundaries: Sequence[Tensor], x: Tensor) -> StepTrace:
-        """The trace [B, T, L] from z [T + 1, B] of all layers but the top one."""
-        zero, one = x.new_zeros(x.size(1) + 1, x.size(0)), x.new_ones(x.size(1), x.size(0))
-        zs = (*boundaries, zero)
-        below = (one, *(z[1:] for z in boundaries))
-        updates = [1 - operation(z[:-1], b, self.options)[2] for z, b in zip(zs, below, strict=True)]
-        ended = torch.stack([z[1:] for z in zs], -1) > 0.5
-        return StepTrace(torch.stack(updates, -1).transpose(0, 1), ended.to(x.dtype).transpose(0, 1))
 
 
 def slope_schedule(slope: Schedule | float | None) -> Schedule:

@@ -7,18 +7,24 @@ of all pre-activations, and each weight matrix gets its gradient in one product 
 dot product apart, always in the state's own precision.
 """
 
+import logging
 from collections.abc import Callable, Sequence
+from functools import cache
 from typing import Any, NamedTuple
 
 import torch
 from torch import Tensor
 from torch.autograd.function import once_differentiable
 
+from multiscale.checks import InvalidInput
 from multiscale.kernels import hmlstm_gates, hmlstm_native
 from multiscale.kernels.hmlstm_gates import Gradients, Layer
 from multiscale.kernels.hmlstm_norms import Normalised
 from multiscale.kernels.hmlstm_products import Joint, Plan, Products, Weights
 from multiscale.kernels.workspace import Workspace
+from multiscale.nn.operations import Options, operation
+
+log = logging.getLogger(__name__)
 
 Step = Callable[[int, Tensor], None]
 FORMAT = torch.contiguous_format
@@ -30,6 +36,38 @@ class Output(NamedTuple):
     c: tuple[Tensor, ...]
     z: tuple[Tensor, ...]  # L - 1 of [B, 1]
     boundaries: tuple[Tensor, ...]  # L - 1 of [T + 1, B], slot t before step t, without gradient
+
+
+def plan(options: Options, kernel: str, named: bool, x: Tensor, dtype: torch.dtype) -> Plan:
+    """What of the kernel runs on x, for parameters of ``dtype``: whose gates, and in what precision the products.
+
+    Raises:
+        InvalidInput: if x is not of that type, or not what ``kernel="native"`` works on and that was asked for by name.
+    """
+    if x.dtype != dtype:
+        raise InvalidInput(f"x must be of the parameters' type, {dtype}; got {x.dtype}.")
+    native = kernel == "native" and hmlstm_native.runs(x)
+    if kernel == "native" and not native:
+        why = f"kernel 'native' of HMLSTM works on CPU tensors of float32 or float64; got {x.dtype} on {x.device}."
+        if named:
+            raise InvalidInput(f"{why} Use kernel=fused or kernel=auto.")
+        _say_once(f"HMLSTM: kernel fused ({why})")
+    short = torch.is_autocast_enabled(x.device.type)
+    return Plan(options, torch.get_autocast_dtype(x.device.type) if short else dtype, native)
+
+
+@cache
+def _say_once(message: str) -> None:
+    log.info(message)
+
+
+def trace(boundaries: Sequence[Tensor], x: Tensor, options: Options) -> tuple[Tensor, Tensor]:
+    """How much each layer rewrote and where it ended a segment, [B, T, L], from z [T + 1, B] of all but the top one."""
+    zero, one = x.new_zeros(x.size(1) + 1, x.size(0)), x.new_ones(x.size(1), x.size(0))
+    zs, below = (*boundaries, zero), (one, *(z[1:] for z in boundaries))
+    updates = [1 - operation(z[:-1], b, options)[2] for z, b in zip(zs, below, strict=True)]
+    ended = torch.stack([z[1:] for z in zs], -1) > 0.5
+    return torch.stack(updates, -1).transpose(0, 1), ended.to(x.dtype).transpose(0, 1)
 
 
 def sequence(

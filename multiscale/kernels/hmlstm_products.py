@@ -6,7 +6,6 @@ before its gate, so there are three (:mod:`multiscale.kernels.hmlstm_norms`).
 
 from abc import ABC, abstractmethod
 from collections.abc import Callable, Sequence
-from dataclasses import dataclass
 from typing import NamedTuple
 
 import torch
@@ -19,8 +18,7 @@ from multiscale.kernels.workspace import Workspace
 from multiscale.nn.operations import Options
 
 
-@dataclass(frozen=True)
-class Plan:
+class Plan(NamedTuple):
     """What is not a tensor: the options, in what precision to multiply, and whose gates to use."""
 
     options: Options
