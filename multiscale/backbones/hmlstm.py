@@ -40,17 +40,17 @@ class HMLSTM(Backbone):
         input_size: D, units of the input.
         hidden_size: H_l, one number for all layers or one for each, fastest first.
         num_layers: L.
-        boundary: how z comes from its hard sigmoid s (Eq. 6): ``step``, 1 where s > 1/2; ``sample``, a Bernoulli draw
+        boundary: how z comes from its hard sigmoid s (Eq. 4): ``step``, 1 where s > 1/2; ``sample``, a Bernoulli draw
             of probability s in training and the step in evaluation; ``soft``, s itself. The first two pass the gradient
-            of s straight through (section 2.2).
+            of s straight through.
         slope: slope a of the hard sigmoid, a schedule over epochs or one number for all of them; by default the
             paper's annealing min(5, 1 + 0.04 epoch). With ``step`` it changes the gradient and never the output.
         choice: ``mix``, the operations are weighted by the boundaries, which get gradient through the choice;
             ``select``, through the choice they get none, only through the products that they gate.
-        copy_boundary: z on a COPY step: ``recompute`` (Eq. 6 literally); ``hold``, z_{t-1}, which a COPY step finds at
+        copy_boundary: z on a COPY step: ``recompute`` (Eq. 4 literally); ``hold``, z_{t-1}, which a COPY step finds at
             0 but which passes gradient; ``zero``, which passes none.
         layer_norm: normalise each of the three products over its 4 H gate columns before its boundary gates it, and c
-            inside the tanh (Ba et al. 2016, as section 4.1 uses it); the boundary's column stays raw, and a COPY
+            inside the tanh (Ba et al. 2016); the boundary's column stays raw, and a COPY
             touches neither c nor h. Gains start at 1, offsets at 0.
         top_down: false, no layer reads the one above.
         flush: false, a FLUSH step is an UPDATE.
@@ -225,7 +225,7 @@ class HMLSTMLayer(nn.Module):
     def pre_activations(
         self, below: Tensor, z_below: Tensor, h_prev: Tensor, z_prev: Tensor, above: Tensor | None
     ) -> Tensor:
-        """[B, 4H + 1] (top: 4H), Eq. 4 with its three products, each gated by its boundary (Eq. 3)."""
+        """[B, 4H + 1] (top: 4H), the sum in Eq. 4: three products, each gated by its boundary (Eq. 5-7)."""
         pre = self.product(h_prev, self.recurrent, self.recurrent_norm)
         pre = pre + z_below * self.product(below, self.bottom_up, self.bottom_up_norm)
         if self.top_down is not None and above is not None:
