@@ -67,6 +67,7 @@ def test_permuted_digits_are_all_in_one_fixed_order(files):
         (tiny.idx(np.zeros(40)), "3 axes"),
         (tiny.idx(np.zeros((41, 28, 28))), "a label for each image; it has 40 for 41"),
     ],
+    ids=["no gzip", "cut short", "one axis", "one too many"],
 )
 def test_images_that_cannot_be_used_are_refused(files, content, message):
     (files / "mnist/train-images-idx3-ubyte.gz").write_bytes(content)

@@ -24,7 +24,7 @@ def text_sets(folder: Path) -> None:
 def idx(array: np.ndarray) -> bytes:
     """A gzipped IDX file of bytes."""
     head = bytes([0, 0, 8, array.ndim]) + b"".join(n.to_bytes(4, "big") for n in array.shape)
-    return gzip.compress(head + array.astype(np.uint8).tobytes())
+    return gzip.compress(head + array.astype(np.uint8).tobytes(), mtime=0)  # the same bytes at any time
 
 
 def wav(path: Path, samples: np.ndarray, rate: int = 8000, width: int = 2, channels: int = 1) -> None:
