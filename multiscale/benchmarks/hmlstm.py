@@ -26,9 +26,9 @@ def report(settings: Settings) -> None:
     """Print every table."""
     rows = TABLE
     if settings.sizes is not None:
-        known = {(size, precision): target for size, precision, target in TABLE}
+        known = {(str(size), precision): target for size, precision, target in TABLE}
         precision = settings.precision or "float32"
-        rows = tuple((size, precision, known.get((size, precision))) for size in settings.sizes)
+        rows = tuple((size, precision, known.get((str(size), precision))) for size in settings.sizes)
     elif settings.precision is not None:
         rows = tuple(row for row in TABLE if row[1] == settings.precision)
     speed(settings, rows)
