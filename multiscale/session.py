@@ -20,6 +20,7 @@ from multiscale import __version__
 from multiscale.checks import InvalidInput, positive_int
 from multiscale.data.files import DataError
 from multiscale.training.build import build, check_arguments, make
+from multiscale.training.loaders import Loaders
 from multiscale.training.loggers import finish, log_table
 from multiscale.training.module import SequenceModule
 
@@ -71,9 +72,10 @@ def train(config: DictConfig) -> float:
         try:
             for logger in loggers:
                 logger.log_hyperparams(OmegaConf.to_container(config, resolve=True))
-            trainer.fit(module, datamodule=data)
+            loaders = Loaders(data)
+            trainer.fit(module, datamodule=loaders)
             best = _best(trainer, module)
-            trainer.test(module, datamodule=data, ckpt_path=best, weights_only=True if best else None, verbose=False)
+            trainer.test(module, datamodule=loaders, ckpt_path=best, weights_only=True if best else None, verbose=False)
             if trainer.is_global_zero:
                 summary = _summary(config, trainer, module, data, folder, time.monotonic() - started)
                 (folder / "summary.json").write_text(json.dumps(summary, indent=2) + "\n")
