@@ -51,7 +51,7 @@ def test_a_flush_is_the_step_after_a_boundary_across_chunks_too():
 def test_a_backbone_without_boundaries_has_no_boundary_rates():
     tally = Tally((10, 30))
     tally.update(NOTHING, trace(None), ALL)
-    assert set(tally.compute()[1]) == {"operations", "update", "copy"}
+    assert set(tally.compute()[1]) == {"operations", "update", "copy", "active"}
 
 
 @pytest.mark.parametrize("split", ["val", "test"])

@@ -16,7 +16,7 @@ import torch
 from torch import Tensor, nn
 from torch.nn import functional as F
 
-from multiscale.backbones.base import Backbone, State, StepTrace, choose_kernel, fold
+from multiscale.backbones.base import Backbone, Product, State, StepTrace, choose_kernel, fold
 from multiscale.checks import InvalidInput, one_of, positive_int, sizes
 from multiscale.kernels import clockwork as kernels
 from multiscale.nn.cells import CELLS, GATES, STATES, GateNorm, no_norm
@@ -129,6 +129,11 @@ class ClockworkRNN(Backbone):
         if self.kernel == "reference":
             return self.input.numel() + self.recurrent.numel()
         return kernels.macs_per_step(self.input_size, self.level_sizes, self._period_list, GATES[self.cell])
+
+    def products(self) -> tuple[Product, ...]:
+        """Each module's rows at its ticks, on the input and on what it may read."""
+        reads = self.mask.sum(1).long().add(self.input_size).view(GATES[self.cell], -1).sum(0)
+        return tuple(Product(m, int(rows.sum())) for m, rows in enumerate(reads.split(self.level_sizes)))
 
     def initial_state(self, batch_size: int, device: torch.device, dtype: torch.dtype) -> State:
         """(h, t), or (h, c, t) for lstm: zeros, and the counter at ``origin``."""

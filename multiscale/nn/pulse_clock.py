@@ -77,6 +77,7 @@ class PulseClock(Clock):
             self.register_buffer(f"atom_{name}", value, persistent=False)
         self.register_buffer("period_of_atom", index, persistent=False)
         self.register_buffer("distinct", torch.tensor(periods), persistent=False)
+        self.basis_size = len(atoms)
         self.logits = nn.Parameter(self._start(max_period))
 
     def _start(self, max_period: int) -> Tensor:
