@@ -16,6 +16,7 @@ from rich.console import Console
 from rich.table import Table
 
 from multiscale import __version__
+from multiscale.analysis import cost
 from multiscale.checks import InvalidInput, positive_int
 from multiscale.data.files import DataError
 from multiscale.folder import held
@@ -162,6 +163,8 @@ def _summary(
         "val": {module.task.monitor: score},
         "test": {name: value for name, value in measured.items() if name.startswith("test/")},
         "parameters": sum(p.numel() for p in module.parameters()),
+        "macs": cost.macs(module, levels),
+        "state_size": cost.state_size(module),
         "levels": levels,
         "trace": traces,
         "kernel": backbone.kernel,
@@ -195,6 +198,7 @@ def _row(summary: dict[str, Any]) -> dict[str, str]:
     row |= {name: f"{value:.4f}" for name, value in summary["data"]["references"].items()}
     row["parameters"] = f"{summary['parameters']:,}"
     row["operations"] = f"{summary['trace']['operations']:.3f} of a stacked LSTM's updates"
+    row["products"] = "{done:,.0f} of {dense:,} multiply-accumulates a step".format(**summary["macs"])
     row["kernel"] = summary["kernel"]
     row["time"] = f"{summary['seconds']:.0f} s for {summary['epochs']} epochs"
     return row
