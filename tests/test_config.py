@@ -7,7 +7,7 @@ from multiscale.checks import InvalidInput
 from multiscale.configuration import CONF, jobs
 from multiscale.session import rehearse
 
-GROUPS = ["model", "head", "optim", "trainer"]
+GROUPS = ["model", "head", "optim", "trainer", "match"]
 ELSEWHERE = ["data", "task", "experiment"]  # in test_tasks.py and test_experiments.py
 FILES = [(group, path.stem) for group in GROUPS for path in sorted((CONF / group).glob("*.yaml"))]
 

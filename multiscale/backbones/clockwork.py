@@ -32,7 +32,8 @@ def split_units(hidden_size: int, modules: int) -> tuple[int, ...]:
 
 def module_of_unit(level_sizes: Sequence[int]) -> Tensor:
     """[H] int64: the module, counted from 0, that each unit belongs to."""
-    return torch.repeat_interleave(torch.arange(len(level_sizes)), torch.tensor(level_sizes))
+    repeats = torch.tensor(level_sizes)
+    return torch.repeat_interleave(torch.arange(len(level_sizes)), repeats, output_size=sum(level_sizes))
 
 
 def slow_to_fast_mask(level_sizes: Sequence[int]) -> Tensor:
