@@ -128,8 +128,9 @@ def test_a_process_that_has_ended_is_dead(tmp_path):
         ("status.json", '{"state": ', "status.json is damaged"),
         ("config.yaml", "a: [1", "config is damaged"),
         ("config.yaml", "just words", "config is damaged"),
-        ("config.yaml", "data: ${", "config is damaged"),
-        ("config.yaml", "", "config is damaged: it has no model"),
+        ("config.yaml", "data: [${", "config is damaged"),
+        ("config.yaml", "", "config is damaged: it is no mapping"),
+        ("config.yaml", "seed: 0", "config is damaged: it has no model"),
         ("config.yaml", None, "has no config.yaml"),
     ],
 )
