@@ -107,7 +107,7 @@ def test_a_large_text_stays_one_byte_a_symbol(tmp_path):
     program = (
         "import resource; from multiscale.data.language import Text8\n"
         "before = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss\n"
-        "data = Text8(128, 180, verify=False); data.setup(); next(iter(data.train_dataloader()))\n"
+        "data = Text8(128, 180, verify=False); data.setup(); next(iter(data.loader('train')))\n"
         "assert sum(data.facts.characters) == 100_000_000, data.facts.characters\n"
         "print(before, resource.getrusage(resource.RUSAGE_SELF).ru_maxrss)"
     )

@@ -2,7 +2,6 @@
 
 import math
 from collections import Counter
-from types import SimpleNamespace
 
 import numpy as np
 import pytest
@@ -210,14 +209,12 @@ def test_processes_share_a_split_and_count_every_sequence_once(ranks):
     whole = module.samples["val"].targets
     shares, steps = [], set()
     for rank in range(ranks):
-        module.trainer = SimpleNamespace(global_rank=rank, world_size=ranks)
-        shares += [target for batch in module.loader("val") for target in batch.targets.tolist()]
-        steps.add(len(module.loader("train")))
+        shares += [target for batch in module.loader("val", rank, ranks) for target in batch.targets.tolist()]
+        steps.add(len(module.loader("train", rank, ranks)))
     assert sorted(shares) == sorted(whole.tolist())
     assert len(steps) == 1
-    module.trainer = SimpleNamespace(global_rank=0, world_size=5)
     with pytest.raises(InvalidInput, match=r"data.batch_size must be a multiple of the number of devices, 5"):
-        module.loader("val")
+        module.loader("val", 0, 5)
 
 
 def test_a_wave_has_its_periods_and_no_input():

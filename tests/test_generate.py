@@ -13,6 +13,7 @@ from multiscale import command, generate, segment
 from multiscale.checks import InvalidInput
 from multiscale.data.facts import NumberFacts, TextFacts
 from multiscale.training.build import load
+from multiscale.training.loaders import Loaders
 from tests import test_tasks
 from tests.conftest import ROOT, network, trainer
 
@@ -31,7 +32,7 @@ def checkpoint(data, folder):
         if not path.exists():
             module = network(data, f"model={model}", "optim.optimizer.lr=0.01")
             run = trainer(folder, max_epochs=2)
-            run.fit(module, datamodule=data)
+            run.fit(module, datamodule=Loaders(data))
             run.save_checkpoint(path)
         return str(path)
 

@@ -9,6 +9,7 @@ import pytorch_lightning as pl
 from multiscale.configuration import jobs
 from multiscale.session import make
 from multiscale.training.build import build
+from multiscale.training.loaders import Loaders
 from tests.conftest import trainer
 
 pytestmark = pytest.mark.slow
@@ -22,8 +23,8 @@ def trained(tmp_path, *words: str) -> tuple[float, pl.LightningDataModule]:
     data.setup()
     module = build(config, data.facts)
     run = trainer(tmp_path, max_epochs=config.trainer.max_epochs, gradient_clip_val=1.0)
-    run.fit(module, datamodule=data)
-    return run.test(module, datamodule=data, verbose=False)[0]["test/bpc"], data
+    run.fit(module, datamodule=Loaders(data))
+    return run.test(module, datamodule=Loaders(data), verbose=False)[0]["test/bpc"], data
 
 
 def markov(train: list[int], test: list[int], symbols: int, order: int = 3) -> float:

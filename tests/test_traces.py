@@ -9,7 +9,9 @@ from multiscale.analysis.boundaries import score
 from multiscale.analysis.segmentation import BoundaryScores
 from multiscale.backbones.base import Trace
 from multiscale.checks import InvalidInput
-from multiscale.training.tally import Measure, Tally
+from multiscale.training.loaders import Loaders
+from multiscale.training.measure import Measure
+from multiscale.training.tally import Tally
 from tests.conftest import network, trainer
 
 ALL = torch.ones(2, 3, dtype=torch.bool)
@@ -56,8 +58,8 @@ def test_a_backbone_without_boundaries_has_no_boundary_rates():
 def test_logged_scores_are_those_of_the_whole_split(data, tmp_path, split):
     module = network(data, "model.hidden_size=9").eval()
     run = trainer(tmp_path, callbacks=[BoundaryScores("word_ends", offset=1)])
-    logged = (run.validate if split == "val" else run.test)(module, datamodule=data, verbose=False)[0]
-    streams = data.val_dataloader().dataset if split == "val" else data.test_dataloader().dataset
+    logged = (run.validate if split == "val" else run.test)(module, datamodule=Loaders(data), verbose=False)[0]
+    streams = data.loader("val").dataset if split == "val" else data.loader("test").dataset
     whole = type(streams)(streams.symbols, *data.bounds[split], data.batch_size, steps=10**6)[0]
     with torch.no_grad():
         fired = module(whole.inputs, trace=True)[1].trace.boundary[..., 0]
@@ -79,12 +81,14 @@ def test_a_level_that_never_fires_is_named_in_a_warning(data, tmp_path, caplog):
     for layer in module.backbone.layers[:-1]:
         layer.bias.data[-1] = -100.0
     with caplog.at_level(logging.WARNING, logger="multiscale"):
-        trainer(tmp_path, callbacks=[BoundaryScores("spaces")]).validate(module, datamodule=data, verbose=False)
+        trainer(tmp_path, callbacks=[BoundaryScores("spaces")]).validate(
+            module, datamodule=Loaders(data), verbose=False
+        )
     assert [record.getMessage()[:19] for record in caplog.records] == ["layer 1 has collaps", "layer 2 has collaps"]
 
 
 def test_an_unknown_reference_is_refused_with_the_known_ones(data, tmp_path):
     with pytest.raises(InvalidInput, match=r"one of spaces, word_ends, sentence_ends; got 'wordends'. Did you mean"):
         trainer(tmp_path, callbacks=[BoundaryScores("wordends")]).validate(
-            network(data), datamodule=data, verbose=False
+            network(data), datamodule=Loaders(data), verbose=False
         )

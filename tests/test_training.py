@@ -9,6 +9,7 @@ from torch.nn import functional as F
 
 from multiscale.checks import InvalidInput
 from multiscale.training.build import check_targets, load
+from multiscale.training.loaders import Loaders
 from tests.conftest import network, trainer
 
 
@@ -29,14 +30,16 @@ class Spy(pl.Callback):
 
 def test_the_state_is_carried_between_chunks_and_new_with_each_epoch(data, tmp_path):
     spy = Spy()
-    trainer(tmp_path, callbacks=[spy]).fit(network(data), datamodule=data)
+    trainer(tmp_path, callbacks=[spy]).fit(network(data), datamodule=Loaders(data))
     assert len(spy.began) > 10
     assert all(fresh == (batch == 0) for batch, fresh in spy.began)
 
 
 def test_the_annealed_slope_reaches_the_backbone_at_every_step(data, tmp_path):
     spy = Spy()
-    trainer(tmp_path, callbacks=[spy], max_epochs=3).fit(network(data, "model.slope.rate=0.5"), datamodule=data)
+    trainer(tmp_path, callbacks=[spy], max_epochs=3).fit(
+        network(data, "model.slope.rate=0.5"), datamodule=Loaders(data)
+    )
     assert all(slope == pytest.approx(min(5.0, 1 + 0.5 * epoch)) for epoch, slope in spy.slopes)
     assert spy.slopes[-1][1] > 2
 
@@ -44,8 +47,8 @@ def test_the_annealed_slope_reaches_the_backbone_at_every_step(data, tmp_path):
 @pytest.mark.parametrize("model", ["stacked_lstm", "hmlstm", "clockwork", "learned_clock"])
 def test_evaluation_reads_each_stream_whole_and_counts_every_character_once(data, tmp_path, model):
     module = network(data, f"model={model}").eval()
-    measured = trainer(tmp_path).validate(module, datamodule=data, verbose=False)[0]["val/bpc"]
-    streams = data.val_dataloader().dataset
+    measured = trainer(tmp_path).validate(module, datamodule=Loaders(data), verbose=False)[0]["val/bpc"]
+    streams = data.loader("val").dataset
     whole = type(streams)(streams.symbols, *data.bounds["val"], data.batch_size, steps=10**6)
     assert len(whole) == 1
     with torch.no_grad():
@@ -57,21 +60,21 @@ def test_evaluation_reads_each_stream_whole_and_counts_every_character_once(data
 def test_every_evaluation_starts_from_the_initial_state(data, tmp_path):
     module, run = network(data).eval(), trainer(tmp_path)
     for evaluate in (run.validate, run.test):
-        first, second = (evaluate(module, datamodule=data, verbose=False)[0] for _ in range(2))
+        first, second = (evaluate(module, datamodule=Loaders(data), verbose=False)[0] for _ in range(2))
         assert first == second
 
 
 def test_training_learns_what_can_be_learned(data, tmp_path):
     module = network(data, "model=stacked_lstm")
     run = trainer(tmp_path, max_epochs=8)
-    run.fit(module, datamodule=data)
+    run.fit(module, datamodule=Loaders(data))
     assert run.callback_metrics["val/bpc"] < 2.0  # the text repeats itself; log2(28 symbols) is 4.8
 
 
 def test_the_penalty_enters_the_training_loss_with_its_weight(data):
     module = network(data, "model=learned_clock_dct", "model.num_modules=4", "task.penalty_weight=3").double()
     module.log = module.log_dict = lambda *_, **__: None
-    batch = next(iter(data.train_dataloader()))
+    batch = next(iter(data.loader("train")))
     loss = module.training_step(batch, 0)
     module.carried.clear()
     module.task.penalty_weight = 0.0
@@ -81,7 +84,7 @@ def test_the_penalty_enters_the_training_loss_with_its_weight(data):
 def test_a_checkpoint_holds_plain_values_and_gives_the_same_network_back(data, tmp_path):
     module = network(data)
     run = trainer(tmp_path, max_epochs=1)
-    run.fit(module, datamodule=data)
+    run.fit(module, datamodule=Loaders(data))
     run.save_checkpoint(tmp_path / "a.ckpt")
     torch.load(tmp_path / "a.ckpt", weights_only=True)
     again = load(tmp_path / "a.ckpt")
@@ -107,7 +110,7 @@ def test_the_same_seed_gives_the_same_numbers(data, tmp_path):
     for _ in range(2):
         pl.seed_everything(3, verbose=False)
         run = trainer(tmp_path, max_epochs=1)
-        run.fit(network(data), datamodule=data)
+        run.fit(network(data), datamodule=Loaders(data))
         losses.append(run.callback_metrics["val/bpc"].item())
     assert losses[0] == losses[1]
 
@@ -117,5 +120,5 @@ def test_the_same_seed_gives_the_same_numbers(data, tmp_path):
 def test_every_backbone_trains_with_every_head_in_half_precision(data, tmp_path, head, model):
     module = network(data, f"head={head}", f"model={model}")
     run = trainer(tmp_path, max_epochs=1, precision="bf16-mixed", limit_train_batches=2, limit_val_batches=1)
-    run.fit(module, datamodule=data)
+    run.fit(module, datamodule=Loaders(data))
     assert math.isfinite(run.callback_metrics["val/bpc"])

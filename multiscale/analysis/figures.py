@@ -43,7 +43,7 @@ class Figures(pl.Callback):
         self._draw(trainer, pl_module, self.folder, "")
 
     def _draw(self, trainer: pl.Trainer, module: pl.LightningModule, folder: Path, suffix: str) -> None:
-        data = trainer.datamodule  # type: ignore[attr-defined]
+        data = trainer.datamodule.data  # type: ignore[attr-defined]
         if not trainer.is_global_zero or not isinstance(module, SequenceModule):
             return
         text, hidden = excerpt(module, data)

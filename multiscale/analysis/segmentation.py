@@ -42,7 +42,7 @@ class BoundaryScores(pl.Callback):
         self.active = False
 
     def setup(self, trainer: pl.Trainer, pl_module: pl.LightningModule, stage: str) -> None:
-        known = trainer.datamodule.segmentations("val")  # type: ignore[attr-defined]
+        known = trainer.datamodule.data.segmentations("val")  # type: ignore[attr-defined]
         self.active = bool(known)
         for reference in self.references:
             if known and reference not in known:
@@ -116,7 +116,7 @@ class BoundaryScores(pl.Callback):
 
     def _reference(self, trainer: pl.Trainer, split: str, name: str, valid: Tensor) -> Tensor:
         """[N] reference boundaries at the steps that this rank has read."""
-        reference = trainer.datamodule.segmentations(split)[name]  # type: ignore[attr-defined]
+        reference = trainer.datamodule.data.segmentations(split)[name]  # type: ignore[attr-defined]
         first = trainer.global_rank * valid.numel()
         return reference[first : first + int(valid.sum())]
 

@@ -5,14 +5,14 @@ from collections.abc import Callable, Sequence
 from functools import partial
 from typing import Any, NamedTuple
 
-import pytorch_lightning as pl
+import torch
 from torch import Tensor
-from torch.utils.data import DataLoader, Dataset, Subset
-from torch.utils.data.distributed import DistributedSampler
+from torch.utils.data import BatchSampler, DataLoader, Dataset
 
 from multiscale.checks import InvalidInput, positive_int
 from multiscale.data.batch import pad
 from multiscale.data.facts import Facts, SequenceFacts
+from multiscale.data.order import Order
 
 SPLITS = ("train", "val", "test")
 
@@ -24,8 +24,8 @@ class Passage(NamedTuple):
     symbols: tuple[str, ...]  # T, what is written under each step; empty strings if nothing is
 
 
-class DataModule(pl.LightningDataModule, ABC):
-    """One data set in three splits; ``facts`` are known after ``setup``.
+class DataModule(ABC):
+    """One data set in three splits; ``facts`` are known after ``setup``. It knows nothing of how it is trained on.
 
     Args:
         batch_size: B, over all devices together.
@@ -34,12 +34,15 @@ class DataModule(pl.LightningDataModule, ABC):
     facts: Facts
 
     def __init__(self, batch_size: int) -> None:
-        super().__init__()
         self.batch_size = positive_int("batch_size", batch_size)
 
     @abstractmethod
-    def loader(self, split: str) -> DataLoader[Any]:
-        """The batches of this rank's share of a split."""
+    def setup(self) -> None:
+        """Read the data, once."""
+
+    @abstractmethod
+    def loader(self, split: str, rank: int = 0, ranks: int = 1) -> DataLoader[Any]:
+        """The batches of the share of a split that the ``rank``-th of ``ranks`` processes reads."""
 
     @abstractmethod
     def passage(self, steps: int) -> Passage:
@@ -53,23 +56,13 @@ class DataModule(pl.LightningDataModule, ABC):
         """[N] bool each: reference boundaries at the N inputs of a split's streams; none if none are known."""
         return {}
 
-    def ranks(self) -> tuple[int, int]:
-        """(this process, number of processes), of which the batch size is a multiple."""
-        rank, ranks = (self.trainer.global_rank, self.trainer.world_size) if self.trainer else (0, 1)
+    def share(self, ranks: int) -> int:
+        """B of each of ``ranks`` processes; raises :class:`InvalidInput` if they cannot have the same."""
         if self.batch_size % ranks:
             raise InvalidInput(
                 f"data.batch_size must be a multiple of the number of devices, {ranks}; got {self.batch_size}."
             )
-        return rank, ranks
-
-    def train_dataloader(self) -> DataLoader[Any]:
-        return self.loader("train")
-
-    def val_dataloader(self) -> DataLoader[Any]:
-        return self.loader("val")
-
-    def test_dataloader(self) -> DataLoader[Any]:
-        return self.loader("test")
+        return self.batch_size // ranks
 
 
 class Samples(Dataset[tuple[Tensor, Tensor]]):
@@ -111,25 +104,18 @@ class SequenceDataModule(DataModule):
     def load(self) -> tuple[SequenceFacts, dict[str, Samples]]:
         """The facts, and the samples of each split."""
 
-    def setup(self, stage: str | None = None) -> None:
+    def setup(self) -> None:
         if not self.samples:
             self.facts, self.samples = self.load()
 
-    def loader(self, split: str) -> DataLoader[Any]:
-        rank, ranks = self.ranks()
-        samples: Dataset[Any] = self.samples[split]
-        size = len(self.samples[split])
-        sampler: DistributedSampler[Any] | None = None
-        if ranks > 1 and split == "train":  # every rank must make the same number of steps
-            sampler = DistributedSampler(samples, ranks, rank, shuffle=True, drop_last=True)
-        elif ranks > 1:  # every sample counts once
-            samples = Subset(samples, range(rank, size, ranks))
+    def loader(self, split: str, rank: int = 0, ranks: int = 1) -> DataLoader[Any]:
+        samples = self.samples[split]
+        order = Order(len(samples), self.batch_size, rank, ranks, shuffle=split == "train")
         return DataLoader(
             samples,
-            batch_size=self.batch_size // ranks,
-            shuffle=split == "train" and sampler is None,
-            sampler=sampler,
+            batch_sampler=BatchSampler(order, self.share(ranks), drop_last=False),
             collate_fn=partial(pad, per_step=self.facts.per_step),
+            generator=torch.Generator(),  # an iterator draws a number, which must not be one of the network's
         )
 
     def passage(self, steps: int) -> Passage:

@@ -13,6 +13,7 @@ from multiscale.checks import InvalidInput, in_range, positive_int
 from multiscale.data.batch import Batch
 from multiscale.data.facts import TextFacts
 from multiscale.data.module import DataModule, Passage
+from multiscale.data.order import Order
 from multiscale.data.segments import segmentations
 from multiscale.data.streams import Streams
 
@@ -40,7 +41,7 @@ class StreamDataModule(DataModule):
     def load(self) -> tuple[TextFacts, Tensor]:
         """The facts and [N] integers, the symbols of train, val and test one after the other."""
 
-    def setup(self, stage: str | None = None) -> None:
+    def setup(self) -> None:
         if self._symbols is not None:
             return
         facts, symbols = self.load()
@@ -71,11 +72,11 @@ class StreamDataModule(DataModule):
         symbols = self.symbols("val")[:steps].long()
         return Passage(symbols[None], tuple(self.facts.vocabulary[i] for i in symbols.tolist()))
 
-    def loader(self, split: str) -> DataLoader[Batch]:
-        rank, ranks = self.ranks()
+    def loader(self, split: str, rank: int = 0, ranks: int = 1) -> DataLoader[Batch]:
+        self.share(ranks)
         assert self._symbols is not None
         streams = Streams(self._symbols, *self.bounds[split], self.batch_size, self.steps, rank, ranks)
-        return DataLoader(streams, batch_size=None, shuffle=False)
+        return DataLoader(streams, batch_size=None, sampler=Order(len(streams), 1), generator=torch.Generator())
 
 
 class TextDataModule(StreamDataModule):

@@ -10,8 +10,8 @@ from torch.nn import functional as F
 from multiscale.checks import positive_int
 from multiscale.data.batch import Batch
 from multiscale.data.facts import SequenceFacts
+from multiscale.training.measure import Measure
 from multiscale.training.sequence_tasks import SequenceTask
-from multiscale.training.tally import Measure
 
 
 class Handwriting(SequenceTask):

@@ -12,7 +12,7 @@ from multiscale.checks import InvalidInput, in_range, one_of, positive_int
 from multiscale.data.batch import IGNORE, Batch
 from multiscale.data.facts import Facts, TextFacts
 from multiscale.nn.encoders import Embedding
-from multiscale.training.tally import Measure
+from multiscale.training.measure import Measure
 
 
 class Task(ABC):
