@@ -58,9 +58,10 @@ def _numbers(body: bytes, width: int) -> tuple[np.ndarray, np.ndarray] | None:
 
 
 def _mended(body: bytes, width: int) -> bytes:
-    """The lines that have the right number of cells, without the cells that are no numbers."""
-    lines = [line.split(b",") for line in body.split(b"\n")]
-    return b"".join(b",".join(map(_mended_cell, cells)) + b"\n" for cells in lines if len(cells) == width)
+    """The lines that have no cell too many, without the cells that are no numbers."""
+    lines = [line.split(b",") for line in body.split(b"\n")[:-1]]
+    whole = [[*cells, *[b""] * (width - len(cells))] for cells in lines if len(cells) <= width]
+    return b"".join(b",".join(map(_mended_cell, cells)) + b"\n" for cells in whole)
 
 
 def _mended_cell(cell: bytes) -> bytes:

@@ -11,7 +11,7 @@ from typing import Any
 import yaml
 
 LOADER = getattr(yaml, "CSafeLoader", yaml.SafeLoader)
-STATES = ("finished", "running", "failed", "interrupted")
+STATES = ("waiting", "running", "finished", "failed", "interrupted")
 REFERENCE = re.compile(r"\$\{([\w.]+)\}")
 PARTS = ("model", "data", "task")  # of every config
 
@@ -27,21 +27,23 @@ def read_state(folder: Path) -> tuple[str, str]:
     state = str(status.get("state"))
     if state not in STATES:
         return "unknown", f"status.json tells of a state that is not known, {state!r}"
-    where = f"epoch {status.get('epoch', '?')}, step {status.get('step', '?')}"
+    where = f"at epoch {status.get('epoch', '?')}, step {status.get('step', '?')}"
+    gone = status.get("host") == socket.gethostname() and not _alive(status.get("pid"))
+    if state == "finished":
+        return state, ""
+    if state == "waiting":
+        return state, "not begun" + (", and who was to begin it is gone" if gone else "")
     if state == "running":
-        if status.get("host") == socket.gethostname() and not _alive(status.get("pid")):
-            return "interrupted", f"ended without a word at {where}"
-        return state, f"still running, at {where}"
-    if state == "failed":
-        return state, f"failed at {where}: {_error(folder, status)}"
-    return state, "" if state == "finished" else f"interrupted at {where}"
+        return ("interrupted", f"ended without a word {where}") if gone else (state, f"still running, {where}")
+    why = _error(folder, status)
+    return state, f"{state} {where}" + (f": {why}" if why else "")
 
 
 def _error(folder: Path, status: dict[str, Any]) -> str:
     told = str(status.get("error") or "")
     if not told and (folder / "error.txt").is_file():
         told = (folder / "error.txt").read_text(errors="replace").strip().rpartition("\n")[2]
-    return " ".join(told.split()) or "no error was kept"
+    return " ".join(told.split())
 
 
 def _alive(pid: Any) -> bool:
@@ -78,7 +80,7 @@ def read_config(folder: Path) -> tuple[dict[str, Any], dict[str, str], str]:
             config = _yaml(folder / ".hydra" / "config.yaml")
             if (folder / ".hydra" / "hydra.yaml").is_file():
                 runtime = _yaml(folder / ".hydra" / "hydra.yaml")["hydra"]["runtime"]
-                chosen = {key: value for key, value in runtime["choices"].items() if not key.startswith("hydra/")}
+                chosen = runtime["choices"]
     except FileNotFoundError:
         return {}, {}, "has no config.yaml"
     except (OSError, ValueError, KeyError, TypeError, AttributeError, yaml.YAMLError) as error:
@@ -87,7 +89,8 @@ def read_config(folder: Path) -> tuple[dict[str, Any], dict[str, str], str]:
     if lacking:
         return {}, {}, f"its config is damaged: it has no {lacking[0]}"
     chosen = {**chosen, **section(config, "choices")}
-    return config, {str(key): str(value) for key, value in chosen.items() if value is not None}, ""
+    choices = {str(key): str(value) for key, value in chosen.items() if value is not None}
+    return config, {key: value for key, value in choices.items() if not key.startswith("hydra/")}, ""
 
 
 def _yaml(path: Path) -> dict[str, Any]:

@@ -22,7 +22,7 @@ class Run:
 
     Args:
         folder: where it is.
-        state: finished, running, failed, interrupted or unknown.
+        state: waiting, running, finished, failed, interrupted or unknown.
         reason: why it cannot stand in an average, in a line; empty if it can.
         name: of the run; by default, that of its model.
         seed: None if it is not known.

@@ -167,6 +167,7 @@ def measures(run: Run) -> dict[str, float]:
         "parameters": summary.get("parameters"),
         "macs": macs.get("dense"),
         "macs_done": macs.get("done"),
+        "macs_head": macs.get("head"),
         "operations": trace.get("operations"),
         "state_size": summary.get("state_size"),
         "seconds": summary.get("seconds"),
