@@ -256,7 +256,7 @@ class HMLSTMLayer(nn.Module):
         slope: Tensor,
         threshold: Tensor | None,
     ) -> tuple[Tensor, Tensor, Tensor | None, Tensor, Tensor | None]:
-        """h, c [B, H], z [B, 1] (None at the top), how much was rewritten [B, 1], and what z was before the threshold."""
+        """h, c [B, H], z [B, 1] (None at the top), how much was rewritten [B, 1], and z before its threshold."""
         pre = self.pre_activations(below, z_below, h_prev, z_prev, above)
         forget, input_gate, output_gate = torch.sigmoid(pre[:, : 3 * self.size]).chunk(3, 1)
         candidate = torch.tanh(pre[:, 3 * self.size : 4 * self.size])
