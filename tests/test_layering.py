@@ -13,7 +13,7 @@ TIERS = [
     {"backbones", "nn", "kernels"},
     {"training"},
     {"analysis"},
-    {"session", "compare", "benchmark", "benchmarks", "run", "command", "generate", "segment"},
+    {"session", "comparison", "compare", "benchmark", "benchmarks", "run", "command", "generate", "segment"},
 ]
 
 
