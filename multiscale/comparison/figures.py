@@ -1,0 +1,272 @@
+"""From a table of runs to the figures of a report; only runs that stand in averages are shown."""
+
+from collections.abc import Callable, Mapping, Sequence
+from typing import Any, NamedTuple
+
+import numpy as np
+
+from multiscale.comparison.charts import Chart, Lane, Series, Strip, Style, styles, thinned
+from multiscale.comparison.curves import Curve
+from multiscale.comparison.runs import Run
+from multiscale.comparison.table import Table
+
+EXCERPTS = 20  # configurations of which a passage is shown
+COLUMNS = 54  # characters a line
+SHARE, RATE = "share of all units rewritten at a step", "share of the level rewritten at a step"
+
+
+class Setting(NamedTuple):
+    """Runs whose scores can be compared."""
+
+    key: str
+    title: str
+    data: str
+    metric: str
+    kinds: Mapping[str, Sequence[Run]]  # by label, one run a seed
+
+
+class Measure(NamedTuple):
+    """Something of a run to be held against its score."""
+
+    name: str
+    label: str
+    read: Callable[[Run], float]
+
+
+def nested(value: Any, *keys: str) -> float:
+    """A number inside mappings; NaN if there is none."""
+    for key in keys:
+        value = value.get(key) if isinstance(value, Mapping) else None
+    return float(value) if isinstance(value, (int, float)) and not isinstance(value, bool) else float("nan")
+
+
+COSTS = (
+    Measure("parameters", "parameters", lambda run: nested(run.summary, "parameters")),
+    Measure("updates", SHARE, lambda run: nested(run.summary, "trace", "operations")),
+    Measure("operations", "multiply-accumulates a step", lambda run: nested(run.summary, "macs", "done")),
+    Measure("time", "time of the whole run (seconds, on its machine)", lambda run: nested(run.summary, "seconds")),
+)
+
+
+def settings(table: Table) -> list[Setting]:
+    """The rows of a table by what makes their scores comparable, in their order."""
+    found = []
+    keys = list(dict.fromkeys(row.first.setting for row in table.rows))
+    for number, key in enumerate(keys, 1):
+        rows = [row for row in table.rows if row.first.setting == key]
+        first = rows[0].first
+        rivals = {r.first.setting for r in table.rows if (r.first.data, r.first.task) == (first.data, first.task)}
+        title = f"{first.data}, {first.task}" + (f" ({number})" if len(rivals) > 1 else "")
+        found.append(Setting(str(number), title, first.data, first.metric, {row.label: row.runs for row in rows}))
+    return found
+
+
+def looks(table: Table) -> dict[str, Style]:
+    """The style of each label, whatever the data; by name, so that a better score changes no colour."""
+    return styles(sorted({row.label for row in table.rows}))
+
+
+def _spread(values: Sequence[float]) -> tuple[float, float, float]:
+    """Mean, lowest and highest."""
+    return float(np.mean(values)), float(np.min(values)), float(np.max(values))
+
+
+def _seeds(runs: Sequence[Run]) -> str:
+    return "1 seed" if len(runs) == 1 else f"{len(runs)} seeds"
+
+
+def curves(setting: Setting, look: Mapping[str, Style]) -> list[Chart]:
+    """The monitored metric over the steps of training, in training and in validation."""
+    read = {id(run): run.curves() for kind in setting.kinds.values() for run in kind}
+    charts = []
+    for split, name in (("val", "validation"), ("train", "training")):
+        series = []
+        for label, runs in setting.kinds.items():
+            lines = [read[id(run)].get(f"{split}/{setting.metric}") for run in runs]
+            drawn = _together([line for line in lines if line is not None])
+            if drawn is not None:
+                series.append(Series(label, runs[0].model, look[label], *drawn, _seeds(runs)))
+        if series:
+            ends = ", ".join(f"{one.name} {one.y[-1]:.4g}" for one in sorted(series, key=lambda one: one.y[-1])[:8])
+            caption = f"{setting.metric} of {name} over training steps; at the end: {ends}."
+            chart = Chart(
+                f"curves-{split}-{setting.key}",
+                f"{setting.title}: {name}",
+                caption,
+                "training step",
+                f"{split}/{setting.metric}",
+                series,
+            )
+            charts.append(chart)
+    return charts
+
+
+def _together(curves: Sequence[Curve]) -> tuple[list[float], list[float], list[float], list[float]] | None:
+    """Steps, mean, lowest and highest of one curve a seed, at the steps that all of them logged."""
+    steps = curves[0][0] if curves else np.empty(0)
+    for at, _ in curves[1:]:
+        steps = np.intersect1d(steps, at)
+    if not len(steps):
+        return None
+    steps = steps[thinned(len(steps))]
+    values = np.stack([measured[np.searchsorted(at, steps)] for at, measured in curves])
+    return steps.tolist(), values.mean(0).tolist(), values.min(0).tolist(), values.max(0).tolist()
+
+
+def costs(setting: Setting, look: Mapping[str, Style]) -> list[Chart]:
+    """The test score against what it took."""
+    charts = []
+    for measure in COSTS:
+        series = []
+        for label, runs in setting.kinds.items():
+            taken = [measure.read(run) for run in runs]
+            if not np.isfinite(taken).all():
+                continue
+            mean, low, high = _spread([run.score for run in runs])
+            point = ([_spread(taken)[0]], [mean], [low], [high])
+            series.append(Series(label, runs[0].model, look[label], *point, _seeds(runs)))
+        if series:
+            told = ", ".join(f"{one.name} {one.x[0]:.4g} and {one.y[0]:.4g}" for one in series[:8])
+            wide = max(one.x[0] for one in series) > 8 * min(one.x[0] for one in series) > 0
+            chart = Chart(
+                f"cost-{measure.name}-{setting.key}",
+                f"{setting.title}: test {setting.metric} against {measure.name}",
+                f"Test {setting.metric} against {measure.label}: {told}.",
+                measure.label,
+                f"test/{setting.metric}",
+                series,
+                joined=False,
+                x_base=10 if wide else None,
+            )
+            charts.append(chart)
+    return charts
+
+
+def rates(setting: Setting, look: Mapping[str, Style]) -> list[Chart]:
+    """How much of each level is rewritten at a step, and how often it ends a segment, on the test split."""
+    charts = []
+    for kind, label in (("update", RATE), ("boundary", "boundaries a step")):
+        series = []
+        for name, runs in setting.kinds.items():
+            levels = [[nested(level, kind) for level in run.summary["levels"]] for run in runs]
+            if len({len(level) for level in levels}) != 1:
+                continue
+            numbers = [i for i, column in enumerate(zip(*levels, strict=True), 1) if np.isfinite(column).all()]
+            spread = [_spread([level[i - 1] for level in levels]) for i in numbers]
+            if spread:
+                mean, low, high = (list(column) for column in zip(*spread, strict=True))
+                series.append(Series(name, runs[0].model, look[name], numbers, mean, low, high, _seeds(runs)))
+        if series:
+            told = "; ".join(f"{one.name} {', '.join(f'{y:.3g}' for y in one.y)}" for one in series[:8])
+            chart = Chart(
+                f"rates-{kind}-{setting.key}",
+                f"{setting.title}: {kind} of each level",
+                f"{label.capitalize()}, from the fastest level on: {told}.",
+                "level, the fastest first",
+                label,
+                series,
+                x_names=[str(i) for i in range(1, max(int(one.x[-1]) for one in series) + 1)],
+            )
+            charts.append(chart)
+    return charts
+
+
+class Shown(NamedTuple):
+    """A run of which a passage is shown, and what its network did on it."""
+
+    run: Run
+    setting: Setting
+    excerpt: dict[str, Any]
+
+
+def shown(settings: Sequence[Setting]) -> tuple[list[Shown], int]:
+    """The first seed of each configuration that kept an excerpt, up to ``EXCERPTS``; and how many were left out."""
+    found = []
+    for setting in settings:
+        for runs in setting.kinds.values():
+            for run in sorted(runs, key=lambda run: run.seed or 0):
+                excerpt = run.excerpt()
+                if excerpt is not None and _usable(excerpt):
+                    found.append(Shown(run, setting, excerpt))
+                    break
+    return found[:EXCERPTS], max(len(found) - EXCERPTS, 0)
+
+
+def _usable(excerpt: Mapping[str, Any]) -> bool:
+    """Is it as the callback writes it? Files of a run folder may be damaged."""
+    symbols, levels = excerpt.get("symbols"), excerpt.get("levels")
+    if not isinstance(symbols, list) or not isinstance(levels, list) or not symbols or not levels:
+        return False
+    grids = [excerpt.get("update"), *(g for g in (excerpt.get("boundary"), excerpt.get("probability")) if g is not None)]
+    return all(
+        isinstance(grid, list)
+        and len(grid) == len(levels)
+        and all(isinstance(row, list) and len(row) == len(symbols) for row in grid)
+        for grid in grids
+    )
+
+
+def strips(shown: Shown, look: Mapping[str, Style]) -> dict[str, Strip]:
+    """``boundaries`` over the text, if the network has any, and the ``raster`` of its updates."""
+    run, setting, excerpt = shown
+    style, model = look[run.label], run.model
+    symbols = [str(symbol) for symbol in excerpt["symbols"]]
+    levels, start = [str(level) for level in excerpt["levels"]], int(excerpt.get("start") or 0)
+    truth = excerpt.get("truth") or {}
+    title = f"{run.label}, seed {run.seed}, on {setting.title}"
+    key = f"{setting.key}-{list(setting.kinds).index(run.label) + 1}"
+    drawn = {}
+    boundary = excerpt.get("boundary")
+    if boundary is not None:
+        values = excerpt.get("probability") or boundary
+        lanes = [
+            Lane(f"z, {level}", row, [t for t, fired in enumerate(marks) if fired])
+            for level, row, marks in list(zip(levels, values, boundary, strict=True))[: max(len(levels) - 1, 1)]
+        ]
+        found = ", ".join(f"{lane.name} {len(lane.marks)}" for lane in lanes)
+        known = "".join(f"; {_words(name)} {len(steps)}" for name, steps in truth.items())
+        caption = f"Boundaries of each level over {len(symbols)} steps of validation data. Number found: {found}{known}."
+        ends = [(_words(name), steps) for name, steps in truth.items()]
+        drawn["boundaries"] = Strip(
+            f"boundaries-{key}", title, caption, model, style, symbols, lanes, ends, "probability", "boundary", start, COLUMNS
+        )
+    lanes = [Lane(level, row) for level, row in zip(levels, excerpt["update"], strict=True)]
+    told = ", ".join(f"{lane.name} {np.mean(lane.values):.0%}" for lane in lanes)
+    ticks = [
+        (f"true ticks, period {period}", [t for t in range(len(symbols)) if (t + start) % period == 0])
+        for period in sorted(excerpt.get("true_periods") or [])
+    ]
+    caption = f"How much of each level was rewritten at each of {len(symbols)} steps; on average: {told}."
+    drawn["raster"] = Strip(
+        f"raster-{key}", title, caption, model, style, symbols, lanes, ticks, "rewritten", "", start, len(symbols)
+    )
+    return drawn
+
+
+def periods(shown: Shown, look: Mapping[str, Style]) -> Chart | None:
+    """The learned period of each clock over the epochs; None if the clocks do not learn."""
+    run, setting, excerpt = shown
+    epochs = excerpt.get("periods") or []
+    if not epochs:
+        return None
+    colour = look[run.label].colour
+    series = []
+    for level, path in enumerate(zip(*epochs, strict=True)):
+        x = list(range(1, len(path) + 1))
+        series.append(Series(f"clock {level + 1}", run.model, Style(colour, level), x, path, path, path))
+    last = ", ".join(f"{period:g}" for period in epochs[-1])
+    return Chart(
+        f"periods-{setting.key}-{list(setting.kinds).index(run.label) + 1}",
+        f"Learned periods: {run.label}, seed {run.seed}, on {setting.title}",
+        f"The period of each clock in steps after each of {len(epochs)} epochs; at the end {last}.",
+        "epoch",
+        "period (steps)",
+        series,
+        y_base=2,
+        lines=[(f"true period {period}", float(period)) for period in excerpt.get("true_periods") or []],
+        legend=True,
+    )
+
+
+def _words(name: str) -> str:
+    return "true " + str(name).replace("_", " ")
