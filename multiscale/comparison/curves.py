@@ -44,3 +44,11 @@ def _curve(steps: list[str], values: list[str]) -> Curve:
         keep = len(at) - 1 - last
         at, measured = at[keep], measured[keep]
     return at, measured
+
+
+def column_names(path: Path) -> list[str]:
+    """The columns of a ``metrics.csv``; none if there is no such file."""
+    if not path.is_file():
+        return []
+    with path.open(newline="", errors="replace") as file:
+        return next(csv.reader(file), [])

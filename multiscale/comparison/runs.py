@@ -29,6 +29,8 @@ class Run:
         config: the whole config, as plain values; empty if it cannot be read.
         choices: what was chosen of each group of the config.
         summary: what a finished run wrote; empty else.
+        essence: what of the config decides a result, but for the seed (``own`` stands for it); empty as ``config``.
+        ended: when its summary was written, in seconds since 1970; 0 if it has none.
         configuration: the same for runs that differ in nothing but the seed; empty if the config cannot be read.
         setting: the same for runs whose scores can be compared: the same data, task and metric.
         content: the same for runs whose data should have the same checksum.
@@ -44,6 +46,8 @@ class Run:
     config: dict[str, Any]
     choices: dict[str, str]
     summary: dict[str, Any]
+    essence: dict[str, Any]
+    ended: float
     configuration: str
     setting: str
     content: str
@@ -138,7 +142,7 @@ def labelled(runs: Sequence[Run]) -> list[Run]:
     for data, task in dict.fromkeys((run.data, run.task) for run in runs):
         alike = [run for run in runs if run.configuration and (run.data, run.task) == (data, task)]
         kinds = {run.configuration: run for run in alike}
-        identities = [Identity(run.model, run.choices, flat(essence(run.config))) for run in kinds.values()]
+        identities = [Identity(run.model, run.choices, flat(run.essence)) for run in kinds.values()]
         told = [", ".join(texts.values()) for texts in differences(identities)]
         named |= dict(zip(kinds, zip(labels(identities), told, strict=True), strict=True))
     marked = []
@@ -162,11 +166,12 @@ def read(folder: str | Path) -> Run:
         else:
             summary = read_summary or {}
             reason = _scoreless(config, summary)
-    reason = reason or trouble
     guessed = re.search(r"_seed(\d+)$", folder.name)
     seed = config.get("seed", summary.get("seed", int(guessed[1]) if guessed else None))
+    if not isinstance(seed, int) or isinstance(seed, bool):
+        seed, trouble = None, trouble or f"its seed is {seed!r}"
     plain = resolved({**config, "seed": OWN}) if config else {}
-    config = resolved(config)
+    kept, config = essence(plain), resolved(config)
     named = [summary.get("name"), config.get("name"), choices.get("model"), folder.name]
     name = next(str(word) for word in named if word and "${" not in str(word))
     streams = "characters" in summary.get("data", {})
@@ -175,13 +180,15 @@ def read(folder: str | Path) -> Run:
     return Run(
         folder=folder,
         state=state,
-        reason=reason,
+        reason=reason or trouble,
         name=name,
-        seed=seed if isinstance(seed, int) and not isinstance(seed, bool) else None,
+        seed=seed,
         config=config,
         choices=choices,
         summary=summary,
-        configuration=digest(essence(plain)) if plain else "",
+        essence=kept,
+        ended=(folder / "summary.json").stat().st_mtime if summary else 0.0,
+        configuration=digest(kept) if plain else "",
         setting=digest(setting) if plain else "",
         content=digest([choices.get("data"), own]) if plain else "",
         label=choices.get("model") or name,
