@@ -46,7 +46,11 @@ def _chart(chart: Chart) -> Figure:
 
 
 def _series(axes: Axes, one: Series, joined: bool) -> None:
-    style: Any = {"color": one.style.colour, "marker": MARKERS[one.style.kind % len(MARKERS)], "label": _literal(one.name)}
+    style: Any = {
+        "color": one.style.colour,
+        "marker": MARKERS[one.style.kind % len(MARKERS)],
+        "label": _literal(one.name),
+    }
     if not joined:
         spread = [
             [y - low for low, y in zip(one.low, one.y, strict=True)],

@@ -1,5 +1,6 @@
 """From a table of runs to the figures of a report; only runs that stand in averages are shown."""
 
+import re
 from collections.abc import Callable, Mapping, Sequence
 from typing import Any, NamedTuple
 
@@ -57,7 +58,11 @@ def settings(table: Table) -> list[Setting]:
         first = rows[0].first
         rivals = {r.first.setting for r in table.rows if (r.first.data, r.first.task) == (first.data, first.task)}
         title = f"{first.data}, {first.task}" + (f" ({number})" if len(rivals) > 1 else "")
-        found.append(Setting(str(number), title, first.data, first.metric, {row.label: row.runs for row in rows}))
+        found.append(
+            Setting(
+                f"{number}-{slug(first.data)}", title, first.data, first.metric, {row.label: row.runs for row in rows}
+            )
+        )
     return found
 
 
@@ -197,7 +202,10 @@ def _usable(excerpt: Mapping[str, Any]) -> bool:
     symbols, levels = excerpt.get("symbols"), excerpt.get("levels")
     if not isinstance(symbols, list) or not isinstance(levels, list) or not symbols or not levels:
         return False
-    grids = [excerpt.get("update"), *(g for g in (excerpt.get("boundary"), excerpt.get("probability")) if g is not None)]
+    grids = [
+        excerpt.get("update"),
+        *(g for g in (excerpt.get("boundary"), excerpt.get("probability")) if g is not None),
+    ]
     return all(
         isinstance(grid, list)
         and len(grid) == len(levels)
@@ -214,7 +222,7 @@ def strips(shown: Shown, look: Mapping[str, Style]) -> dict[str, Strip]:
     levels, start = [str(level) for level in excerpt["levels"]], int(excerpt.get("start") or 0)
     truth = excerpt.get("truth") or {}
     title = f"{run.label}, seed {run.seed}, on {setting.title}"
-    key = f"{setting.key}-{list(setting.kinds).index(run.label) + 1}"
+    key = _key(shown)
     drawn = {}
     boundary = excerpt.get("boundary")
     if boundary is not None:
@@ -225,10 +233,23 @@ def strips(shown: Shown, look: Mapping[str, Style]) -> dict[str, Strip]:
         ]
         found = ", ".join(f"{lane.name} {len(lane.marks)}" for lane in lanes)
         known = "".join(f"; {_words(name)} {len(steps)}" for name, steps in truth.items())
-        caption = f"Boundaries of each level over {len(symbols)} steps of validation data. Number found: {found}{known}."
+        caption = (
+            f"Boundaries of each level over {len(symbols)} steps of validation data. Number found: {found}{known}."
+        )
         ends = [(_words(name), steps) for name, steps in truth.items()]
         drawn["boundaries"] = Strip(
-            f"boundaries-{key}", title, caption, model, style, symbols, lanes, ends, "probability", "boundary", start, COLUMNS
+            f"boundaries-{key}",
+            title,
+            caption,
+            model,
+            style,
+            symbols,
+            lanes,
+            ends,
+            "probability",
+            "boundary",
+            start,
+            COLUMNS,
         )
     lanes = [Lane(level, row) for level, row in zip(levels, excerpt["update"], strict=True)]
     told = ", ".join(f"{lane.name} {np.mean(lane.values):.0%}" for lane in lanes)
@@ -256,7 +277,7 @@ def periods(shown: Shown, look: Mapping[str, Style]) -> Chart | None:
         series.append(Series(f"clock {level + 1}", run.model, Style(colour, level), x, path, path, path))
     last = ", ".join(f"{period:g}" for period in epochs[-1])
     return Chart(
-        f"periods-{setting.key}-{list(setting.kinds).index(run.label) + 1}",
+        f"periods-{_key(shown)}",
         f"Learned periods: {run.label}, seed {run.seed}, on {setting.title}",
         f"The period of each clock in steps after each of {len(epochs)} epochs; at the end {last}.",
         "epoch",
@@ -270,3 +291,13 @@ def periods(shown: Shown, look: Mapping[str, Style]) -> Chart | None:
 
 def _words(name: str) -> str:
     return "true " + str(name).replace("_", " ")
+
+
+def _key(shown: Shown) -> str:
+    number = list(shown.setting.kinds).index(shown.run.label) + 1
+    return f"{shown.setting.key}-{number}-{slug(shown.run.label)}"
+
+
+def slug(name: str) -> str:
+    """A name as it may stand in the name of a file; no longer one of its own."""
+    return re.sub(r"[^A-Za-z0-9_.=]+", "-", name)[:50].strip("-")

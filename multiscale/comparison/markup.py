@@ -11,7 +11,7 @@ class Html(str):
     __slots__ = ()
 
 
-def tag(name: str, *children: str, **attributes: str | bool | None) -> Html:
+def tag(element: str, /, *children: str, **attributes: str | bool | None) -> Html:
     """An element; a trailing underscore of an attribute is dropped and others become hyphens, ``data_x`` is ``data-x``.
 
     An attribute that is True stands without a value; one that is False or None is left out.
@@ -21,9 +21,9 @@ def tag(name: str, *children: str, **attributes: str | bool | None) -> Html:
         for key, value in attributes.items()
         if value is not None and value is not False
     )
-    if name in VOID:
-        return Html(f"<{name}{written}>")
-    return Html(f"<{name}{written}>{joined(*children)}</{name}>")
+    if element in VOID:
+        return Html(f"<{element}{written}>")
+    return Html(f"<{element}{written}>{joined(*children)}</{element}>")
 
 
 def joined(*parts: str) -> Html:
