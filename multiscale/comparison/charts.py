@@ -7,14 +7,15 @@ import numpy as np
 
 POINTS = 500  # of a curve; longer ones are thinned
 COLOURS = ("#0072B2", "#D55E00", "#009E73", "#CC79A7", "#E69F00", "#56B4E9", "#8C6D31")  # Okabe and Ito, less the black
-KINDS = 4  # of dashes, and of markers, before they come round again
+KINDS = 4  # of dashes, and of markers
 
 
 class Style(NamedTuple):
     """How a configuration looks in every figure."""
 
     colour: str
-    kind: int  # of its dash and its marker
+    dash: int
+    marker: int
 
 
 class Series(NamedTuple):
@@ -83,10 +84,9 @@ class Strip(NamedTuple):
 
 
 def styles(names: Sequence[str]) -> dict[str, Style]:
-    """A style for each name, the same in all figures; colours come again with another dash and marker."""
-    return {
-        name: Style(COLOURS[i % len(COLOURS)], i // len(COLOURS) % KINDS) for i, name in enumerate(dict.fromkeys(names))
-    }
+    """A style for each name, the same in all figures; colours come again with another dash, 28 styles in all."""
+    count = len(COLOURS)
+    return {name: Style(COLOURS[i % count], i // count % KINDS, i % KINDS) for i, name in enumerate(names)}
 
 
 def thinned(count: int) -> np.ndarray:

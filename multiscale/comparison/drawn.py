@@ -5,7 +5,7 @@ from pathlib import Path
 from typing import Any
 
 from matplotlib.axes import Axes
-from matplotlib.colors import to_rgba
+from matplotlib.colors import LinearSegmentedColormap, to_rgba
 from matplotlib.figure import Figure
 from matplotlib.ticker import MaxNLocator
 
@@ -22,7 +22,7 @@ def picture(figure: Chart | Strip, path: Path) -> Path:
 
 
 def _chart(chart: Chart) -> Figure:
-    figure = Figure(figsize=(WIDTH * 0.75, 4.0), layout="constrained")
+    figure = Figure(figsize=(WIDTH * 0.75, max(4.0, 0.8 + 0.17 * len(chart.series))), layout="constrained")
     axes = figure.subplots()
     for one in chart.series:
         _series(axes, one, chart.joined)
@@ -48,7 +48,7 @@ def _chart(chart: Chart) -> Figure:
 def _series(axes: Axes, one: Series, joined: bool) -> None:
     style: Any = {
         "color": one.style.colour,
-        "marker": MARKERS[one.style.kind % len(MARKERS)],
+        "marker": MARKERS[one.style.marker % len(MARKERS)],
         "label": _literal(one.name),
     }
     if not joined:
@@ -59,7 +59,7 @@ def _series(axes: Axes, one: Series, joined: bool) -> None:
         axes.errorbar(one.x, one.y, yerr=spread, linestyle="", capsize=3, markersize=8, **style)
         return
     axes.fill_between(one.x, one.low, one.high, color=one.style.colour, alpha=0.18, linewidth=0)
-    dash = DASHES[one.style.kind % len(DASHES)]
+    dash = DASHES[one.style.dash % len(DASHES)]
     size = 5 if len(one.x) <= 40 else 0
     axes.plot(one.x, one.y, linestyle=dash, linewidth=1.5, markersize=size, **style)
 
@@ -71,12 +71,16 @@ def _strip(strip: Strip) -> Figure:
     lowest = 0 if text else 1
     figure = Figure(figsize=(WIDTH, 0.8 + len(parts) * (0.25 + 0.24 * (len(names) + 1 - lowest))), layout="constrained")
     lines = figure.subplots(len(parts), 1, squeeze=False)[:, 0]
-    pale, full = to_rgba(strip.style.colour, 0.07), to_rgba(strip.style.colour)
+    colour = LinearSegmentedColormap.from_list("", [to_rgba(strip.style.colour, 0.07), to_rgba(strip.style.colour)])
     for axes, part in zip(lines, parts, strict=True):
         steps = [strip.start + t for t in part]
+        cells = [[lane.values[t] for t in part] for lane in strip.lanes]
+        edges = [step - 0.5 for step in (*steps, steps[-1] + 1)], [place + 0.5 for place in range(len(cells) + 1)]
+        gap: Any = {"edgecolors": "white", "linewidth": 1} if strip.event else {}
+        axes.pcolormesh(*edges, cells, cmap=colour, vmin=0, vmax=1, **gap)
+        for place in range(2, len(cells) + 1):
+            axes.axhline(place - 0.5, color="white", linewidth=2)
         for place, lane in enumerate(strip.lanes, 1):
-            colours = [tuple(a + (b - a) * lane.values[t] for a, b in zip(pale, full, strict=True)) for t in part]
-            axes.bar(steps, 0.85, width=0.92 if strip.event else 1.0, bottom=place - 0.425, color=colours)
             fired = [strip.start + t for t in lane.marks if t in part]
             axes.plot(fired, [place] * len(fired), "o", color=INK, markersize=2.5)
         for place, (_, ends) in enumerate(strip.truth, len(strip.lanes) + 1):

@@ -10,8 +10,10 @@ from multiscale.comparison.charts import Chart, Lane, Series, Strip, Style, styl
 from multiscale.comparison.curves import Curve
 from multiscale.comparison.runs import Run
 from multiscale.comparison.table import Table
+from multiscale.comparison.text import number
 
 EXCERPTS = 20  # configurations of which a passage is shown
+NAMED = 8  # configurations in a caption
 COLUMNS = 54  # characters a line
 SHARE, RATE = "share of all units rewritten at a step", "share of the level rewritten at a step"
 
@@ -45,7 +47,7 @@ COSTS = (
     Measure("parameters", "parameters", lambda run: nested(run.summary, "parameters")),
     Measure("updates", SHARE, lambda run: nested(run.summary, "trace", "operations")),
     Measure("operations", "multiply-accumulates a step", lambda run: nested(run.summary, "macs", "done")),
-    Measure("time", "time of the whole run (seconds, on its machine)", lambda run: nested(run.summary, "seconds")),
+    Measure("time", "time of the run (seconds)", lambda run: nested(run.summary, "seconds")),
 )
 
 
@@ -53,11 +55,11 @@ def settings(table: Table) -> list[Setting]:
     """The rows of a table by what makes their scores comparable, in their order."""
     found = []
     keys = list(dict.fromkeys(row.first.setting for row in table.rows))
-    for number, key in enumerate(keys, 1):
+    for place, key in enumerate(keys, 1):
         rows = [row for row in table.rows if row.first.setting == key]
         first = rows[0].first
         rivals = {r.first.setting for r in table.rows if (r.first.data, r.first.task) == (first.data, first.task)}
-        title = f"{first.data}, {first.task}" + (f" ({number})" if len(rivals) > 1 else "")
+        title = f"{first.data}, {first.task}" + (f" ({place})" if len(rivals) > 1 else "")
         found.append(
             Setting(
                 f"{number}-{slug(first.data)}", title, first.data, first.metric, {row.label: row.runs for row in rows}
@@ -80,6 +82,12 @@ def _seeds(runs: Sequence[Run]) -> str:
     return "1 seed" if len(runs) == 1 else f"{len(runs)} seeds"
 
 
+def _some(told: Sequence[str]) -> str:
+    """As many of a list as a caption has room for."""
+    more = f" and {len(told) - NAMED} more" if len(told) > NAMED else ""
+    return ", ".join(told[:NAMED]) + more
+
+
 def curves(setting: Setting, look: Mapping[str, Style]) -> list[Chart]:
     """The monitored metric over the steps of training, in training and in validation."""
     read = {id(run): run.curves() for kind in setting.kinds.values() for run in kind}
@@ -92,7 +100,7 @@ def curves(setting: Setting, look: Mapping[str, Style]) -> list[Chart]:
             if drawn is not None:
                 series.append(Series(label, runs[0].model, look[label], *drawn, _seeds(runs)))
         if series:
-            ends = ", ".join(f"{one.name} {one.y[-1]:.4g}" for one in sorted(series, key=lambda one: one.y[-1])[:8])
+            ends = _some([f"{one.name} {one.y[-1]:.4g}" for one in sorted(series, key=lambda one: one.y[-1])])
             caption = f"{setting.metric} of {name} over training steps; at the end: {ends}."
             chart = Chart(
                 f"curves-{split}-{setting.key}",
@@ -131,7 +139,7 @@ def costs(setting: Setting, look: Mapping[str, Style]) -> list[Chart]:
             point = ([_spread(taken)[0]], [mean], [low], [high])
             series.append(Series(label, runs[0].model, look[label], *point, _seeds(runs)))
         if series:
-            told = ", ".join(f"{one.name} {one.x[0]:.4g} and {one.y[0]:.4g}" for one in series[:8])
+            told = _some([f"{one.name} {number(one.y[0])} at {number(one.x[0])}" for one in series])
             wide = max(one.x[0] for one in series) > 8 * min(one.x[0] for one in series) > 0
             chart = Chart(
                 f"cost-{measure.name}-{setting.key}",
@@ -156,13 +164,15 @@ def rates(setting: Setting, look: Mapping[str, Style]) -> list[Chart]:
             levels = [[nested(level, kind) for level in run.summary["levels"]] for run in runs]
             if len({len(level) for level in levels}) != 1:
                 continue
+            if kind == "boundary":
+                levels = [level[:-1] for level in levels]  # the top one has no detector
             numbers = [i for i, column in enumerate(zip(*levels, strict=True), 1) if np.isfinite(column).all()]
             spread = [_spread([level[i - 1] for level in levels]) for i in numbers]
             if spread:
                 mean, low, high = (list(column) for column in zip(*spread, strict=True))
                 series.append(Series(name, runs[0].model, look[name], numbers, mean, low, high, _seeds(runs)))
         if series:
-            told = "; ".join(f"{one.name} {', '.join(f'{y:.3g}' for y in one.y)}" for one in series[:8])
+            told = _some([f"{one.name} {' / '.join(f'{y:.3g}' for y in one.y)}" for one in series])
             chart = Chart(
                 f"rates-{kind}-{setting.key}",
                 f"{setting.title}: {kind} of each level",
@@ -271,10 +281,11 @@ def periods(shown: Shown, look: Mapping[str, Style]) -> Chart | None:
     if not epochs:
         return None
     colour = look[run.label].colour
+    clocks = [Style(colour, i, i) for i in range(len(epochs[0]))]
     series = []
     for level, path in enumerate(zip(*epochs, strict=True)):
         x = list(range(1, len(path) + 1))
-        series.append(Series(f"clock {level + 1}", run.model, Style(colour, level), x, path, path, path))
+        series.append(Series(f"clock {level + 1}", run.model, clocks[level], x, path, path, path))
     last = ", ".join(f"{period:g}" for period in epochs[-1])
     return Chart(
         f"periods-{_key(shown)}",
@@ -294,8 +305,8 @@ def _words(name: str) -> str:
 
 
 def _key(shown: Shown) -> str:
-    number = list(shown.setting.kinds).index(shown.run.label) + 1
-    return f"{shown.setting.key}-{number}-{slug(shown.run.label)}"
+    place = list(shown.setting.kinds).index(shown.run.label) + 1
+    return f"{shown.setting.key}-{place}-{slug(shown.run.label)}"
 
 
 def slug(name: str) -> str:

@@ -17,7 +17,7 @@ MARGIN = 150  # pixels for the names of lanes
 
 def plain(text: str) -> str:
     """``text`` so that Plotly shows it as it is: it would read tags, entities and %{...} in it."""
-    return escape(text).replace("{", "&#123;")
+    return escape(text, quote=False).replace("{", "&#123;")
 
 
 def rgba(colour: str, alpha: float) -> str:
@@ -47,6 +47,8 @@ def chart(chart: Chart) -> dict[str, Any]:
     if chart.y_base == 2:
         values = [y for one in chart.series for y in one.y] + [value for _, value in chart.lines]
         layout["yaxis"] |= _octaves(values)
+        last = max(x for one in chart.series for x in one.x)
+        layout["xaxis"] |= {"tick0": 0, "dtick": max(1, round(last / 10))}  # epochs are whole
     if chart.x_names:
         places = list(range(1, len(chart.x_names) + 1))
         layout["xaxis"] |= {"tickvals": places, "ticktext": [plain(name) for name in chart.x_names]}
@@ -99,7 +101,7 @@ def _band(one: Series) -> dict[str, Any]:
 
 
 def _series(one: Series, chart: Chart) -> dict[str, Any]:
-    kind, colour = one.style.kind, one.style.colour
+    colour = one.style.colour
     name = plain(one.name)
     note = f" ({plain(one.note)})" if one.note else ""
     hover = f"{name}{note}<br>{plain(chart.x)}: %{{x:,.6~g}}<br>{plain(chart.y)}: %{{y:.4g}}"
@@ -114,8 +116,12 @@ def _series(one: Series, chart: Chart) -> dict[str, Any]:
         "y": list(one.y),
         "customdata": [list(pair) for pair in zip(one.low, one.high, strict=True)],
         "hovertemplate": hover + "<extra></extra>",
-        "line": {"color": colour, "width": 2, "dash": DASHES[kind % len(DASHES)]},
-        "marker": {"color": colour, "size": 7 if chart.joined else 11, "symbol": SYMBOLS[kind % len(SYMBOLS)]},
+        "line": {"color": colour, "width": 2, "dash": DASHES[one.style.dash % len(DASHES)]},
+        "marker": {
+            "color": colour,
+            "size": 7 if chart.joined else 11,
+            "symbol": SYMBOLS[one.style.marker % len(SYMBOLS)],
+        },
         "meta": {"model": one.model},
     }
     if not chart.joined and several:

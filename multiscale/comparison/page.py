@@ -96,16 +96,17 @@ def _finite(value: Any) -> Any:
 
 def _panels(table: Table, made: Figures) -> list[Panel]:
     look, found = looks(table), settings(table)
-    lines = [made.place(chart, one.data) for one in found for chart in curves(one, look)]
-    against = [made.place(chart, one.data) for one in found for chart in costs(one, look)]
-    shares = [made.place(chart, one.data) for one in found for chart in rates(one, look)]
+    lines, against, shares = (
+        [_grid([made.place(chart, one.data) for chart in charts(one, look)]) for one in found]
+        for charts in (curves, costs, rates)
+    )
     texts, clocks, notes = _passages(found, look, made)
     return [
         Panel("Leaderboard", sections.leaderboard(table)),
         Panel("Curves", _figures(lines, sections.CURVES)),
         Panel("Costs", _figures(against, sections.COSTS)),
-        Panel("Boundaries", _figures(texts, sections.BOUNDARIES, *notes, grid=False)),
-        Panel("Clocks", _figures(clocks, sections.CLOCKS, *notes, grid=False)),
+        Panel("Boundaries", _figures(texts, sections.BOUNDARIES, *notes)),
+        Panel("Clocks", _figures(clocks, sections.CLOCKS, *notes)),
         Panel("Updates", _figures(shares, sections.UPDATES)),
         Panel("Configurations", sections.configurations(table)),
         Panel(f"Set apart ({len(table.apart)})", sections.apart(table)),
@@ -134,10 +135,13 @@ def _passages(
     return texts, clocks, notes
 
 
-def _figures(placed: Sequence[Html], explained: str, *notes: str, grid: bool = True) -> Html:
-    told = [tag("p", text, class_="faint") for text in (explained, *notes)]
-    none = tag("p", "No run tells this.")
-    return joined(*told, tag("div", *placed, class_="grid" if grid else None) if placed else none)
+def _grid(placed: Sequence[Html]) -> Html:
+    return tag("div", *placed, class_="grid") if placed else Html("")
+
+
+def _figures(placed: Sequence[Html], *explained: str) -> Html:
+    told = [tag("p", text, class_="faint") for text in explained]
+    return joined(*told, *(placed if any(placed) else [tag("p", "No run tells this.")]))
 
 
 def _document(table: Table, panels: Sequence[Panel], made: Figures) -> str:
@@ -153,7 +157,7 @@ def _document(table: Table, panels: Sequence[Panel], made: Figures) -> str:
     ]
     kinds = len({row.first.configuration for row in table.rows})
     counted = sum(len(row.runs) for row in table.rows)
-    told = f"{len(table.runs)} runs: {counted} of {kinds} configurations compared, {len(table.apart)} set apart"
+    told = f"{counted} runs of {kinds} configurations, and {len(table.apart)} set apart"
     head = tag(
         "head",
         tag("meta", charset="utf-8"),

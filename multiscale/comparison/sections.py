@@ -41,7 +41,7 @@ VERSIONS = ("multiscale", "torch", "pytorch_lightning", "python")
 PATHS = (  # of a mark of each kind, 14 by 14
     "M7 3a4 4 0 1 0 .01 0z",
     "M3 3h8v8h-8z",
-    "M7 2l5 5l-5 5l-5-5z",
+    "M7 1.5l5.5 5.5l-5.5 5.5l-5.5-5.5z",
     "M7 2l5 9h-10z",
 )
 DASHES = ("", "6 4", "2 3", "6 3 2 3")
@@ -67,8 +67,8 @@ def key(table: Table, look: Mapping[str, Style]) -> Html:
 
 
 def _swatch(style: Style) -> Html:
-    line = tag("path", d="M0 7h34", stroke=style.colour, stroke_width="2", stroke_dasharray=DASHES[style.kind] or None)
-    mark = tag("path", d=PATHS[style.kind], fill=style.colour, transform="translate(10 0)")
+    line = tag("path", d="M0 7h34", stroke=style.colour, stroke_width="2", stroke_dasharray=DASHES[style.dash] or None)
+    mark = tag("path", d=PATHS[style.marker], fill=style.colour, transform="translate(10 0)")
     return tag("svg", line, mark, width="34", height="14", aria_hidden="true")
 
 
@@ -106,7 +106,8 @@ def _row(names: Sequence[str], text: Mapping[str, str], model: str) -> Html:
         if name == "configuration":
             cells.append(tag("th", shown, scope="row"))
         else:
-            cells.append(tag("td", shown, class_="number", data_value=_value(shown)))
+            kind = "levels" if " / " in shown else "number"
+            cells.append(tag("td", shown, class_=kind, data_value=_value(shown)))
     return tag("tr", *cells, data_model=model)
 
 
@@ -193,11 +194,11 @@ def runs(table: Table) -> Html:
             tag("td", run.data),
             tag("td", "-" if run.seed is None else str(run.seed), class_="number"),
             tag("td", run.state),
-            tag("td", tag("code", command(run) or "-")),
+            tag("td", tag("code", command(run) or "-"), class_="long"),
             tag("td", str(run.summary.get("kernel", "-"))),
             *(tag("td", str(versions.get(name, "-"))) for name in VERSIONS),
             tag("td", tag("code", str(run.summary.get("data", {}).get("sha256", "-")))),
-            tag("td", tag("code", str(run.folder))),
+            tag("td", tag("code", str(run.folder)), class_="long"),
         ]
         body.append(tag("tr", *cells, data_data=run.data, data_model=run.model))
     head = tag("thead", tag("tr", *(_sortable(name, name == "seed") for name in heads)))
