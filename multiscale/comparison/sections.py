@@ -1,5 +1,6 @@
 """The sections of a page that are text and tables."""
 
+import json
 from collections.abc import Mapping, Sequence
 from typing import Any
 
@@ -37,6 +38,7 @@ UPDATES = (
     "Means over the steps of the test split, and over seeds; bands reach from the lowest seed to the highest. A level "
     "that is rewritten at every step has 1."
 )
+LONG = 32  # characters of a cell that may be broken into lines
 VERSIONS = ("multiscale", "torch", "pytorch_lightning", "python")
 PATHS = (  # of a mark of each kind, 14 by 14
     "M7 3a4 4 0 1 0 .01 0z",
@@ -106,7 +108,7 @@ def _row(names: Sequence[str], text: Mapping[str, str], model: str) -> Html:
         if name == "configuration":
             cells.append(tag("th", shown, scope="row"))
         else:
-            kind = "levels" if " / " in shown else "number"
+            kind = "levels" if len(shown) > LONG else "number"
             cells.append(tag("td", shown, class_=kind, data_value=_value(shown)))
     return tag("tr", *cells, data_model=model)
 
@@ -157,7 +159,9 @@ def _leaves(run: Run) -> dict[str, Any]:
 
 
 def _text(leaves: Mapping[str, Any], key: str) -> str:
-    return str(leaves[key]) if key in leaves else "\u2013"
+    """A value as YAML has it."""
+    value = leaves.get(key, "\u2013")
+    return json.dumps(value) if value is None or isinstance(value, bool) else str(value)
 
 
 def _column(row: Row) -> Html:
