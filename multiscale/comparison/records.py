@@ -11,6 +11,7 @@ from omegaconf import OmegaConf
 from omegaconf.errors import OmegaConfBaseException
 
 STATES = ("finished", "running", "failed", "interrupted")
+PARTS = ("model", "data", "task")  # of every config
 
 
 def read_state(folder: Path) -> tuple[str, str]:
@@ -80,6 +81,9 @@ def read_config(folder: Path) -> tuple[dict[str, Any], dict[str, str], str]:
         return {}, {}, "has no config.yaml"
     except (OSError, ValueError, KeyError, TypeError, AttributeError, yaml.YAMLError, OmegaConfBaseException) as error:
         return {}, {}, f"its config is damaged: {(str(error).splitlines() or [''])[0]}"
+    lacking = [part for part in PARTS if not section(config, part)]
+    if lacking:
+        return {}, {}, f"its config is damaged: it has no {lacking[0]}"
     chosen = {**chosen, **section(config, "choices")}
     return config, {str(key): str(value) for key, value in chosen.items() if value is not None}, ""
 

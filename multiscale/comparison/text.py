@@ -42,10 +42,8 @@ RUN_TITLES = {
 
 
 def number(value: float) -> str:
-    """A measured number as it is read: about four digits."""
-    if value == int(value) and abs(value) < 1e15:
-        return f"{int(value):,}"
-    return f"{value:.4f}" if 0.01 <= abs(value) < 100 else f"{value:.4g}"
+    """A score as it is read: about four digits."""
+    return "0" if value == 0 else f"{value:.4f}" if 0.01 <= abs(value) < 100 else f"{value:.4g}"
 
 
 def interval_text(estimate: Estimate, single: str = "one seed") -> str:
@@ -98,7 +96,7 @@ def _title(kind: str) -> str:
 def _plain(name: str, value: float) -> str:
     if name == "seconds":
         return f"{value:,.0f}" if value >= 10 else f"{value:.1f}"
-    return f"{value:.3f}" if name == "operations" else number(value)
+    return f"{value:.3f}" if name == "operations" else f"{value:,.0f}"
 
 
 def settings(table: Table) -> list[tuple[str, list[Row]]]:
