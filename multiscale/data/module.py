@@ -5,6 +5,7 @@ from collections.abc import Callable, Sequence
 from functools import partial
 from typing import Any, NamedTuple
 
+import torch
 from torch import Tensor
 from torch.utils.data import BatchSampler, DataLoader, Dataset
 
@@ -115,6 +116,7 @@ class SequenceDataModule(DataModule):
             samples,
             batch_sampler=BatchSampler(order, self.share(ranks), drop_last=False),
             collate_fn=partial(pad, per_step=self.facts.per_step),
+            generator=torch.Generator(),  # an iterator draws a number, which must not be one of the network's
         )
 
     def passage(self, steps: int) -> Passage:

@@ -77,7 +77,7 @@ class StreamDataModule(DataModule):
         self.share(ranks)
         assert self._symbols is not None
         streams = Streams(self._symbols, *self.bounds[split], self.batch_size, self.steps, rank, ranks)
-        return DataLoader(streams, batch_size=None, sampler=Order(len(streams), 1))
+        return DataLoader(streams, batch_size=None, sampler=Order(len(streams), 1), generator=torch.Generator())
 
 
 class TextDataModule(StreamDataModule):

@@ -7,17 +7,18 @@ from netrc import NetrcParseError, netrc
 from pathlib import Path
 from typing import Any
 
-from pytorch_lightning.loggers import CSVLogger, Logger, WandbLogger
+from pytorch_lightning.loggers import Logger, WandbLogger
 from pytorch_lightning.utilities.rank_zero import rank_zero_only
 
 from multiscale.checks import one_of
+from multiscale.training.csv_log import CSVLog
 
 log = logging.getLogger(__name__)
 
 
 def csv(folder: str) -> list[Logger]:
     """``metrics.csv`` in ``folder`` and nothing else."""
-    return [CSVLogger(folder, name="", version="")]
+    return [CSVLog(folder)]
 
 
 def wandb(
