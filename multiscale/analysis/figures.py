@@ -1,6 +1,7 @@
 """The callback that draws what the network does on a passage of validation data."""
 
 from pathlib import Path
+from typing import Any
 
 import pytorch_lightning as pl
 import torch
@@ -28,6 +29,12 @@ class Figures(pl.Callback):
         self.folder = Path(folder)
         self.every_n_epochs = positive_int("every_n_epochs", every_n_epochs)
         self.periods: list[Tensor] = []
+
+    def state_dict(self) -> dict[str, Any]:
+        return {"periods": [epoch.tolist() for epoch in self.periods]}
+
+    def load_state_dict(self, state_dict: dict[str, Any]) -> None:
+        self.periods = [torch.tensor(epoch) for epoch in state_dict["periods"]]
 
     def on_validation_epoch_end(self, trainer: pl.Trainer, pl_module: pl.LightningModule) -> None:
         epoch = trainer.current_epoch + 1

@@ -60,11 +60,8 @@ def settings(table: Table) -> list[Setting]:
         first = rows[0].first
         rivals = {r.first.setting for r in table.rows if (r.first.data, r.first.task) == (first.data, first.task)}
         title = f"{first.data}, {first.task}" + (f" ({place})" if len(rivals) > 1 else "")
-        found.append(
-            Setting(
-                f"{number}-{slug(first.data)}", title, first.data, first.metric, {row.label: row.runs for row in rows}
-            )
-        )
+        kinds = {row.label: row.runs for row in rows}
+        found.append(Setting(f"{place}-{slug(first.data)}", title, first.data, first.metric, kinds))
     return found
 
 
