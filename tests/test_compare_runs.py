@@ -58,6 +58,8 @@ def test_runs_that_differ_only_in_seed_place_and_telling_are_one_configuration(t
         "name": {"name": "mine"},
         "threads": {"threads": 2},
         "folder": {"folder": "elsewhere"},
+        "place": {"request": "abc", "rendezvous": "host:1"},
+        "new": {"init_from": None},
         "logger": {"logger": {"_target_": "multiscale.training.loggers.wandb"}},
         "shown": {"trainer": {"log_every_n_steps": 5, "enable_progress_bar": False}},
         "drawn": {"callbacks": {"figures": {"every_n_epochs": 7}}},
@@ -98,6 +100,13 @@ def test_what_follows_the_seed_of_the_run_is_no_difference(tmp_path):
         ("running", {}, "running", "still running"),
         ("running", {"pid": NOBODY}, "interrupted", "ended without a word"),
         ("running", {"pid": NOBODY, "host": "elsewhere"}, "running", "still running"),
+        (
+            "interrupted",
+            {"error": "ended by SIGTERM"},
+            "interrupted",
+            "interrupted at epoch 2, step 40: ended by SIGTERM",
+        ),
+        ("waiting", {}, "waiting", "not begun"),
         ("dreaming", {}, "unknown", "'dreaming'"),
     ],
 )
@@ -128,8 +137,9 @@ def test_a_process_that_has_ended_is_dead(tmp_path):
         ("status.json", '{"state": ', "status.json is damaged"),
         ("config.yaml", "a: [1", "config is damaged"),
         ("config.yaml", "just words", "config is damaged"),
-        ("config.yaml", "data: ${", "config is damaged"),
-        ("config.yaml", "", "config is damaged: it has no model"),
+        ("config.yaml", "data: [${", "config is damaged"),
+        ("config.yaml", "", "config is damaged: it is no mapping"),
+        ("config.yaml", "seed: 0", "config is damaged: it has no model"),
         ("config.yaml", None, "has no config.yaml"),
     ],
 )
@@ -216,10 +226,18 @@ def test_a_step_logged_again_counts_as_it_was_logged_last(tmp_path):
     assert values.tolist() == [1, 20, 30, 4]
 
 
-def test_a_last_line_that_was_cut_off_is_left_out(tmp_path):
+def test_what_is_damaged_in_curves_is_left_out_with_a_last_line_that_was_cut_off(tmp_path):
     folder = finished(tmp_path / "a", 1.0)
     (folder / "metrics.csv").write_text("epoch,step,x\n0,10,1.5\n0,20,1.2")  # was 1.25
     assert [part.tolist() for part in read(folder).curves()["x"]] == [[10], [1.5]]
+    (folder / "metrics.csv").write_text("epoch,step,x,y\r\n0,10,1.5\r\n0,20,,7\r\n0,30,what,8\r\n0,,9,9\r\n")
+    curves = read(folder).curves()
+    assert {name: [part.tolist() for part in curve] for name, curve in curves.items()} == {
+        "x": [[10], [1.5]],
+        "y": [[20, 30], [7, 8]],
+    }
+    (folder / "metrics.csv").write_text("epoch,step,x\n")
+    assert read(folder).curves() == {}
     (folder / "metrics.csv").unlink()
     assert read(folder).curves() == {}
 

@@ -7,14 +7,16 @@ from dataclasses import dataclass
 from typing import Any
 
 OWN = "own"  # stands for the run's own seed wherever the config refers to it
-NOT_SCIENCE = {
+NOT_SCIENCE = {  # of a config: of one run, of where it is, or of how it is told
     "seed",
     "name",
     "folder",
+    "request",
+    "rendezvous",
     "threads",
     "logger",
     "choices",
-}  # of a config: of one run, or of how it is told
+}
 NOT_TRAINING = {  # of a trainer: what is shown and where it is kept
     "default_root_dir",
     "enable_model_summary",
@@ -23,14 +25,14 @@ NOT_TRAINING = {  # of a trainer: what is shown and where it is kept
     "logger",
     "num_sanity_val_steps",
 }
-WATCHERS = (
+WATCHERS = {  # callbacks that change no number
     "Figures",
     "LearningRateMonitor",
     "Progress",
     "RichProgressBar",
     "TQDMProgressBar",
-)  # callbacks that change no number
-PLACES = {"dirpath", "filename", "folder", "enable_version_counter"}  # of a callback
+}
+PLACES = {"dirpath", "filename", "folder", "enable_version_counter", "every_minutes", "every_n_steps"}  # of a callback
 NAMED_APART = {"model", "data", "task", "experiment"}  # groups that a name need not tell
 MISSING = object()
 NOT_CONTENT = {"batch_size", "split", "verify"}  # of data: how they are read; the whole data have one checksum
@@ -38,7 +40,7 @@ NOT_CONTENT = {"batch_size", "split", "verify"}  # of data: how they are read; t
 
 def essence(config: Mapping[str, Any]) -> dict[str, Any]:
     """Everything of a config that decides what is learned and measured, but for the seed."""
-    kept = {key: value for key, value in config.items() if key not in NOT_SCIENCE}
+    kept = {key: value for key, value in config.items() if key not in NOT_SCIENCE and value is not None}
     if isinstance(trainer := kept.get("trainer"), Mapping):
         kept["trainer"] = {key: value for key, value in trainer.items() if key not in NOT_TRAINING}
     if isinstance(callbacks := kept.get("callbacks"), Mapping):

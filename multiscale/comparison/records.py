@@ -2,15 +2,17 @@
 
 import json
 import os
+import re
 import socket
+from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
 
 import yaml
-from omegaconf import OmegaConf
-from omegaconf.errors import OmegaConfBaseException
 
-STATES = ("finished", "running", "failed", "interrupted")
+LOADER = getattr(yaml, "CSafeLoader", yaml.SafeLoader)
+STATES = ("waiting", "running", "finished", "failed", "interrupted")
+REFERENCE = re.compile(r"\$\{([\w.]+)\}")
 PARTS = ("model", "data", "task")  # of every config
 
 
@@ -25,21 +27,23 @@ def read_state(folder: Path) -> tuple[str, str]:
     state = str(status.get("state"))
     if state not in STATES:
         return "unknown", f"status.json tells of a state that is not known, {state!r}"
-    where = f"epoch {status.get('epoch', '?')}, step {status.get('step', '?')}"
+    where = f"at epoch {status.get('epoch', '?')}, step {status.get('step', '?')}"
+    gone = status.get("host") == socket.gethostname() and not _alive(status.get("pid"))
+    if state == "finished":
+        return state, ""
+    if state == "waiting":
+        return state, "not begun" + (", and who was to begin it is gone" if gone else "")
     if state == "running":
-        if status.get("host") == socket.gethostname() and not _alive(status.get("pid")):
-            return "interrupted", f"ended without a word at {where}"
-        return state, f"still running, at {where}"
-    if state == "failed":
-        return state, f"failed at {where}: {_error(folder, status)}"
-    return state, "" if state == "finished" else f"interrupted at {where}"
+        return ("interrupted", f"ended without a word {where}") if gone else (state, f"still running, {where}")
+    why = _error(folder, status)
+    return state, f"{state} {where}" + (f": {why}" if why else "")
 
 
 def _error(folder: Path, status: dict[str, Any]) -> str:
     told = str(status.get("error") or "")
     if not told and (folder / "error.txt").is_file():
         told = (folder / "error.txt").read_text(errors="replace").strip().rpartition("\n")[2]
-    return " ".join(told.split()) or "no error was kept"
+    return " ".join(told.split())
 
 
 def _alive(pid: Any) -> bool:
@@ -76,36 +80,50 @@ def read_config(folder: Path) -> tuple[dict[str, Any], dict[str, str], str]:
             config = _yaml(folder / ".hydra" / "config.yaml")
             if (folder / ".hydra" / "hydra.yaml").is_file():
                 runtime = _yaml(folder / ".hydra" / "hydra.yaml")["hydra"]["runtime"]
-                chosen = {key: value for key, value in runtime["choices"].items() if not key.startswith("hydra/")}
+                chosen = runtime["choices"]
     except FileNotFoundError:
         return {}, {}, "has no config.yaml"
-    except (OSError, ValueError, KeyError, TypeError, AttributeError, yaml.YAMLError, OmegaConfBaseException) as error:
+    except (OSError, ValueError, KeyError, TypeError, AttributeError, yaml.YAMLError) as error:
         return {}, {}, f"its config is damaged: {(str(error).splitlines() or [''])[0]}"
     lacking = [part for part in PARTS if not section(config, part)]
     if lacking:
         return {}, {}, f"its config is damaged: it has no {lacking[0]}"
     chosen = {**chosen, **section(config, "choices")}
-    return config, {str(key): str(value) for key, value in chosen.items() if value is not None}, ""
+    choices = {str(key): str(value) for key, value in chosen.items() if value is not None}
+    return config, {key: value for key, value in choices.items() if not key.startswith("hydra/")}, ""
 
 
 def _yaml(path: Path) -> dict[str, Any]:
-    found = OmegaConf.to_container(OmegaConf.load(path), resolve=False)
+    found = yaml.load(path.read_bytes(), LOADER)  # many times as fast as OmegaConf, whose types are of no use here
     if not isinstance(found, dict):
         raise ValueError("it is no mapping")
     return {str(key): value for key, value in found.items()}
 
 
-def resolved(config: dict[str, Any]) -> dict[str, Any]:
-    """The config with its interpolations filled in, group by group; those that only a run knows stay as they are."""
-    node = OmegaConf.create(config)
-    filled: dict[str, Any] = {}
-    for key in config:
-        try:
-            part = node[key]
-            filled[key] = OmegaConf.to_container(part, resolve=True) if OmegaConf.is_config(part) else part
-        except OmegaConfBaseException:  # such as its folder
-            filled[key] = config[key]
-    return filled
+def filled(value: Any, whole: Mapping[str, Any], depth: int = 8) -> Any:
+    """``value`` with each reference ``${a.b}`` to a key of the ``whole`` config filled in, ``depth`` deep.
+
+    Anything else that is interpolated, such as a variable of the environment, is only known in the run and stays as it
+    is written.
+    """
+    if isinstance(value, Mapping):
+        return {key: filled(inner, whole, depth) for key, inner in value.items()}
+    if isinstance(value, list):
+        return [filled(inner, whole, depth) for inner in value]
+    if not isinstance(value, str) or "${" not in value or not depth:
+        return value
+    if alone := REFERENCE.fullmatch(value):
+        return _referred(alone, whole, depth)
+    return REFERENCE.sub(lambda found: str(_referred(found, whole, depth)), value)
+
+
+def _referred(found: re.Match[str], whole: Mapping[str, Any], depth: int) -> Any:
+    node: Any = whole
+    for part in found[1].split("."):
+        if not isinstance(node, Mapping) or part not in node:
+            return found[0]
+        node = node[part]
+    return filled(node, whole, depth - 1)
 
 
 def section(config: dict[str, Any], name: str) -> dict[str, Any]:

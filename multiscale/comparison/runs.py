@@ -11,7 +11,7 @@ from typing import Any
 from multiscale.checks import InvalidInput, nearest
 from multiscale.comparison.curves import Curve, read_curves
 from multiscale.comparison.identity import OWN, Identity, content, differences, digest, essence, flat, labels
-from multiscale.comparison.records import read_config, read_json, read_state, resolved, section
+from multiscale.comparison.records import filled, read_config, read_json, read_state, section
 
 MARKS = ("status.json", "summary.json", ".hydra/config.yaml")  # any of these makes a folder that of a run
 
@@ -22,7 +22,7 @@ class Run:
 
     Args:
         folder: where it is.
-        state: finished, running, failed, interrupted or unknown.
+        state: waiting, running, finished, failed, interrupted or unknown.
         reason: why it cannot stand in an average, in a line; empty if it can.
         name: of the run; by default, that of its model.
         seed: None if it is not known.
@@ -170,8 +170,8 @@ def read(folder: str | Path) -> Run:
     seed = config.get("seed", summary.get("seed", int(guessed[1]) if guessed else None))
     if not isinstance(seed, int) or isinstance(seed, bool):
         seed, trouble = None, trouble or f"its seed is {seed!r}"
-    plain = resolved({**config, "seed": OWN}) if config else {}
-    kept, config = essence(plain), resolved(config)
+    plain = filled(config, {**config, "seed": OWN})
+    kept, config = essence(plain), filled(config, config)
     named = [summary.get("name"), config.get("name"), choices.get("model"), folder.name]
     name = next(str(word) for word in named if word and "${" not in str(word))
     streams = "characters" in summary.get("data", {})

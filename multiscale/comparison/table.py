@@ -1,6 +1,6 @@
 """One row a configuration: means over seeds, differences from a baseline, and what is missing."""
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from math import isfinite
 from typing import Any
@@ -59,12 +59,14 @@ class Table:
         runs: all that were read.
         apart: those that stand in no row.
         baseline: what the user named; empty if nothing.
+        measured: the plain numbers of each run, by the names of columns, as in :attr:`Row.measures`.
     """
 
     rows: tuple[Row, ...]
     runs: tuple[Run, ...]
     apart: tuple[Apart, ...]
     baseline: str
+    measured: Mapping[Run, Mapping[str, float]]
 
 
 def build(runs: Sequence[Run], baseline: str = "") -> Table:
@@ -81,14 +83,26 @@ def build(runs: Sequence[Run], baseline: str = "") -> Table:
                 f"baseline must be one of {', '.join(known) or 'the models that finished'}; got {baseline!r}."
                 f"{nearest(baseline, known)}"
             )
-    rows = []
+    rows, measured = [], {run: measures(run) for run in runs}
     for setting in dict.fromkeys(run.setting for run in kept):
         inside = [run for run in kept if run.setting == setting]
         groups = [_by_seed(inside, key) for key in dict.fromkeys(run.configuration for run in inside)]
         groups.sort(key=lambda group: estimate(_scores(group)).mean)
         seeds = {run.seed for run in inside}
-        rows += [_row(group, _baseline(group, groups, baseline), baseline, seeds, apart) for group in groups]
-    return Table(tuple(rows), tuple(runs), tuple(apart), baseline)
+        for group in groups:
+            beside = _baseline(group, groups, baseline)
+            difference, notes = _difference(group, beside, baseline)
+            rows.append(
+                Row(
+                    runs=group,
+                    score=estimate(_scores(group)),
+                    difference=difference,
+                    baseline=beside[0].label if beside else "",
+                    measures=_means([measured[run] for run in group]),
+                    notes=(*_missing(group, seeds, apart), *notes),
+                )
+            )
+    return Table(tuple(rows), tuple(runs), tuple(apart), baseline, measured)
 
 
 def _by_seed(runs: Sequence[Run], configuration: str) -> tuple[Run, ...]:
@@ -117,28 +131,25 @@ def _baseline(group: tuple[Run, ...], groups: Sequence[tuple[Run, ...]], name: s
     return candidates[0] if len(candidates) == 1 else None
 
 
-def _row(
-    group: tuple[Run, ...], baseline: tuple[Run, ...] | None, named: str, seeds: set[int | None], apart: Sequence[Apart]
-) -> Row:
+def _missing(group: Sequence[Run], seeds: Iterable[int | None], apart: Sequence[Apart]) -> list[str]:
+    """A note for each of ``seeds`` that a configuration lacks, with the reason if it is known."""
     notes = []
-    for seed in sorted(seed for seed in seeds - {run.seed for run in group} if seed is not None):
+    for seed in sorted({seed for seed in seeds if seed is not None} - {run.seed for run in group}):
         why = [a.reason for a in apart if a.run.configuration == group[0].configuration and a.run.seed == seed]
         notes.append(f"seed {seed} is missing" + (f" ({why[-1]})" if why else ""))
-    difference = None
-    if named and baseline is None:
-        notes.append(f"no {named} of the same settings to compare with")
-    elif baseline is not None and baseline is not group:
-        difference = paired(_scores(group), _scores(baseline))
-        if difference is None:
-            notes.append(f"shares no seed with {baseline[0].label}")
-    return Row(
-        runs=group,
-        score=estimate(_scores(group)),
-        difference=difference,
-        baseline=baseline[0].label if baseline else "",
-        measures=_means([measures(run) for run in group]),
-        notes=tuple(notes),
-    )
+    return notes
+
+
+def _difference(
+    group: tuple[Run, ...], baseline: tuple[Run, ...] | None, named: str
+) -> tuple[Estimate | None, list[str]]:
+    """(difference from the baseline, what there is to say of it)."""
+    if baseline is group or not named:
+        return None, []
+    if baseline is None:
+        return None, [f"no {named} of the same settings to compare with"]
+    difference = paired(_scores(group), _scores(baseline))
+    return difference, [] if difference else [f"shares no seed with {baseline[0].label}"]
 
 
 def _means(measured: Sequence[Mapping[str, float]]) -> dict[str, float]:
@@ -156,6 +167,7 @@ def measures(run: Run) -> dict[str, float]:
         "parameters": summary.get("parameters"),
         "macs": macs.get("dense"),
         "macs_done": macs.get("done"),
+        "macs_head": macs.get("head"),
         "operations": trace.get("operations"),
         "state_size": summary.get("state_size"),
         "seconds": summary.get("seconds"),

@@ -15,6 +15,7 @@ TITLES = {  # of measures that are one number, in the tables that are read
     "parameters": "parameters",
     "macs": "MACs per step",
     "macs_done": "MACs done",
+    "macs_head": "MACs of the head",
     "operations": "units rewritten",
     "state_size": "state",
     "seconds": "seconds",
@@ -41,14 +42,18 @@ RUN_TITLES = {
 }
 
 
-def number(value: float) -> str:
-    """A score as it is read: about four digits."""
-    return "0" if value == 0 else f"{value:.4f}" if 0.01 <= abs(value) < 100 else f"{value:.4g}"
+def number(value: float, beside: float = 0.0) -> str:
+    """A score as it is read: about four digits, or as many places as one of the size of ``beside`` has."""
+    size = max(abs(value), abs(beside))
+    return "0" if value == 0 else f"{value:.4f}" if 0.01 <= size < 100 else f"{value:.4g}"
 
 
 def interval_text(estimate: Estimate, single: str = "one seed") -> str:
     """The interval, or that there is none."""
-    return f"[{number(estimate.interval[0])}, {number(estimate.interval[1])}]" if estimate.interval else single
+    if estimate.interval is None:
+        return single
+    low, high = estimate.interval
+    return f"[{number(low, beside=high)}, {number(high, beside=low)}]"
 
 
 def written(row: Row, named: str) -> dict[str, str]:

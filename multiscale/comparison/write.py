@@ -7,7 +7,7 @@ from typing import Any
 
 from multiscale.comparison.selection import checksum
 from multiscale.comparison.statistics import Estimate
-from multiscale.comparison.table import Row, Table, measures
+from multiscale.comparison.table import Row, Table
 from multiscale.comparison.text import columns, configurations_markdown, runs_markdown
 
 Cells = dict[str, Any]
@@ -41,7 +41,7 @@ def run_cells(table: Table) -> list[Cells]:
             "metric": run.metric,
             "score": run.score if run.summary else None,
             "val": run.summary.get("val", {}).get(run.monitor),
-            **measures(run),
+            **table.measured[run],
             "kernel": run.summary.get("kernel"),
             "data_sha256": checksum(run) if run.summary else None,
             "configuration": run.configuration,
