@@ -8,6 +8,7 @@ from omegaconf import DictConfig, OmegaConf
 
 from multiscale import folder, launch, sweep
 from multiscale.checks import InvalidInput, nearest, positive_int
+from multiscale.configuration import jobs
 from multiscale.training import storage
 from multiscale.training.build import check_targets
 
@@ -24,15 +25,18 @@ def resume(words: list[str]) -> list[str]:
         InvalidInput: for a folder that is neither, a run that is finished, or a config with classes of others.
     """
     given = _arguments(words)
-    path = Path(given["resume"])
+    path, trusted = Path(given["resume"]), tuple(given.get("trust", ()))
     if path.suffix == ".ckpt":
         path = _from_checkpoint(path)
     if (path / "multirun.yaml").exists():
-        if len(given) > 1:
-            raise InvalidInput("a sweep goes on as it was begun; resume=<its folder> takes no other argument.")
-        return sweep.command(path.resolve())
+        if "trainer.max_epochs" in given:
+            raise InvalidInput("a sweep goes on as it was begun; trainer.max_epochs is for a single run.")
+        words = sweep.command(path.resolve())
+        for config in jobs(words[1:]):
+            check_targets(OmegaConf.to_container(config), trusted)
+        return words
     config = folder.read(path)
-    check_targets(OmegaConf.to_container(config), tuple(given.get("trust", ())))
+    check_targets(OmegaConf.to_container(config), trusted)
     _lengthen(config, given)
     sys.exit(launch.apart(path) if launch.processes(config) > 1 else launch.work(path))
 

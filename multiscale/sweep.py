@@ -31,7 +31,7 @@ def conclude(folder: Path, code: int, jobs: int) -> int:
     """
     from multiscale import launch
 
-    rows = [launch.describe(place) for place in sorted(folder.glob("*/config.yaml"), key=_number)]
+    rows = [launch.describe(config.parent) for config in sorted(folder.glob("*/config.yaml"), key=_number)]
     table = Table(box=None, pad_edge=False, padding=(0, 2, 0, 0))
     for title, side in (("job", "left"), ("state", "left"), ("epochs", "right"), ("best", "right"), ("", "left")):
         table.add_column(title, justify=side)  # type: ignore[arg-type]

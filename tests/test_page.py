@@ -9,7 +9,7 @@ import numpy as np
 import pytest
 from plotly import graph_objects
 
-from multiscale.comparison import drawn, figures, interactive, page
+from multiscale.comparison import drawn, interactive, page, passages
 from multiscale.comparison.charts import POINTS, styles, thinned
 from tests.page_runs import NASTY, TEXT, excerpt, made, several, table
 from tests.run_folders import log, unfinished
@@ -164,7 +164,7 @@ def test_a_damaged_excerpt_is_said_and_the_page_still_written(tmp_path, without_
 
 
 def test_only_so_many_passages_are_shown_and_the_page_says_so(tmp_path, without_pictures, monkeypatch):
-    monkeypatch.setattr(figures, "EXCERPTS", 1)
+    monkeypatch.setattr(passages, "EXCERPTS", 1)
     for seed in (3, 0):
         made(tmp_path, 2.0, seed=seed)
     made(tmp_path, 3.0, "clockwork")

@@ -6,15 +6,12 @@ from typing import Any, NamedTuple
 
 import numpy as np
 
-from multiscale.comparison.charts import Chart, Lane, Series, Strip, Style, styles, thinned
+from multiscale.comparison.charts import Chart, Series, Style, styles, thinned
 from multiscale.comparison.curves import Curve
 from multiscale.comparison.runs import Run
 from multiscale.comparison.table import Table
-from multiscale.comparison.text import number
 
-EXCERPTS = 20  # configurations of which a passage is shown
 NAMED = 8  # configurations in a caption
-COLUMNS = 54  # characters a line
 SHARE, RATE = "share of all units rewritten at a step", "share of the level rewritten at a step"
 
 
@@ -82,7 +79,11 @@ def _seeds(runs: Sequence[Run]) -> str:
 def _some(told: Sequence[str]) -> str:
     """As many of a list as a caption has room for."""
     more = f" and {len(told) - NAMED} more" if len(told) > NAMED else ""
-    return ", ".join(told[:NAMED]) + more
+    return "; ".join(told[:NAMED]) + more
+
+
+def _number(value: float) -> str:
+    return f"{value:,.0f}" if abs(value) >= 1000 else f"{value:.4g}"
 
 
 def curves(setting: Setting, look: Mapping[str, Style]) -> list[Chart]:
@@ -97,7 +98,7 @@ def curves(setting: Setting, look: Mapping[str, Style]) -> list[Chart]:
             if drawn is not None:
                 series.append(Series(label, runs[0].model, look[label], *drawn, _seeds(runs)))
         if series:
-            ends = _some([f"{one.name} {one.y[-1]:.4g}" for one in sorted(series, key=lambda one: one.y[-1])])
+            ends = _some([f"{one.name}: {one.y[-1]:.4g}" for one in sorted(series, key=lambda one: one.y[-1])])
             caption = f"{setting.metric} of {name} over training steps; at the end: {ends}."
             chart = Chart(
                 f"curves-{split}-{setting.key}",
@@ -136,7 +137,7 @@ def costs(setting: Setting, look: Mapping[str, Style]) -> list[Chart]:
             point = ([_spread(taken)[0]], [mean], [low], [high])
             series.append(Series(label, runs[0].model, look[label], *point, _seeds(runs)))
         if series:
-            told = _some([f"{one.name} {number(one.y[0])} at {number(one.x[0])}" for one in series])
+            told = _some([f"{one.name}: {_number(one.y[0])} at {_number(one.x[0])}" for one in series])
             wide = max(one.x[0] for one in series) > 8 * min(one.x[0] for one in series) > 0
             chart = Chart(
                 f"cost-{measure.name}-{setting.key}",
@@ -169,7 +170,7 @@ def rates(setting: Setting, look: Mapping[str, Style]) -> list[Chart]:
                 mean, low, high = (list(column) for column in zip(*spread, strict=True))
                 series.append(Series(name, runs[0].model, look[name], numbers, mean, low, high, _seeds(runs)))
         if series:
-            told = _some([f"{one.name} {' / '.join(f'{y:.3g}' for y in one.y)}" for one in series])
+            told = _some([f"{one.name}: {' / '.join(f'{y:.3g}' for y in one.y)}" for one in series])
             chart = Chart(
                 f"rates-{kind}-{setting.key}",
                 f"{setting.title}: {kind} of each level",
@@ -181,129 +182,6 @@ def rates(setting: Setting, look: Mapping[str, Style]) -> list[Chart]:
             )
             charts.append(chart)
     return charts
-
-
-class Shown(NamedTuple):
-    """A run of which a passage is shown, and what its network did on it."""
-
-    run: Run
-    setting: Setting
-    excerpt: dict[str, Any]
-
-
-def shown(settings: Sequence[Setting]) -> tuple[list[Shown], int]:
-    """The first seed of each configuration that kept an excerpt, up to ``EXCERPTS``; and how many were left out."""
-    found = []
-    for setting in settings:
-        for runs in setting.kinds.values():
-            for run in sorted(runs, key=lambda run: run.seed or 0):
-                excerpt = run.excerpt()
-                if excerpt is not None and _usable(excerpt):
-                    found.append(Shown(run, setting, excerpt))
-                    break
-    return found[:EXCERPTS], max(len(found) - EXCERPTS, 0)
-
-
-def _usable(excerpt: Mapping[str, Any]) -> bool:
-    """Is it as the callback writes it? Files of a run folder may be damaged."""
-    symbols, levels = excerpt.get("symbols"), excerpt.get("levels")
-    if not isinstance(symbols, list) or not isinstance(levels, list) or not symbols or not levels:
-        return False
-    grids = [
-        excerpt.get("update"),
-        *(g for g in (excerpt.get("boundary"), excerpt.get("probability")) if g is not None),
-    ]
-    return all(
-        isinstance(grid, list)
-        and len(grid) == len(levels)
-        and all(isinstance(row, list) and len(row) == len(symbols) for row in grid)
-        for grid in grids
-    )
-
-
-def strips(shown: Shown, look: Mapping[str, Style]) -> dict[str, Strip]:
-    """``boundaries`` over the text, if the network has any, and the ``raster`` of its updates."""
-    run, setting, excerpt = shown
-    style, model = look[run.label], run.model
-    symbols = [str(symbol) for symbol in excerpt["symbols"]]
-    levels, start = [str(level) for level in excerpt["levels"]], int(excerpt.get("start") or 0)
-    truth = excerpt.get("truth") or {}
-    title = f"{run.label}, seed {run.seed}, on {setting.title}"
-    key = _key(shown)
-    drawn = {}
-    boundary = excerpt.get("boundary")
-    if boundary is not None:
-        values = excerpt.get("probability") or boundary
-        lanes = [
-            Lane(f"z, {level}", row, [t for t, fired in enumerate(marks) if fired])
-            for level, row, marks in list(zip(levels, values, boundary, strict=True))[: max(len(levels) - 1, 1)]
-        ]
-        found = ", ".join(f"{lane.name} {len(lane.marks)}" for lane in lanes)
-        known = "".join(f"; {_words(name)} {len(steps)}" for name, steps in truth.items())
-        caption = (
-            f"Boundaries of each level over {len(symbols)} steps of validation data. Number found: {found}{known}."
-        )
-        ends = [(_words(name), steps) for name, steps in truth.items()]
-        drawn["boundaries"] = Strip(
-            f"boundaries-{key}",
-            title,
-            caption,
-            model,
-            style,
-            symbols,
-            lanes,
-            ends,
-            "probability",
-            "boundary",
-            start,
-            COLUMNS,
-        )
-    lanes = [Lane(level, row) for level, row in zip(levels, excerpt["update"], strict=True)]
-    told = ", ".join(f"{lane.name} {np.mean(lane.values):.0%}" for lane in lanes)
-    ticks = [
-        (f"true ticks, period {period}", [t for t in range(len(symbols)) if (t + start) % period == 0])
-        for period in sorted(excerpt.get("true_periods") or [])
-    ]
-    caption = f"How much of each level was rewritten at each of {len(symbols)} steps; on average: {told}."
-    drawn["raster"] = Strip(
-        f"raster-{key}", title, caption, model, style, symbols, lanes, ticks, "rewritten", "", start, len(symbols)
-    )
-    return drawn
-
-
-def periods(shown: Shown, look: Mapping[str, Style]) -> Chart | None:
-    """The learned period of each clock over the epochs; None if the clocks do not learn."""
-    run, setting, excerpt = shown
-    epochs = excerpt.get("periods") or []
-    if not epochs:
-        return None
-    colour = look[run.label].colour
-    clocks = [Style(colour, i, i) for i in range(len(epochs[0]))]
-    series = []
-    for level, path in enumerate(zip(*epochs, strict=True)):
-        x = list(range(1, len(path) + 1))
-        series.append(Series(f"clock {level + 1}", run.model, clocks[level], x, path, path, path))
-    last = ", ".join(f"{period:g}" for period in epochs[-1])
-    return Chart(
-        f"periods-{_key(shown)}",
-        f"Learned periods: {run.label}, seed {run.seed}, on {setting.title}",
-        f"The period of each clock in steps after each of {len(epochs)} epochs; at the end {last}.",
-        "epoch",
-        "period (steps)",
-        series,
-        y_base=2,
-        lines=[(f"true period {period}", float(period)) for period in excerpt.get("true_periods") or []],
-        legend=True,
-    )
-
-
-def _words(name: str) -> str:
-    return "true " + str(name).replace("_", " ")
-
-
-def _key(shown: Shown) -> str:
-    place = list(shown.setting.kinds).index(shown.run.label) + 1
-    return f"{shown.setting.key}-{place}-{slug(shown.run.label)}"
 
 
 def slug(name: str) -> str:

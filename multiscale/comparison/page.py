@@ -11,8 +11,9 @@ from plotly.offline import get_plotlyjs
 
 from multiscale.comparison import drawn, interactive, sections
 from multiscale.comparison.charts import Chart, Strip, Style
-from multiscale.comparison.figures import Setting, costs, curves, looks, periods, rates, settings, shown, strips
+from multiscale.comparison.figures import Setting, costs, curves, looks, rates, settings
 from multiscale.comparison.markup import Html, joined, tag
+from multiscale.comparison.passages import periods, shown, strips
 from multiscale.comparison.table import Table
 
 # Nothing but what is in the page may run or be loaded; Plotly draws with inline styles and pictures of its own making.

@@ -38,6 +38,7 @@ UPDATES = (
     "Means over the steps of the test split, and over seeds; bands reach from the lowest seed to the highest. A level "
     "that is rewritten at every step has 1."
 )
+FEW = 10  # colours that are shown unasked
 LONG = 32  # characters of a cell that may be broken into lines
 VERSIONS = ("multiscale", "torch", "pytorch_lightning", "python")
 PATHS = (  # of a mark of each kind, 14 by 14
@@ -65,7 +66,8 @@ def key(table: Table, look: Mapping[str, Style]) -> Html:
     """What the colours mean."""
     models = {row.label: row.first.model for row in table.rows}
     entries = [tag("li", _swatch(style), tag("span", name), data_model=models[name]) for name, style in look.items()]
-    return tag("ul", *entries, class_="key", aria_label="Configurations by colour")
+    listed = tag("ul", *entries, class_="key")
+    return tag("details", tag("summary", "Colours"), listed, open=len(entries) <= FEW)
 
 
 def _swatch(style: Style) -> Html:

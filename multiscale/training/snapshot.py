@@ -66,7 +66,7 @@ def take(trainer: pl.Trainer, module: SequenceModule, where: str, states: dict[s
         distributed.all_gather_object(everyones, mine)
     return {
         "where": where,
-        "at": [trainer.fit_loop.epoch_progress.current.processed, batch],
+        "at": [trainer.fit_loop.epoch_progress.state_dict()["current"]["processed"], batch],
         "stepped": loop._batches_that_stepped,
         "metrics": {name: _cpu(value) for name, value in trainer.callback_metrics.items()},
         "rows": logged_rows(trainer.loggers),

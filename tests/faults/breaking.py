@@ -2,6 +2,7 @@
 
 import os
 import signal
+import time
 from pathlib import Path
 
 import pytorch_lightning as pl
@@ -65,13 +66,15 @@ class Poison(pl.Callback):
 
 
 class Raise(pl.Callback):
-    """Fails in the middle of the first epoch, in one process."""
+    """Fails in the middle of the first epoch, in one process, unless a file is there; ``hard``, without a word."""
 
-    def __init__(self, rank: int = 0) -> None:
-        self.rank = rank
+    def __init__(self, rank: int = 0, hard: bool = False, unless: str = "never") -> None:
+        self.rank, self.hard, self.unless = rank, hard, Path(unless)
 
     def on_train_batch_end(self, trainer, pl_module, outputs, batch, batch_idx: int) -> None:
-        if batch_idx == 2 and trainer.global_rank == self.rank:
+        if batch_idx == 2 and trainer.global_rank == self.rank and not self.unless.exists():
+            if self.hard:
+                os.kill(os.getpid(), signal.SIGKILL)
             raise RuntimeError("the third batch is haunted")
 
 
@@ -105,3 +108,18 @@ def differing(one: dict, other: dict) -> list[str]:
     """Names of what is not bit for bit the same."""
     same = {n: torch.equal(one[n], other[n]) if torch.is_tensor(one[n]) else one[n] == other[n] for n in one}
     return [name for name, equal in same.items() if not equal] + sorted(one.keys() ^ other.keys())
+
+
+class Slow(pl.Callback):
+    """Makes a small training last long enough to be hit."""
+
+    def on_train_batch_end(self, trainer, pl_module, outputs, batch, batch_idx: int) -> None:
+        time.sleep(0.05)
+
+
+class Stuck(pl.Callback):
+    """Hangs in the twelfth step, once."""
+
+    def on_train_batch_end(self, trainer, pl_module, outputs, batch, batch_idx: int) -> None:
+        if trainer.global_step == 12 and not Path("stuck").exists():
+            time.sleep(60)
