@@ -2,7 +2,8 @@
 
 <folder>             of a run, of a sweep, or any above them; several are read as one set
 baseline=MODEL       a model or a configuration of the set, from which differences by seed are taken
-to=comparison        the folder for the tables: runs.csv, runs.md, configurations.csv, configurations.md
+to=comparison        the folder for the page, index.html, with its figures as PNG and CSV in figures/, and for the
+                     tables: runs.csv, runs.md, configurations.csv, configurations.md
 """
 
 import sys
@@ -18,7 +19,7 @@ PIPED_WIDTH = 160  # characters, where there is no terminal
 
 def main(words: list[str]) -> None:
     """Read, compare, write and print."""
-    from multiscale.comparison import text, write
+    from multiscale.comparison import page, text, write
     from multiscale.comparison.runs import read_all
     from multiscale.comparison.table import build
 
@@ -30,6 +31,7 @@ def main(words: list[str]) -> None:
     folder = Path(given["to"]).expanduser()
     try:
         paths = write.write(table, folder)
+        report = page.write(table, folder)
     except OSError as error:
         raise InvalidInput(f"to must be a folder that can be written to; {given['to']!r}: {error.strerror}.") from error
     console = Console(width=None if sys.stdout.isatty() else PIPED_WIDTH)
@@ -37,6 +39,7 @@ def main(words: list[str]) -> None:
     console.print()
     for path in paths:
         console.print(f"{'table':<12}{path}", soft_wrap=True, highlight=False, markup=False)
+    console.print(f"{'page':<12}{report}", soft_wrap=True, highlight=False, markup=False)
 
 
 if __name__ == "__main__":

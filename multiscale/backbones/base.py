@@ -5,7 +5,7 @@ Letters: B batch, T time steps, D input size, L levels, H_l units of level l. Pu
 
 import logging
 from abc import ABC, abstractmethod
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from typing import Any, NamedTuple, TypeAlias
 
 import torch
@@ -25,6 +25,7 @@ class StepTrace(NamedTuple):
 
     update: Tensor  # [B, L] in [0, 1]
     boundary: Tensor | None = None  # [B, L] in {0, 1}
+    probability: Tensor | None = None  # [B, L] in [0, 1], of a boundary before it is decided; kernels do not tell it
 
 
 class Trace(NamedTuple):
@@ -33,6 +34,7 @@ class Trace(NamedTuple):
     update: Tensor  # [B, T, L] in [0, 1]: how much of a level was rewritten
     boundary: Tensor | None  # [B, T, L] in {0, 1}: where a level ended a segment
     names: tuple[str, ...]  # L of them, fastest first
+    probability: Tensor | None = None  # [B, T, L] in [0, 1]: what a boundary was decided from; only of the reference
 
 
 class BackboneOutput(NamedTuple):
@@ -133,9 +135,15 @@ class Backbone(nn.Module, ABC):
         levels, state, steps = self.sequence(x, state, trace)
         full = None
         if steps is not None:
-            boundary = None if steps.boundary is None else steps.boundary.detach()
-            full = Trace(steps.update.detach(), boundary, self.level_names)
+            full = full_trace(steps, self.level_names)
         return BackboneOutput(levels, state, self.penalty(), full)
+
+
+def full_trace(steps: StepTrace, names: tuple[str, ...]) -> Trace:
+    """The trace of a sequence, stacked along time, with the levels' names and without gradient."""
+    boundary = None if steps.boundary is None else steps.boundary.detach()
+    probability = None if steps.probability is None else steps.probability.detach()
+    return Trace(steps.update.detach(), boundary, names, probability)
 
 
 def fold(
@@ -151,9 +159,13 @@ def fold(
     stacked = tuple(torch.stack(level, 1) for level in zip(*levels, strict=True))
     if not trace:
         return stacked, state, None
-    boundaries = [t.boundary for t in traces if t.boundary is not None]
-    boundary = torch.stack(boundaries, 1) if boundaries else None
-    return stacked, state, StepTrace(torch.stack([t.update for t in traces], 1), boundary)
+    updates, boundaries, probabilities = zip(*traces, strict=True)
+    return stacked, state, StepTrace(torch.stack(updates, 1), _along_time(boundaries), _along_time(probabilities))
+
+
+def _along_time(steps: Sequence[Tensor | None]) -> Tensor | None:
+    told = [step for step in steps if step is not None]
+    return torch.stack(told, 1) if told else None
 
 
 def choose_kernel(backbone: str, requested: str, available: Mapping[str, str | None]) -> str:

@@ -144,20 +144,24 @@ class HMLSTM(Backbone):
         h_prev, c_prev, z_prev = state
         one, zero = x_t.new_ones(len(x_t), 1), x_t.new_zeros(len(x_t), 1)
         below, z_below = x_t, one
-        hs, cs, zs, updates = [], [], [], []
+        hs, cs, zs, updates, probabilities = [], [], [], [], []
         for l, layer in enumerate(self.layers):
             top = l == len(self.layers) - 1
             z_last = zero if top else z_prev[l]
             above = None if top else h_prev[l + 1]
             threshold = None if top else self.threshold(z_last)
-            h, c, z, update = layer(below, z_below, h_prev[l], c_prev[l], z_last, above, self.slope, threshold)
+            h, c, z, update, probability = layer(
+                below, z_below, h_prev[l], c_prev[l], z_last, above, self.slope, threshold
+            )
             below, z_below = h, zero if z is None else z
             hs.append(h)
             cs.append(c)
             zs.append(z_below)
             updates.append(update)
+            probabilities.append(zero if probability is None else probability)
         boundaries = (torch.cat(zs, 1) > 0.5).to(x_t.dtype)
-        return tuple(hs), (tuple(hs), tuple(cs), tuple(zs[:-1])), StepTrace(torch.cat(updates, 1).detach(), boundaries)
+        trace = StepTrace(torch.cat(updates, 1).detach(), boundaries, torch.cat(probabilities, 1).detach())
+        return tuple(hs), (tuple(hs), tuple(cs), tuple(zs[:-1])), trace
 
     def sequence(self, x: Tensor, state: State, trace: bool) -> tuple[tuple[Tensor, ...], State, StepTrace | None]:
         if torch.is_autocast_enabled(x.device.type):
@@ -268,8 +272,8 @@ class HMLSTMLayer(nn.Module):
         above: Tensor | None,
         slope: Tensor,
         threshold: Tensor | None,
-    ) -> tuple[Tensor, Tensor, Tensor | None, Tensor]:
-        """h, c [B, H], z [B, 1] (None at the top) and how much was rewritten [B, 1]."""
+    ) -> tuple[Tensor, Tensor, Tensor | None, Tensor, Tensor | None]:
+        """h, c [B, H], z [B, 1] (None at the top), how much was rewritten [B, 1], and z before its threshold."""
         pre = self.pre_activations(below, z_below, h_prev, z_prev, above)
         forget, input_gate, output_gate = torch.sigmoid(pre[:, : 3 * self.size]).chunk(3, 1)
         candidate = torch.tanh(pre[:, 3 * self.size : 4 * self.size])
@@ -281,12 +285,12 @@ class HMLSTMLayer(nn.Module):
         read = c if self.cell_norm is None else self.cell_norm(c)
         h = rewritten * output_gate * torch.tanh(read) + copy * h_prev
         if not self.detects:
-            return h, c, None, rewritten
+            return h, c, None, rewritten, None
 
-        z = hard_sigmoid(pre[:, 4 * self.size :], slope)
-        z = z if threshold is None else step_boundary(z, threshold)
+        probability = hard_sigmoid(pre[:, 4 * self.size :], slope)
+        z = probability if threshold is None else step_boundary(probability, threshold)
         if self.options.copy_boundary == "hold":
-            z = rewritten * z + copy * z_prev
+            z, probability = (rewritten * x + copy * z_prev for x in (z, probability))
         elif self.options.copy_boundary == "zero":
-            z = rewritten * z
-        return h, c, z, rewritten
+            z, probability = rewritten * z, rewritten * probability
+        return h, c, z, rewritten, probability

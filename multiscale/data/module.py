@@ -22,6 +22,7 @@ class Passage(NamedTuple):
 
     inputs: Tensor  # [1, T] or [1, T, D]
     symbols: tuple[str, ...]  # T, what is written under each step; empty strings if nothing is
+    first: int = 0  # which input of the validation split's streams is the first of these
 
 
 class DataModule(ABC):

@@ -70,7 +70,8 @@ class StreamDataModule(DataModule):
 
     def passage(self, steps: int) -> Passage:
         symbols = self.symbols("val")[:steps].long()
-        return Passage(symbols[None], tuple(self.facts.vocabulary[i] for i in symbols.tolist()))
+        written = tuple(self.facts.vocabulary[i] for i in symbols.tolist())
+        return Passage(symbols[None], written, first=1 if self.bounds["val"][0] else 0)
 
     def loader(self, split: str, rank: int = 0, ranks: int = 1) -> DataLoader[Batch]:
         self.share(ranks)
