@@ -19,9 +19,7 @@ NAMED = {"loss": "the loss is nan", "gradient": "the gradient of backbone.layers
 
 @pytest.mark.parametrize("what", ["loss", "gradient"])
 def test_it_ends_the_run_and_is_named_with_its_step(tmp_path, what):
-    with pytest.raises(
-        NotFinite, match=rf"{NAMED[what]}.* at step 4, epoch 0, batch 4; the weights are those before"
-    ):
+    with pytest.raises(NotFinite, match=rf"{NAMED[what]}.* at step 4, epoch 0, batch 4; the weights are those before"):
         run(tmp_path, *WORDS, f"+callbacks.poison.what={what}", "+callbacks.poison.batches=[4]")
 
 
