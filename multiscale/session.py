@@ -182,7 +182,7 @@ def _summary(
         },
         "folder": str(folder),
         "figures": sorted(str(path) for path in (folder / "figures").glob("*.png")),
-        "checkpoints": sorted(str(path) for path in folder.rglob("*.ckpt")),
+        "checkpoints": [str(path) for path in sorted(folder.rglob("*.ckpt")) if path.stem in ("best", "last")],
     }
 
 
