@@ -11,7 +11,7 @@ from omegaconf import DictConfig
 
 from multiscale.checks import InvalidInput
 from multiscale.command import fail
-from multiscale.configuration import CONF, jobs
+from multiscale.configuration import CONF, sweep
 
 
 @hydra.main(config_path=str(CONF), config_name="config", version_base="1.3")
@@ -33,12 +33,18 @@ def check(arguments: list[str]) -> None:
     if any(word.startswith("-") and word not in ("-m", "--multirun") for word in rest):
         return  # --help and the like run nothing
     words = [word for word in rest if not word.startswith("-")]
-    configs = jobs(words, known.config_dir)
+    several = bool({"-m", "--multirun"} & set(rest)) or "hydra.mode=MULTIRUN" in words
+    found = sweep(words, known.config_dir, several)
+
+    from multiscale.preflight import preflight  # each takes a second or two to import
+
+    preflight(found)
 
     from multiscale.session import rehearse
 
-    for config in configs:
-        rehearse(config)
+    for job in found:
+        with job.named():
+            rehearse(job.config)
 
 
 def main() -> None:

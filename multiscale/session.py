@@ -17,6 +17,7 @@ from rich.console import Console
 from rich.table import Table
 
 from multiscale import __version__
+from multiscale.analysis.requirements import check_callbacks
 from multiscale.checks import InvalidInput, positive_int
 from multiscale.data.files import DataError
 from multiscale.training.build import build, check_arguments, make
@@ -53,6 +54,7 @@ def rehearse(config: DictConfig) -> None:
         except InvalidInput as error:
             raise InvalidInput(f"data.{error}") from error
         build(config, data.facts)
+        check_callbacks(config, data)
 
 
 def train(config: DictConfig) -> float:

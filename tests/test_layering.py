@@ -8,12 +8,12 @@ from tests.conftest import ROOT
 
 PACKAGE = ROOT / "multiscale"
 TIERS = [
-    {"checks", "configuration"},
+    {"checks", "configuration", "annotations", "signatures", "instantiation"},
     {"data"},
     {"backbones", "nn", "kernels"},
     {"training"},
     {"analysis"},
-    {"session", "compare", "benchmark", "benchmarks", "run", "command", "generate", "segment"},
+    {"session", "preflight", "doctor", "compare", "benchmark", "benchmarks", "run", "command", "generate", "segment"},
 ]
 
 

@@ -49,9 +49,9 @@ class StreamDataModule(DataModule):
         need = self.batch_size * self.steps + 1
         if train < need or not val or not test:
             raise InvalidInput(
-                f"{facts.source} has {train + val + test} characters, {train} of them for training; one batch needs "
-                f"at least {need} (batch_size {self.batch_size} x steps {self.steps} + 1), and val and test one each. "
-                "Give a longer text, or a smaller data.batch_size or data.steps."
+                f"batch_size and data.steps must be smaller, or the text longer: one batch needs at least {need} "
+                f"characters (batch_size {self.batch_size} x steps {self.steps} + 1), and val and test one each; "
+                f"{facts.source} has {train + val + test}, {train} of them for training."
             )
         self.bounds = {"train": (0, train), "val": (train, train + val), "test": (train + val, train + val + test)}
         self.facts, self._symbols = facts, symbols

@@ -5,7 +5,7 @@ import os
 from collections.abc import Callable, Mapping, Sequence
 from netrc import NetrcParseError, netrc
 from pathlib import Path
-from typing import Any
+from typing import Any, Literal
 
 from pytorch_lightning.loggers import CSVLogger, Logger, WandbLogger
 from pytorch_lightning.utilities.rank_zero import rank_zero_only
@@ -26,7 +26,7 @@ def wandb(
     name: str,
     group: str | None = None,
     tags: Sequence[str] = (),
-    mode: str = "auto",
+    mode: Literal["auto", "online", "offline"] = "auto",
 ) -> list[Logger]:
     """``metrics.csv`` and a Weights & Biases run, both in ``folder``.
 
