@@ -16,6 +16,7 @@ from multiscale.signatures import signature
 
 ALLOWED = ("multiscale.", "torch.optim.", "pytorch_lightning.")
 SPECIAL = ("_target_", "_partial_", "_args_", "_recursive_", "_convert_")  # Hydra's own keys
+FEW = 30  # more arguments than that are not listed beside a hint
 
 
 def make(config: DictConfig, key: str, **given: Any) -> Any:
@@ -31,7 +32,10 @@ def make(config: DictConfig, key: str, **given: Any) -> Any:
     except InstantiationException as error:
         place = re.search(r"^full_key: (\S+)$", str(error), re.MULTILINE)
         where = place[1] if place and place[1].startswith(f"{key}.") else key
-        raise mistake(error.__cause__, where, config) or error from error
+        if found := mistake(error.__cause__, where, config):
+            raise found from error
+        check_kinds(node, key)  # a class of the user's may leave it to us to tell
+        raise
 
 
 def mistake(cause: BaseException | None, where: str, config: DictConfig) -> InvalidInput | None:
@@ -87,12 +91,13 @@ def _check_names(node: DictConfig, where: str, given: Collection[str]) -> None:
         if key not in SPECIAL and key in given:
             raise InvalidInput(f"{where}.{key} is not for you to set: a run gives it. Remove it.")
         if key not in SPECIAL and key not in allowed and (key.startswith("_") or not takes.anything):
-            raise InvalidInput(
-                f"{where}.{key} is not an argument of {node._target_}; allowed are {', '.join(allowed) or 'none'}."
-                f"{nearest(key, allowed)}"
-            )
+            hint = nearest(key, allowed)
+            told = "" if hint and len(allowed) > FEW else f"; allowed are {', '.join(allowed) or 'none'}"
+            raise InvalidInput(f"{where}.{key} is not an argument of {node._target_}{told}.{hint}")
+    if "_args_" in node or ("_partial_" in node and not given):
+        return
     for name, argument in takes.arguments.items():
-        if argument.required and name not in (*given, *node) and not {"_partial_", "_args_"} & set(node):
+        if argument.required and name not in (*given, *node):
             raise InvalidInput(f"{where}.{name} must be given, as {where}.{name}=...; {node._target_} needs it.")
 
 

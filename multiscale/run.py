@@ -13,6 +13,12 @@ from multiscale.checks import InvalidInput
 from multiscale.command import fail
 from multiscale.configuration import CONF, sweep
 
+FLAGS = (  # of Hydra
+    *("-m", "--multirun", "-h", "--help", "--hydra-help", "--version", "-c", "--cfg", "-p", "--package", "--resolve"),
+    *("-r", "--run", "-i", "--info", "-cp", "--config-path", "-cn", "--config-name", "-sc", "--shell-completion"),
+    "--experimental-rerun",
+)
+
 
 @hydra.main(config_path=str(CONF), config_name="config", version_base="1.3")
 def run(config: DictConfig) -> float:
@@ -30,7 +36,12 @@ def check(arguments: list[str]) -> None:
     parser = ArgumentParser(add_help=False, allow_abbrev=False)
     parser.add_argument("--config-dir", "-cd")
     known, rest = parser.parse_known_args(arguments)
-    if any(word.startswith("-") and word not in ("-m", "--multirun") for word in rest):
+    flags = [word for word in rest if word.startswith("-")]
+    if unknown := [flag for flag in flags if flag.partition("=")[0] not in FLAGS]:
+        raise InvalidInput(
+            f"{unknown[0]} is not an option; values have no dashes, as model=hmlstm, and --help names all."
+        )
+    if not set(flags) <= {"-m", "--multirun"}:
         return  # --help and the like run nothing
     words = [word for word in rest if not word.startswith("-")]
     several = bool({"-m", "--multirun"} & set(rest)) or "hydra.mode=MULTIRUN" in words

@@ -13,7 +13,19 @@ TIERS = [
     {"backbones", "nn", "kernels"},
     {"training"},
     {"analysis"},
-    {"session", "preflight", "doctor", "compare", "benchmark", "benchmarks", "run", "command", "generate", "segment"},
+    {
+        "session",
+        "preflight",
+        "trial",
+        "doctor",
+        "compare",
+        "benchmark",
+        "benchmarks",
+        "run",
+        "command",
+        "generate",
+        "segment",
+    },
 ]
 
 

@@ -3,8 +3,6 @@
 from collections.abc import Callable, Mapping
 from typing import Any
 
-import torch
-
 from multiscale.checks import InvalidInput, flag, in_range, nearest, one_of, positive_int
 
 ACCELERATORS = ("auto", "cpu", "gpu", "cuda", "mps", "tpu")
@@ -26,23 +24,24 @@ ALL = (-1, "-1")
 Check = Callable[[str, Any], Any]
 
 
-def check_trainer(values: Mapping[str, Any], batch_size: int | None = None) -> None:
+def check_values(values: Mapping[str, Any]) -> None:
     """Raise :class:`InvalidInput` for a value that Lightning's trainer would refuse, or refuse only after a while.
 
-    Args:
-        values: the arguments of the trainer that are set.
-        batch_size: over all devices, if it is known: each has to get the same share.
+    ``values`` are the arguments of the trainer that are set.
     """
     for name, check in CHECKS.items():
-        if name in values and values[name] is not None:
+        if values.get(name) is not None:
             check(f"trainer.{name}", values[name])
+
+
+def check_devices(values: Mapping[str, Any], batch_size: int) -> None:
+    """Raise :class:`InvalidInput` for devices that are not there or cannot share ``batch_size`` evenly."""
     accelerator = values.get("accelerator", "auto")
     present = _gpus(accelerator)
     if accelerator in ("gpu", "cuda", "mps") and not present:
         raise InvalidInput(f"trainer.accelerator must be cpu or auto on a machine without a GPU; got {accelerator!r}.")
-    count = _count(values.get("devices", "auto"), present)
-    ranks = count * (values.get("num_nodes") or 1)
-    if batch_size is not None and batch_size % ranks:
+    ranks = _count(values.get("devices", "auto"), present) * (values.get("num_nodes") or 1)
+    if batch_size % ranks:
         raise InvalidInput(
             f"data.batch_size must be a multiple of the number of devices, which trainer.devices makes {ranks}; "
             f"got {batch_size}."
@@ -51,6 +50,8 @@ def check_trainer(values: Mapping[str, Any], batch_size: int | None = None) -> N
 
 def _gpus(accelerator: str) -> int:
     """GPUs that the accelerator would use; 0 for the CPU, and where there are none."""
+    import torch  # which takes a second, and most checks do without
+
     if accelerator in ("cpu", "tpu"):
         return 0
     cuda = torch.cuda.device_count() if accelerator != "mps" and torch.cuda.is_available() else 0
@@ -97,15 +98,15 @@ def _at_least(low: float, integer: bool = True) -> Check:
     return check
 
 
-def _limit(lowest: int) -> Check:
-    """Whole numbers are batches, fractions a share of them."""
+def _limit(zero: bool) -> Check:
+    """Whole numbers are batches, fractions a share of them; ``zero`` says whether none is allowed."""
 
     def check(where: str, value: Any) -> None:
         whole = isinstance(value, int) and not isinstance(value, bool)
-        fraction = isinstance(value, float) and 0 <= value <= 1
-        if not (whole or fraction) or value < lowest or (lowest and not value):
-            told = f"a whole number of batches, at least {lowest}, or a fraction of them up to 1.0"
-            raise InvalidInput(f"{where} must be {told}; got {value!r}.")
+        if not (whole or isinstance(value, float)) or not 0 <= value or (not whole and not value <= 1):
+            raise InvalidInput(f"{where} must be a number of batches, or a fraction of them up to 1.0; got {value!r}.")
+        if not (zero or value):
+            raise InvalidInput(f"{where} must be above 0; got {value!r}.")
 
     return check
 
@@ -136,12 +137,14 @@ CHECKS: dict[str, Check] = {
     "max_steps": _epochs,
     "min_epochs": _at_least(0),
     "min_steps": _at_least(0),
-    "limit_train_batches": _limit(1),
-    "limit_val_batches": _limit(1),
-    "limit_test_batches": _limit(0),
-    "limit_predict_batches": _limit(0),
-    "overfit_batches": _limit(0),
-    "val_check_interval": lambda where, value: _limit(1)(where, value) if isinstance(value, int | float) else None,
+    "limit_train_batches": _limit(zero=False),
+    "limit_val_batches": _limit(zero=False),
+    "limit_test_batches": _limit(zero=True),
+    "limit_predict_batches": _limit(zero=True),
+    "overfit_batches": _limit(zero=True),
+    "val_check_interval": lambda where, value: (
+        _limit(zero=False)(where, value) if isinstance(value, int | float) else None
+    ),
     "check_val_every_n_epoch": positive_int,
     "num_sanity_val_steps": _at_least(-1),
     "log_every_n_steps": _at_least(0),
