@@ -41,11 +41,11 @@ class Job:
 
 
 def jobs(overrides: Sequence[str], config_dir: str | None = None) -> list[DictConfig]:
-    """The composed config of every job of a command line; arguments and errors as of :func:`sweep`."""
-    return [job.config for job in sweep(overrides, config_dir)]
+    """The composed config of every job of a command line; arguments and errors as of :func:`composed`."""
+    return [job.config for job in composed(overrides, config_dir)]
 
 
-def sweep(overrides: Sequence[str], config_dir: str | None = None, several: bool = True) -> list[Job]:
+def composed(overrides: Sequence[str], config_dir: str | None = None, several: bool = True) -> list[Job]:
     """Every job of a command line: one, or the product of its lists.
 
     ``config_dir`` is searched for YAML after the project's own. ``several`` says that there may be more than one job.
@@ -67,7 +67,7 @@ def sweep(overrides: Sequence[str], config_dir: str | None = None, several: bool
         )
     choices = [_picks(o, folders) if o in lists else [None] for o in parsed]
     extra = [f"hydra.searchpath=[file://{folders[1]}]"] if config_dir else []
-    found = []
+    made = []
     with initialize_config_dir(str(CONF), version_base="1.3"):
         for picked in itertools.product(*choices):
             words = [_word(o, pick) for o, pick in zip(parsed, picked, strict=True)]
@@ -76,8 +76,8 @@ def sweep(overrides: Sequence[str], config_dir: str | None = None, several: bool
             job = Job(_compose(words, extra), tuple(w for w, pick in zip(words, picked, strict=True) if pick))
             with job.named():
                 _check_top(job.config)
-            found.append(job)
-    return found
+            made.append(job)
+    return made
 
 
 def _parse(text: str) -> Override:

@@ -11,7 +11,7 @@ from omegaconf import DictConfig
 
 from multiscale.checks import InvalidInput
 from multiscale.command import fail
-from multiscale.configuration import CONF, sweep
+from multiscale.configuration import CONF, composed
 
 FLAGS = (  # of Hydra
     *("-m", "--multirun", "-h", "--help", "--hydra-help", "--version", "-c", "--cfg", "-p", "--package", "--resolve"),
@@ -31,8 +31,12 @@ def run(config: DictConfig) -> float:
         fail(error)
 
 
-def check(arguments: list[str]) -> None:
-    """Compose and build every job of a command line without running it; raises :class:`InvalidInput`."""
+def check(arguments: list[str]) -> int:
+    """Compose and build every job of a command line without running it; returns how many there are.
+
+    Raises:
+        InvalidInput: for whatever is wrong with any of them.
+    """
     parser = ArgumentParser(add_help=False, allow_abbrev=False)
     parser.add_argument("--config-dir", "-cd")
     known, rest = parser.parse_known_args(arguments)
@@ -42,10 +46,10 @@ def check(arguments: list[str]) -> None:
             f"{unknown[0]} is not an option; values have no dashes, as model=hmlstm, and --help names all."
         )
     if not set(flags) <= {"-m", "--multirun"}:
-        return  # --help and the like run nothing
+        return 0  # --help and the like run nothing
     words = [word for word in rest if not word.startswith("-")]
     several = bool({"-m", "--multirun"} & set(rest)) or "hydra.mode=MULTIRUN" in words
-    found = sweep(words, known.config_dir, several)
+    found = composed(words, known.config_dir, several)
 
     from multiscale.preflight import preflight  # each takes a second or two to import
 
@@ -56,6 +60,7 @@ def check(arguments: list[str]) -> None:
     for job in found:
         with job.named():
             rehearse(job.config)
+    return len(found)
 
 
 def main() -> None:

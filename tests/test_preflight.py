@@ -14,7 +14,7 @@ from omegaconf import OmegaConf
 
 from multiscale import run
 from multiscale.checks import InvalidInput
-from multiscale.configuration import CONF, sweep
+from multiscale.configuration import CONF, composed
 from multiscale.preflight import preflight
 from multiscale.session import rehearse
 from multiscale.signatures import signature
@@ -136,7 +136,7 @@ SWEEPS = [
 
 def check(words: str) -> None:
     given = words.split()
-    preflight(sweep([word for word in given if word != "-m"], several="-m" in given))
+    preflight(composed([word for word in given if word != "-m"], several="-m" in given))
 
 
 @pytest.mark.parametrize(("words", "message"), [*NAMES, *REMOVED, *VALUES, *PAIRS, *SWEEPS[:-1]])
@@ -272,7 +272,7 @@ def test_a_backbone_of_the_users_is_checked_as_ours(tmp_path, monkeypatch, words
     monkeypatch.syspath_prepend(tmp_path)
     monkeypatch.delitem(sys.modules, "mine_too", raising=False)
     importlib.invalidate_caches()
-    found = sweep(["model=leaky", *words], str(tmp_path / "extra"))
+    found = composed(["model=leaky", *words], str(tmp_path / "extra"))
     if message:
         with pytest.raises(InvalidInput, match=message):
             preflight(found)
@@ -284,7 +284,7 @@ def test_a_typo_in_an_experiment_of_the_users_is_found_too(tmp_path):
     (tmp_path / "experiment").mkdir()
     (tmp_path / "experiment/mine.yaml").write_text("# @package _global_\ntrainr: {max_epochs: 3}\n")
     with pytest.raises(InvalidInput, match=r"trainr does not exist; .*Did you mean 'trainer'"):
-        sweep(["experiment=mine"], str(tmp_path))
+        composed(["experiment=mine"], str(tmp_path))
 
 
 def test_a_sweep_reads_its_data_and_builds_its_network_once(monkeypatch):
@@ -300,7 +300,7 @@ def test_a_sweep_reads_its_data_and_builds_its_network_once(monkeypatch):
             original(self, *args, **kwargs)
 
         monkeypatch.setattr(kind, "__init__", counted)
-    preflight(sweep(["seed=0,1,2", "model.hidden_size=8"]))
+    preflight(composed(["seed=0,1,2", "model.hidden_size=8"]))
     assert set(calls.values()) == {1}
 
 
@@ -317,7 +317,7 @@ def test_a_sweep_reads_its_data_and_builds_its_network_once(monkeypatch):
 )
 def test_what_only_lightning_or_the_data_can_tell_is_found_before_a_run_too(words, message):
     with pytest.raises(InvalidInput, match=message) as error:
-        rehearse(sweep([words])[0].config)
+        rehearse(composed([words])[0].config)
     assert "\n" not in str(error.value).strip()
 
 

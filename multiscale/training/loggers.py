@@ -1,9 +1,7 @@
 """Loggers: metrics as CSV in the run's folder always, Weights & Biases beside it if wanted and possible."""
 
 import logging
-import os
 from collections.abc import Callable, Mapping, Sequence
-from netrc import NetrcParseError, netrc
 from pathlib import Path
 from typing import Any, Literal
 
@@ -11,6 +9,7 @@ from pytorch_lightning.loggers import CSVLogger, Logger, WandbLogger
 from pytorch_lightning.utilities.rank_zero import rank_zero_only
 
 from multiscale.checks import one_of
+from multiscale.training.tracking import mode_of
 
 log = logging.getLogger(__name__)
 
@@ -37,23 +36,8 @@ def wandb(
     loggers = csv(folder)
     if not getattr(rank_zero_only, "rank", 0):
         start = {"dir": folder, "project": project, "name": name, "group": group, "tags": list(tags)}
-        loggers.append(SafeWandb(folder, {**start, "mode": _mode(mode)}))
+        loggers.append(SafeWandb(folder, {**start, "mode": mode_of(mode)}))
     return loggers
-
-
-def _mode(mode: str) -> str:
-    if mode != "auto":
-        return mode
-    return os.environ.get("WANDB_MODE") or ("online" if _has_key() else "offline")
-
-
-def _has_key() -> bool:
-    host = os.environ.get("WANDB_BASE_URL", "https://api.wandb.ai").split("//")[-1].strip("/")
-    try:
-        stored = netrc(os.environ.get("NETRC", Path.home() / ".netrc")).authenticators(host)
-    except (OSError, NetrcParseError):
-        stored = None
-    return bool(os.environ.get("WANDB_API_KEY") or stored)
 
 
 class SafeWandb(Logger):

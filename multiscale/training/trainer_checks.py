@@ -103,7 +103,7 @@ def _limit(zero: bool) -> Check:
 
     def check(where: str, value: Any) -> None:
         whole = isinstance(value, int) and not isinstance(value, bool)
-        if not (whole or isinstance(value, float)) or not 0 <= value or (not whole and not value <= 1):
+        if not (whole or isinstance(value, float)) or not value >= 0 or (not whole and not value <= 1):
             raise InvalidInput(f"{where} must be a number of batches, or a fraction of them up to 1.0; got {value!r}.")
         if not (zero or value):
             raise InvalidInput(f"{where} must be above 0; got {value!r}.")
