@@ -19,7 +19,6 @@ STRATEGIES = (
     *("deepspeed_stage_3", "deepspeed_stage_3_offload", "deepspeed_stage_3_offload_nvme"),
     *("fsdp", "fsdp_cpu_offload", "single_device", "single_tpu", "single_xla", "xla", "xla_debug"),
 )
-ALL = (-1, "-1")
 
 Check = Callable[[str, Any], Any]
 
@@ -40,7 +39,7 @@ def check_devices(values: Mapping[str, Any], batch_size: int) -> None:
     present = _gpus(accelerator)
     if accelerator in ("gpu", "cuda", "mps") and not present:
         raise InvalidInput(f"trainer.accelerator must be cpu or auto on a machine without a GPU; got {accelerator!r}.")
-    ranks = _count(values.get("devices", "auto"), present) * (values.get("num_nodes") or 1)
+    ranks = _count(values.get("devices") or "auto", present) * (values.get("num_nodes") or 1)
     if batch_size % ranks:
         raise InvalidInput(
             f"data.batch_size must be a multiple of the number of devices, which trainer.devices makes {ranks}; "
@@ -58,28 +57,34 @@ def _gpus(accelerator: str) -> int:
     return cuda or int(accelerator != "cuda" and torch.backends.mps.is_available())
 
 
+def _asked(where: str, devices: Any) -> int | list[int] | None:
+    """How many devices, or which GPUs; None for all. Raises :class:`InvalidInput` for what is neither."""
+    if devices in ("auto", "-1") or (devices == -1 and not isinstance(devices, bool)):
+        return None
+    try:
+        if isinstance(devices, str) and "," not in devices:
+            devices = int(devices)
+        elif isinstance(devices, str | list):
+            numbers = devices.split(",") if isinstance(devices, str) else devices
+            return [int(number) for number in numbers if str(number).strip()]
+    except ValueError as error:
+        raise InvalidInput(f"{where} must be a whole number, auto, or a list of GPUs; got {devices!r}.") from error
+    return positive_int(where, devices)
+
+
 def _count(devices: Any, present: int) -> int:
     """How many devices ``devices`` asks for, of ``present`` GPUs, or of a CPU if there are none."""
-    where = "trainer.devices"
-    if devices is None or devices == "auto" or (present and devices in ALL):
+    asked, where = _asked("trainer.devices", devices), "trainer.devices"
+    if asked is None:
         return present or 1
-    if isinstance(devices, str) and "," not in devices and devices.strip().isdigit():
-        devices = int(devices)
-    numbers = devices.split(",") if isinstance(devices, str) else devices
-    if isinstance(numbers, list):
-        try:
-            indices = [int(number) for number in numbers if str(number).strip()]
-        except ValueError as error:
-            raise InvalidInput(f"{where} must be a whole number, auto, or a list of GPUs; got {devices!r}.") from error
-        wrong = [i for i in indices if not 0 <= i < present]
-        if wrong or not indices or len(set(indices)) < len(indices):
-            there = f"of those present, 0 to {present - 1}" if present else "on a machine that has some"
-            raise InvalidInput(f"{where} must be a whole number, auto, or a list of GPUs {there}; got {devices!r}.")
-        return len(indices)
-    positive_int(where, numbers)
-    if present and numbers > present:
-        raise InvalidInput(f"{where} must be at most {present}, the GPUs of this machine; got {numbers}.")
-    return int(numbers)
+    if isinstance(asked, int):
+        if present and asked > present:
+            raise InvalidInput(f"{where} must be at most {present}, the GPUs of this machine; got {asked}.")
+        return asked
+    if not asked or len(set(asked)) < len(asked) or not all(0 <= i < present for i in asked):
+        there = f"those present, 0 to {present - 1}, each once" if present else "none, which this machine has"
+        raise InvalidInput(f"{where} as a list of GPUs must be of {there}; got {devices!r}.")
+    return len(asked)
 
 
 def _word(*allowed: str) -> Check:
@@ -132,6 +137,7 @@ CHECKS: dict[str, Check] = {
     "accelerator": _word(*ACCELERATORS),
     "precision": _word(*PRECISIONS),
     "strategy": _strategy,
+    "devices": _asked,
     "num_nodes": positive_int,
     "max_epochs": _epochs,
     "max_steps": _epochs,
