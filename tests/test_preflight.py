@@ -1,5 +1,6 @@
 """What is wrong with a command line is said before Lightning is imported, in one line, and nothing is left behind."""
 
+import ast
 import importlib
 import inspect
 import resource
@@ -13,6 +14,7 @@ from hydra.utils import get_object
 from omegaconf import OmegaConf
 
 from multiscale import run
+from multiscale.annotations import check_kind
 from multiscale.checks import InvalidInput
 from multiscale.configuration import CONF, composed
 from multiscale.preflight import preflight
@@ -171,7 +173,7 @@ def test_devices_are_those_of_the_machine(monkeypatch, devices, allowed):
         with pytest.raises(InvalidInput, match=r"multiple of the number of devices, which trainer\.devices makes 2"):
             trainer_checks.check_devices(values, batch_size=31)
     else:
-        with pytest.raises(InvalidInput, match=r"trainer\.devices must be"):
+        with pytest.raises(InvalidInput, match=r"trainer\.devices .*got"):
             trainer_checks.check_devices(values, batch_size=32)
 
 
@@ -235,6 +237,33 @@ def test_the_words_for_a_trainer_are_those_of_lightning():
     assert {"auto", "gpu", *AcceleratorRegistry.available_accelerators()} == set(trainer_checks.ACCELERATORS)
     assert {"auto", *StrategyRegistry.available_strategies()} <= set(trainer_checks.STRATEGIES)
     assert set(trainer_checks.CHECKS) <= set(inspect.signature(Trainer).parameters)
+
+
+@pytest.mark.parametrize(
+    ("annotation", "fitting", "others"),
+    [
+        ("int", [3, -1], [True, 1.5, "3", None]),
+        ("float", [3, 1.5], [True, "x", None]),
+        ("bool", [True], [1, "yes", None]),
+        ("str | None", ["x", None], [3, True]),
+        ("Optional[int]", [3, None], [1.5]),
+        ("typing.Union[int, 'str']", [3, "x"], [1.5, None]),
+        ("Literal['a', 'b'] | int", ["a", 3], ["c", None]),
+        ("Sequence[int] | int", [[1], 3], ["x", {"a": 1}]),
+        ("dict[str, int]", [{"a": 1}], [[1], 3]),
+        ("float | Tensor", [1.5], ["x"]),
+        ("Path | int", ["x", 1.5, None], []),  # what Path means is not told
+    ],
+)
+def test_a_value_fits_its_annotation_or_is_refused(annotation, fitting, others):
+    node = ast.parse(annotation, mode="eval").body
+    for value in fitting:
+        check_kind("size", value, node)
+    for value in others:
+        with pytest.raises(InvalidInput, match="size must be"):
+            check_kind("size", value, node)
+        if value is None:
+            check_kind("size", value, node, nullable=True)
 
 
 LEAKY = """
