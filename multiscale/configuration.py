@@ -19,7 +19,6 @@ from multiscale.checks import InvalidInput, nearest
 
 _PACKAGE = Path(__file__).parent
 CONF = next(folder for folder in (_PACKAGE / "conf", _PACKAGE.parent / "conf") if folder.is_dir())
-OPTIONAL = ("experiment",)  # groups of which nothing may be chosen
 
 
 @dataclass(frozen=True)
@@ -113,7 +112,7 @@ def _check_choice(override: Override, value: str, folders: Sequence[Path]) -> No
     if override.is_delete() or not any((folder / group).is_dir() for folder in folders):
         return
     allowed = _choices(group, folders)
-    if value not in (*allowed, *(("null",) if group in OPTIONAL else ())):
+    if value not in allowed:
         raise InvalidInput(f"{group} must be one of {', '.join(allowed)}; got {value!r}.{nearest(value, allowed)}")
 
 

@@ -25,10 +25,13 @@ from tests.conftest import ROOT
 
 NO_GPU = pytest.mark.skipif(torch.cuda.is_available(), reason="there is a GPU")
 
+STOP = "+callbacks.stop._target_=pytorch_lightning.callbacks.EarlyStopping"
+
 NAMES = [  # groups, choices and keys
     ("modle=hmlstm", "modle does not exist; .*Did you mean 'model'"),
     ("model=hmlstn", "model must be one of .*got 'hmlstn'. Did you mean 'hmlstm'"),
     ("data=pythn_docs", "data must be one of .*Did you mean 'python_docs'"),
+    ("experiment=null", "experiment must be one of .*got 'null'"),
     ("model=null", "model must be one of .*got 'null'"),
     ("model.hiden_size=3", "model.hiden_size does not exist; below model .*Did you mean 'hidden_size'"),
     ("model=clockwork model.period=[1]", "model.period .*Did you mean 'periods'"),
@@ -63,7 +66,7 @@ REMOVED = [
     ("~model", "model must not be removed"),
     ("~optim.scheduler", "optim.scheduler must not be removed"),
     ("~optim.optimizer._partial_", "optim.optimizer._partial_ must be true"),
-    ("~task.monitor", r"callbacks.best.monitor must refer to a key that exists; got '\${task.monitor}'"),
+    ("~task.monitor", r"callbacks\.\w+\.monitor must refer to a key that exists; got '\${task.monitor}'"),
 ]
 
 VALUES = [  # of a wrong kind, or out of range
@@ -114,7 +117,7 @@ VALUES = [  # of a wrong kind, or out of range
     ),
     ("logger.mode=onlin", "logger.mode must be one of auto, online, offline; got 'onlin'. Did you mean 'online'"),
     ("callbacks.figures.every_n_epochs=x", "callbacks.figures.every_n_epochs must be a whole number; got 'x'"),
-    ("callbacks.best.monitor=val/bcp", "callbacks.best.monitor must be one of .*Did you mean 'val/bpc'"),
+    (f"{STOP} +callbacks.stop.monitor=val/bcp", "callbacks.stop.monitor must be one of .*Did you mean 'val/bpc'"),
 ]
 
 PAIRS = [  # good alone, not together
@@ -184,11 +187,11 @@ def test_devices_are_those_of_the_machine(monkeypatch, devices, allowed):
         "+trainer.limit_train_batches=0.5 +trainer.val_check_interval=2 trainer.max_epochs=-1 trainer.precision=32",
         "+trainer.max_time=00:01:00:00 +trainer.deterministic=warn trainer.gradient_clip_val=null",
         "+width=64 model.hidden_size=${width}",
-        "~callbacks.progress ~callbacks.best",
+        "~callbacks.progress ~callbacks.boundaries",
         "optim.scheduler._target_=torch.optim.lr_scheduler.StepLR ~optim.scheduler.factor ~optim.scheduler.patience "
         "+optim.scheduler.step_size=2",
-        "+callbacks.stop._target_=pytorch_lightning.callbacks.EarlyStopping +callbacks.stop.monitor=val/bpc",
-        "callbacks.best.monitor=trace/f1_1",
+        f"{STOP} +callbacks.stop.monitor=val/bpc",
+        f"{STOP} +callbacks.stop.monitor=trace/f1_1",
         "-m model=glob(*) seed=range(0,3)",
         "data=smnist task=sequence_classification task.bidirectional=true",
     ],
@@ -341,7 +344,7 @@ def test_a_sweep_reads_its_data_and_builds_its_network_once(monkeypatch):
             "callbacks.boundaries.reference must be .*Did you mean 'word_ends'",
         ),
         ("callbacks.boundaries.tolerance=-1", "callbacks.boundaries.tolerance must be a number at least 0; got -1"),
-        ("callbacks.best.mode=mni", "callbacks.best is refused by pytorch_lightning.callbacks.ModelCheckpoint"),
+        ("callbacks.learning_rate.logging_interval=day", "callbacks.learning_rate is refused by pytorch_lightning"),
     ],
 )
 def test_what_only_lightning_or_the_data_can_tell_is_found_before_a_run_too(words, message):
