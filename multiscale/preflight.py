@@ -54,6 +54,7 @@ def preflight(jobs: Sequence[Job]) -> None:
 
 def check_names(config: DictConfig) -> None:
     """What can be told without torch: names, kinds of values, and ranges; raises :class:`InvalidInput`."""
+    _check_references(config, "")
     seed = config.seed
     if isinstance(seed, bool) or not isinstance(seed, int) or not 0 <= seed < 2**32:
         raise InvalidInput(f"seed must be a whole number from 0 to 2^32 - 1; got {seed!r}.")
@@ -92,6 +93,14 @@ def plain(node: DictConfig, where: str) -> dict[str, Any]:
     """The values below ``node`` that are known before a run, as plain ones."""
     values = {str(key): look_up(node, str(key), f"{where}.{key!s}") for key in node}
     return {k: OmegaConf.to_container(v) if OmegaConf.is_config(v) else v for k, (known, v) in values.items() if known}
+
+
+def _check_references(node: DictConfig, prefix: str) -> None:
+    """Raise :class:`InvalidInput` for a value below ``node`` that refers to a key which does not exist."""
+    for key in map(str, node):
+        known, value = look_up(node, key, f"{prefix}{key}")
+        if known and isinstance(value, DictConfig):
+            _check_references(value, f"{prefix}{key}.")
 
 
 def _check_class(node: Any, where: str) -> None:
