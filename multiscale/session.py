@@ -17,6 +17,7 @@ from rich.table import Table
 
 from multiscale import __version__
 from multiscale.analysis import cost
+from multiscale.analysis.requirements import check_callbacks
 from multiscale.checks import InvalidInput, positive_int
 from multiscale.data.files import DataError
 from multiscale.folder import held, save
@@ -62,6 +63,7 @@ def rehearse(config: DictConfig) -> None:
         except InvalidInput as error:
             raise InvalidInput(f"data.{error}") from error
         build(matched(config, data.facts), data.facts)
+        check_callbacks(config, data)
 
 
 def train(config: DictConfig) -> float:
