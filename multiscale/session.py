@@ -62,7 +62,9 @@ def rehearse(config: DictConfig) -> None:
             raise
         except InvalidInput as error:
             raise InvalidInput(f"data.{error}") from error
-        build(matched(config, data.facts), data.facts)
+        module = build(matched(config, data.facts), data.facts)
+        if config.init_from is not None:
+            weights.adopt(module, config.init_from)
         check_callbacks(config, data)
 
 
