@@ -21,7 +21,7 @@ from multiscale.checks import InvalidInput, positive_int
 from multiscale.data.files import DataError
 from multiscale.training.build import build, check_arguments, make
 from multiscale.training.loaders import Loaders
-from multiscale.training.loggers import finish, log_table
+from multiscale.training.loggers import closing_lines, finish, log_table
 from multiscale.training.module import SequenceModule
 
 QUIET = (  # true of every run here, and of no use to its user
@@ -82,10 +82,13 @@ def train(config: DictConfig) -> float:
                 log_table(loggers, "summary", {name: [value] for name, value in _row(summary).items()})
                 log_table(loggers, "levels", _levels(summary))
                 _show(summary)
-        except BaseException:
-            finish(loggers, failed=True)
+        except BaseException as error:
+            # Lightning turns Ctrl-C and SIGTERM into an exit.
+            finish(loggers, failed=True, interrupted=isinstance(error, KeyboardInterrupt | SystemExit))
             raise
         finish(loggers)
+        for line in closing_lines(loggers):
+            print(line)
         return float(summary["val"][module.task.monitor]) if trainer.is_global_zero else 0.0
 
 
