@@ -4,7 +4,7 @@ import pytest
 import torch
 
 from multiscale.checks import InvalidInput
-from multiscale.configuration import CONF, jobs
+from multiscale.configuration import CONF, NO_GROUPS, jobs
 from multiscale.session import rehearse
 
 GROUPS = ["model", "head", "optim", "trainer"]
@@ -32,7 +32,8 @@ def test_every_logger_takes_every_key_of_its_file(choice):
 
 def test_every_group_has_its_files_tested():
     folders = {path.name for path in CONF.iterdir() if path.is_dir()}
-    assert folders == {*GROUPS, *ELSEWHERE, "logger", "callbacks", "hydra"}
+    assert folders - set(NO_GROUPS) == {*GROUPS, *ELSEWHERE, "logger", "callbacks", "hydra"}
+    assert set(NO_GROUPS) == {"search", "sweep"}  # in test_search.py and test_sweeps.py
 
 
 def test_a_sweep_is_the_product_of_its_lists():
@@ -52,6 +53,7 @@ def test_a_sweep_is_the_product_of_its_lists():
         (["model=clockwork", "model.period=[1]"], "model.period .*Did you mean 'periods'"),
         (["model.hidden_size"], "not of the form key=value"),
         (["seed=0,1", "model=hmlstm,nothing"], "got 'nothing'"),
+        (["search=reading"], "search is no group of a run; it is for `python -m multiscale.search`"),
         (["model.hidden_size=-3"], "model.hidden_size must be a whole number of at least 1; got -3"),
         (["model.hidden_size=abc"], "model.hidden_size must be .*got 'abc'"),
         (["model.hidden_size=[8,8]"], r"model.hidden_size must be one number or 3 of them; got \[8, 8\]"),

@@ -13,7 +13,7 @@ TIERS = [
     {"backbones", "nn", "kernels"},
     {"training"},
     {"analysis"},
-    {"session", "compare", "benchmark", "benchmarks", "run", "command", "generate", "segment"},
+    {"session", "compare", "benchmark", "benchmarks", "run", "command", "generate", "segment", "search", "study"},
 ]
 
 
