@@ -89,6 +89,7 @@ def test_a_sweep_is_one_wandb_run_a_job_grouped_by_configuration(cli, tmp_path):
         assert shown == {f"figures/{path.stem}" for path in (folder / "figures").glob("*.png")}
         assert list(fragment.rglob("media/images/figures/*.png"))
         assert kept["summary"]["summary"]["nrows"] == 1
+        assert kept["summary"]["cost/parameters"] == written["parameters"]
         curves = {key for row in rows(fragment) for key in row}
         assert {"val/bpc", "trace/update_1", "trace/update_8", "lr-Adam/pg1"} <= curves
         assert all("trainer/global_step" in row for row in rows(fragment))

@@ -81,6 +81,13 @@ def log_table(loggers: Sequence[Logger], key: str, columns: Mapping[str, Sequenc
             logger.log_table(key, columns)
 
 
+def log_numbers(loggers: Sequence[Logger], numbers: Mapping[str, float]) -> None:
+    """Send numbers of the whole run, such as ``cost/parameters``, to every logger that has a summary."""
+    for logger in loggers:
+        if isinstance(logger, SafeWandb):
+            logger.log_numbers(numbers)
+
+
 def finish(loggers: Sequence[Logger], failed: bool = False, interrupted: bool = False) -> None:
     """Close the loggers; a W&B run ends as finished, failed or, by a signal, preempted."""
     for logger in loggers:

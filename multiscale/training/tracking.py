@@ -106,6 +106,10 @@ class SafeWandb(Logger):
             rows = [*rows[: ROWS - 1], [note] + [""] * (len(columns) - 1)]
         self._try(lambda: self._table(key, list(columns), rows))
 
+    def log_numbers(self, numbers: Mapping[str, float]) -> None:
+        """Put numbers of the whole run into the summary, where bars and tables find them."""
+        self._try(lambda: self._started().summary.update(dict(numbers)))
+
     def finish(self, state: str = "finished") -> None:
         """End the run as ``finished``, ``failed`` or ``interrupted``; W&B calls the last one preempted."""
         for key, path in self.held.items():
