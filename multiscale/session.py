@@ -21,7 +21,7 @@ from multiscale.checks import InvalidInput, positive_int
 from multiscale.data.files import DataError
 from multiscale.training.build import build, check_arguments, make
 from multiscale.training.loaders import Loaders
-from multiscale.training.loggers import closing_lines, finish, log_table
+from multiscale.training.loggers import closing_lines, finish, log_numbers, log_table
 from multiscale.training.module import SequenceModule
 
 QUIET = (  # true of every run here, and of no use to its user
@@ -81,6 +81,7 @@ def train(config: DictConfig) -> float:
                 (folder / "summary.json").write_text(json.dumps(summary, indent=2) + "\n")
                 log_table(loggers, "summary", {name: [value] for name, value in _row(summary).items()})
                 log_table(loggers, "levels", _levels(summary))
+                log_numbers(loggers, {f"cost/{name}": summary[name] for name in ("parameters", "seconds", "epochs")})
                 _show(summary)
         except BaseException as error:
             # Lightning turns Ctrl-C and SIGTERM into an exit.
