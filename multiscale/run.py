@@ -1,53 +1,98 @@
 """Train one backbone, test it, and say what it learned: ``python -m multiscale.run [group=choice] [key=value]``.
 
-compose -> check -> instantiate -> fit -> test -> summary. A sweep is ``-m`` with lists: ``-m model=hmlstm,clockwork``.
+compose -> check -> instantiate -> fit -> test -> summary. A sweep is ``-m`` with lists: ``-m model=hmlstm,clockwork``;
+what was stopped goes on with ``resume=<folder of the run or sweep>``.
 """
 
+import shlex
 import sys
 from argparse import ArgumentParser
+from pathlib import Path
 
 import hydra
+from hydra.core.hydra_config import HydraConfig
+from hydra.types import RunMode
 from omegaconf import DictConfig
 
 from multiscale.checks import InvalidInput
 from multiscale.command import fail
 from multiscale.configuration import CONF, jobs
 
+SWEEP = ("-m", "--multirun")
+
 
 @hydra.main(config_path=str(CONF), config_name="config", version_base="1.3")
 def run(config: DictConfig) -> float:
     """One job; returns the monitored metric of the best weights, for a sweeper to minimise."""
-    from multiscale.session import train
+    from multiscale import folder, launch
 
+    hydra_config = HydraConfig.get()
+    command = shlex.join(["python", "-m", "multiscale.run", *hydra_config.overrides.task])
+    sweep = hydra_config.mode == RunMode.MULTIRUN
+    quiet = sweep and "BasicLauncher" not in hydra_config.launcher._target_
     try:
-        return train(config)
+        return launch.start(folder.frozen(config), command, sweep, quiet)
     except InvalidInput as error:
-        fail(error)
+        if not sweep:
+            fail(error)
+        raise
 
 
-def check(arguments: list[str]) -> None:
-    """Compose and build every job of a command line without running it; raises :class:`InvalidInput`."""
+def check(arguments: list[str]) -> int:
+    """Compose and build every job of a command line without running it; returns how many there are.
+
+    Raises:
+        InvalidInput: for whatever is wrong with any of them.
+    """
     parser = ArgumentParser(add_help=False, allow_abbrev=False)
     parser.add_argument("--config-dir", "-cd")
     known, rest = parser.parse_known_args(arguments)
-    if any(word.startswith("-") and word not in ("-m", "--multirun") for word in rest):
-        return  # --help and the like run nothing
+    if any(word.startswith("-") and word not in SWEEP for word in rest):
+        return 0  # --help and the like run nothing
     words = [word for word in rest if not word.startswith("-")]
-    configs = jobs(words, known.config_dir)
+    configs = jobs(words, known.config_dir, multirun=bool(set(SWEEP) & set(rest)))
 
+    from multiscale import sweep
     from multiscale.session import rehearse
 
+    for word in words:
+        if word.startswith("hydra.sweep.dir="):
+            sweep.check_folder(Path(word.partition("=")[2]), words)
     for config in configs:
         rehearse(config)
+    return len(configs)
 
 
 def main() -> None:
     """The command line; what can be checked is checked before any folder is made."""
+    words = sys.argv[1:]
     try:
-        check(sys.argv[1:])
+        if any(word.startswith("resume=") for word in words):
+            from multiscale.resume import resume
+
+            words = sys.argv[1:] = resume(words)
+        count = check(words)
     except InvalidInput as error:
         fail(error)
+    if count and set(SWEEP) & set(words):
+        sys.exit(_sweep(count))
     run()
+
+
+def _sweep(count: int) -> int:
+    """Run the jobs, and tell in the end how each went; returns the exit code."""
+    from multiscale.sweep import Sweep, conclude
+    from multiscale.training.signals import Interrupted, Signals
+
+    code = 0
+    with Signals(silent=True):
+        try:
+            run()
+        except Interrupted as signal:
+            code = signal.exit_code
+        except SystemExit as end:
+            code = end.code if isinstance(end.code, int) else 1
+    return conclude(Sweep.folder, code, count) if Sweep.folder else code
 
 
 if __name__ == "__main__":

@@ -2,32 +2,41 @@
 
 import json
 import logging
+import os
 import platform
-import sys
-import time
 import warnings
 from pathlib import Path
 from typing import Any
 
 import pytorch_lightning as pl
 import torch
-from hydra.core.hydra_config import HydraConfig
+from lightning_fabric.plugins.environments import LightningEnvironment, TorchElasticEnvironment
 from omegaconf import DictConfig, OmegaConf
 from rich.console import Console
 from rich.table import Table
 
 from multiscale import __version__
+from multiscale.analysis import cost
 from multiscale.checks import InvalidInput, positive_int
 from multiscale.data.files import DataError
+from multiscale.folder import held, save
+from multiscale.training import storage, weights
 from multiscale.training.build import build, check_arguments, make
+from multiscale.training.checkpoints import Checkpoints, WholeFiles
+from multiscale.training.csv_log import CSVLog, logged_rows
 from multiscale.training.loaders import Loaders
-from multiscale.training.loggers import closing_lines, finish, log_numbers, log_table
+from multiscale.training.loggers import SafeWandb, closing_lines, finish, log_numbers, log_table
+from multiscale.training.match import matched
 from multiscale.training.module import SequenceModule
+from multiscale.training.signals import Interrupted, Signals
+from multiscale.training.snapshot import over
+from multiscale.training.status import FINISHED, Status
 
 QUIET = (  # true of every run here, and of no use to its user
     ".*does not have many workers.*",
     ".*Checkpoint directory .* exists and is not empty.*",
     ".*LeafSpec.*",
+    ".*resuming from a checkpoint that ended before the epoch ended.*",  # the loaders go on where it was
     ".*Experiment logs directory .* exists and is not empty.*",
 )
 
@@ -52,57 +61,100 @@ def rehearse(config: DictConfig) -> None:
             raise
         except InvalidInput as error:
             raise InvalidInput(f"data.{error}") from error
-        build(config, data.facts)
+        build(matched(config, data.facts), data.facts)
 
 
 def train(config: DictConfig) -> float:
-    """Run one job in Hydra's run folder; returns the monitored metric of the best weights."""
-    with _quiet():
-        started = time.monotonic()
-        if config.threads is not None:
-            torch.set_num_threads(config.threads)
-        pl.seed_everything(config.seed, workers=True, verbose=False)
-        folder = Path(HydraConfig.get().runtime.output_dir)
-        data = make(config, "data")
-        data.setup()
-        module = build(config, data.facts)
-        loggers = make(config, "logger")
-        callbacks = list(make(config, "callbacks").values())
-        trainer = make(config, "trainer", logger=loggers, callbacks=callbacks, default_root_dir=str(folder))
-        try:
-            for logger in loggers:
-                logger.log_hyperparams(OmegaConf.to_container(config, resolve=True))
-            loaders = Loaders(data)
-            trainer.fit(module, datamodule=loaders)
-            best = _best(trainer, module)
-            trainer.test(module, datamodule=loaders, ckpt_path=best, weights_only=True if best else None, verbose=False)
-            if trainer.is_global_zero:
-                summary = _summary(config, trainer, module, data, folder, time.monotonic() - started)
-                (folder / "summary.json").write_text(json.dumps(summary, indent=2) + "\n")
-                log_table(loggers, "summary", {name: [value] for name, value in _row(summary).items()})
-                log_table(loggers, "levels", _levels(summary))
-                log_numbers(loggers, {f"cost/{name}": summary[name] for name in ("parameters", "seconds", "epochs")})
-                _show(summary)
-        except BaseException as error:
-            # Lightning turns Ctrl-C and SIGTERM into an exit.
-            finish(loggers, failed=True, interrupted=isinstance(error, KeyboardInterrupt | SystemExit))
-            raise
-        finish(loggers)
-        for line in closing_lines(loggers):
-            print(line)
-        return float(summary["val"][module.task.monitor]) if trainer.is_global_zero else 0.0
+    """Run the job that ``config`` describes in its folder, from its last checkpoint if there is one.
+
+    Returns the monitored metric of the best weights.
+
+    Raises:
+        InvalidInput: for what the user got wrong.
+        Interrupted: after a signal, when everything is saved.
+    """
+    folder = Path(config.folder)
+    with _quiet(), Signals() as signals, held(folder, rank()):
+        status = Status(folder if rank() == 0 else None)
+        status.begin()
+        return _train(config, signals, status)
 
 
-def _best(trainer: pl.Trainer, module: SequenceModule) -> str | None:
-    """The checkpoint that was best by the monitored metric; None if none is kept, for the last weights."""
-    kept = [c for c in trainer.checkpoint_callbacks if getattr(c, "monitor", None) == module.task.monitor]
-    return kept[0].best_model_path or None if kept else None  # type: ignore[attr-defined]
+def rank() -> int:
+    """Which of the processes that train together this is."""
+    return int(os.environ.get("RANK", "0"))
+
+
+def _train(config: DictConfig, signals: Signals, status: Status) -> float:
+    folder = Path(config.folder)
+    if config.threads is not None:
+        torch.set_num_threads(config.threads)
+    pl.seed_everything(config.seed, workers=True, verbose=False)
+    data = make(config, "data")
+    data.setup()
+    config, asked = matched(config, data.facts), config
+    if config is not asked and rank() == 0:
+        save(config)
+    module = build(config, data.facts)
+    loggers = make(config, "logger")
+    callbacks = list(make(config, "callbacks").values())
+    keeper = next((callback for callback in callbacks if isinstance(callback, Checkpoints)), None)
+    last = keeper.last if keeper is not None and keeper.last.exists() else None
+    together = int(os.environ.get("WORLD_SIZE", "1"))
+    checkpoint = weights.whole(module, last, together) if last else None
+    resumed = checkpoint["resume"] if checkpoint else None
+    if last is None and config.init_from is not None:
+        weights.adopt(module, config.init_from)
+    _begin_logs(loggers, resumed["rows"] if resumed else 0)
+    if keeper is not None:
+        keeper.attach(signals, status, resumed)
+    plugins = [WholeFiles(), TorchElasticEnvironment() if "LOCAL_RANK" in os.environ else LightningEnvironment()]
+    places = {"logger": loggers, "callbacks": callbacks, "default_root_dir": str(folder), "plugins": plugins}
+    trainer = make(config, "trainer", **places)
+    loaders = Loaders(data, *(resumed["at"] if resumed else ()))
+    try:
+        for logger in loggers:
+            logger.log_hyperparams(OmegaConf.to_container(config, resolve=True))
+        if checkpoint and over(checkpoint["resume"], trainer):  # perhaps early; nothing is left to fit
+            trainer.fit_loop.max_epochs = checkpoint["epoch"]
+        trainer.fit(module, loaders, ckpt_path=last, weights_only=True if last else None)
+        best = keeper.best if keeper is not None and keeper.best.exists() else None
+        trainer.test(module, loaders, ckpt_path=best, weights_only=True if best else None, verbose=False)
+        signals.deferred = True
+        score = keeper.best_score if best and keeper else float(trainer.callback_metrics[module.task.monitor])
+        if trainer.is_global_zero:
+            summary = _summary(config, trainer, module, data, score, status)
+            storage.write(folder / "summary.json", (json.dumps(summary, indent=2) + "\n").encode())
+            log_table(loggers, "summary", {name: [value] for name, value in _row(summary).items()})
+            log_table(loggers, "levels", _levels(summary))
+            log_numbers(loggers, {f"cost/{name}": summary[name] for name in ("parameters", "seconds", "epochs")})
+            _show(summary)
+    except BaseException as error:
+        signals.deferred = True
+        finish(loggers, failed=True, interrupted=isinstance(error, Interrupted | KeyboardInterrupt))
+        raise
+    finish(loggers)
+    for line in closing_lines(loggers):
+        print(line)
+    status.update(FINISHED, epoch=trainer.current_epoch, step=trainer.global_step)
+    return score
+
+
+def _begin_logs(loggers: list[Any], rows: int) -> None:
+    """Let the logs go on after their first ``rows`` rows; those that come again are sent nowhere twice."""
+    again = max(logged_rows(loggers) - rows, 0)
+    for logger in loggers:
+        if isinstance(logger, CSVLog) and rank() == 0:
+            logger.keep(rows)
+        elif isinstance(logger, SafeWandb):
+            logger.skip(again)
 
 
 def _summary(
-    config: DictConfig, trainer: pl.Trainer, module: SequenceModule, data: Any, folder: Path, seconds: float
+    config: DictConfig, trainer: pl.Trainer, module: SequenceModule, data: Any, score: float, status: Status
 ) -> dict[str, Any]:
     """Everything a table or a report needs of a run, as plain values."""
+    folder = Path(config.folder)
     measured = {name: value.item() for name, value in trainer.callback_metrics.items()}
     backbone = module.backbone
     traces = {key.removeprefix("trace/test/"): v for key, v in measured.items() if key.startswith("trace/test/")}
@@ -112,21 +164,22 @@ def _summary(
     for key in [key for key in traces if key.rpartition("_")[2].isdigit()]:
         name, _, number = key.rpartition("_")
         levels[int(number) - 1][name] = traces.pop(key)
-    best = [c for c in trainer.checkpoint_callbacks if getattr(c, "monitor", None) == module.task.monitor]
-    score = best[0].best_model_score if best else trainer.callback_metrics[module.task.monitor]  # type: ignore[attr-defined]
     return {
         "name": config.name,
         "seed": config.seed,
-        "command": " ".join([Path(sys.executable).name, "-m", "multiscale.run", *sys.argv[1:]]),
+        "command": status.known["command"],
+        "choices": OmegaConf.to_container(config.choices),
         "data": data.facts.report(),
-        "val": {module.task.monitor: float(score)},
+        "val": {module.task.monitor: score},
         "test": {name: value for name, value in measured.items() if name.startswith("test/")},
         "parameters": sum(p.numel() for p in module.parameters()),
+        "macs": cost.macs(module, levels),
+        "state_size": cost.state_size(module),
         "levels": levels,
         "trace": traces,
         "kernel": backbone.kernel,
-        "epochs": trainer.current_epoch,
-        "seconds": round(seconds, 1),
+        "epochs": status.known["epoch"],
+        "seconds": round(status.seconds(), 1),
         "versions": {
             "multiscale": __version__,
             "torch": torch.__version__,
@@ -155,6 +208,7 @@ def _row(summary: dict[str, Any]) -> dict[str, str]:
     row |= {name: f"{value:.4f}" for name, value in summary["data"]["references"].items()}
     row["parameters"] = f"{summary['parameters']:,}"
     row["operations"] = f"{summary['trace']['operations']:.3f} of a stacked LSTM's updates"
+    row["products"] = "{done:,.0f} of {dense:,} multiply-accumulates a step".format(**summary["macs"])
     row["kernel"] = summary["kernel"]
     row["time"] = f"{summary['seconds']:.0f} s for {summary['epochs']} epochs"
     return row

@@ -171,3 +171,13 @@ def test_a_wrong_input_is_refused_with_its_shape(model, kernel):
     for wrong in (torch.zeros(B, D), torch.zeros(B, T, D + 1), torch.zeros(B, 0, D)):
         with pytest.raises(ValueError, match=r"x must be \[B, T >= 1, 5\]; got"):
             network(wrong)
+
+
+def test_a_probability_is_what_the_boundary_was_decided_from(model, kernel):
+    network = backbone(model, kernel=kernel).eval()  # where every decision is a step, whatever it is in training
+    steps = fold(network, 3 * inputs(steps=40), network.initial_state(B, "cpu", torch.float64), True)[2]
+    if steps.probability is not None:
+        assert ((steps.probability >= 0) & (steps.probability <= 1)).all()
+        assert torch.equal(steps.boundary.bool(), steps.probability > 0.5)
+        assert ((steps.probability > 0) & (steps.probability < 1)).any()
+        assert not steps.probability.requires_grad

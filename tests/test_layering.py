@@ -13,7 +13,24 @@ TIERS = [
     {"backbones", "nn", "kernels"},
     {"training"},
     {"analysis"},
-    {"session", "compare", "benchmark", "benchmarks", "run", "command", "generate", "segment", "search", "study"},
+    {
+        "session",
+        "folder",
+        "launch",
+        "job",
+        "sweep",
+        "resume",
+        "comparison",
+        "compare",
+        "benchmark",
+        "benchmarks",
+        "run",
+        "command",
+        "generate",
+        "segment",
+        "search",
+        "study",
+    },
 ]
 
 

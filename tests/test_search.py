@@ -259,7 +259,7 @@ def test_a_search_that_is_stopped_takes_its_run_with_it(tmp_path, how):
     words = [sys.executable, "-m", "multiscale.search", "search=lr_and_size", "experiment=quick_look", "logger=csv"]
     environment = {**os.environ, "PYTHONPATH": str(ROOT), "OMP_NUM_THREADS": "1"}
     with subprocess.Popen(words, cwd=tmp_path, env=environment, stdout=subprocess.PIPE, text=True) as worker:
-        until(lambda: list(tmp_path.rglob("trial_000/.hydra")))
+        until(lambda: list(tmp_path.rglob("trial_000/config.yaml")))
         assert runs(tmp_path)
         worker.send_signal(how)
         said, _ = worker.communicate(timeout=60)

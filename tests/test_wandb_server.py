@@ -66,7 +66,8 @@ def test_the_command_of_an_offline_run_sends_all_of_it(server, tmp_path):
     last = train(tmp_path, "offline", range(2, 6), skip=2)
     assert not server.runs
     (line,) = closing_lines([last])
-    sent = subprocess.run([sys.executable, "-m", *shlex.split(line)], capture_output=True, text=True, check=False)
+    words = [sys.executable, "-m", *shlex.split(line)]
+    sent = subprocess.run(words, cwd=tmp_path, capture_output=True, text=True, check=False)
     assert sent.returncode == 0, sent.stderr
     (run,) = server.runs.values()
     assert curve(run) == [(step, step, 10 - step) for step in range(6)]

@@ -5,11 +5,12 @@ Letters: B batch, T time steps, D input size, L levels, H_l units of level l. Pu
 
 import logging
 from abc import ABC, abstractmethod
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from typing import Any, NamedTuple, TypeAlias
 
 import torch
 from torch import Tensor, nn
+from torch.utils.flop_counter import FlopCounterMode
 
 from multiscale.checks import InvalidInput, one_of
 
@@ -24,6 +25,7 @@ class StepTrace(NamedTuple):
 
     update: Tensor  # [B, L] in [0, 1]
     boundary: Tensor | None = None  # [B, L] in {0, 1}
+    probability: Tensor | None = None  # [B, L] in [0, 1], of a boundary before it is decided; kernels do not tell it
 
 
 class Trace(NamedTuple):
@@ -32,6 +34,7 @@ class Trace(NamedTuple):
     update: Tensor  # [B, T, L] in [0, 1]: how much of a level was rewritten
     boundary: Tensor | None  # [B, T, L] in {0, 1}: where a level ended a segment
     names: tuple[str, ...]  # L of them, fastest first
+    probability: Tensor | None = None  # [B, T, L] in [0, 1]: what a boundary was decided from; only of the reference
 
 
 class BackboneOutput(NamedTuple):
@@ -41,6 +44,15 @@ class BackboneOutput(NamedTuple):
     state: State
     penalty: Tensor  # [], >= 0
     trace: Trace | None
+
+
+class Product(NamedTuple):
+    """A product of weights with what a level reads, and when it is due."""
+
+    level: int | None  # whose, counted from 0; None: of no level alone
+    macs: int  # multiply-accumulates of one step of one sequence
+    due: str = "active"  # at the steps of which event: active, boundary or flush, as measured of a trace; or always
+    of: int | None = None  # the level whose event it is; None: its own
 
 
 class Backbone(nn.Module, ABC):
@@ -93,6 +105,20 @@ class Backbone(nn.Module, ABC):
         """
         return {}
 
+    def products(self) -> tuple[Product, ...]:
+        """All products of one step with weights in use, and at which steps each is due, so that what a network has to
+        compute can be told from what it was seen to do.
+
+        By default those that ``step`` is seen to do, due wherever a single level is active, and else always: which of
+        them several levels may skip, a backbone of several levels must say itself.
+        """
+        like = next(self.parameters())
+        state = self.initial_state(1, like.device, like.dtype)
+        with torch.no_grad(), FlopCounterMode(display=False) as counter:
+            self.step(like.new_zeros(1, self.input_size), state)
+        macs = counter.get_total_flops() // 2
+        return (Product(0, macs) if len(self.level_sizes) == 1 else Product(None, macs, "always"),)
+
     def anneal(self, epoch: float) -> None:
         """Set slopes and temperatures for this point of training, in (fractional) epochs."""
 
@@ -109,9 +135,15 @@ class Backbone(nn.Module, ABC):
         levels, state, steps = self.sequence(x, state, trace)
         full = None
         if steps is not None:
-            boundary = None if steps.boundary is None else steps.boundary.detach()
-            full = Trace(steps.update.detach(), boundary, self.level_names)
+            full = full_trace(steps, self.level_names)
         return BackboneOutput(levels, state, self.penalty(), full)
+
+
+def full_trace(steps: StepTrace, names: tuple[str, ...]) -> Trace:
+    """The trace of a sequence, stacked along time, with the levels' names and without gradient."""
+    boundary = None if steps.boundary is None else steps.boundary.detach()
+    probability = None if steps.probability is None else steps.probability.detach()
+    return Trace(steps.update.detach(), boundary, names, probability)
 
 
 def fold(
@@ -127,9 +159,13 @@ def fold(
     stacked = tuple(torch.stack(level, 1) for level in zip(*levels, strict=True))
     if not trace:
         return stacked, state, None
-    boundaries = [t.boundary for t in traces if t.boundary is not None]
-    boundary = torch.stack(boundaries, 1) if boundaries else None
-    return stacked, state, StepTrace(torch.stack([t.update for t in traces], 1), boundary)
+    updates, boundaries, probabilities = zip(*traces, strict=True)
+    return stacked, state, StepTrace(torch.stack(updates, 1), _along_time(boundaries), _along_time(probabilities))
+
+
+def _along_time(steps: Sequence[Tensor | None]) -> Tensor | None:
+    told = [step for step in steps if step is not None]
+    return torch.stack(told, 1) if told else None
 
 
 def choose_kernel(backbone: str, requested: str, available: Mapping[str, str | None]) -> str:

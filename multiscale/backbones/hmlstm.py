@@ -19,7 +19,7 @@ import torch
 from torch import Tensor, nn
 from torch.nn import functional as F
 
-from multiscale.backbones.base import Backbone, State, StepTrace, choose_kernel, fold
+from multiscale.backbones.base import Backbone, Product, State, StepTrace, choose_kernel, fold
 from multiscale.checks import in_range, positive_int, sizes
 from multiscale.kernels import hmlstm as kernels
 from multiscale.kernels import hmlstm_native
@@ -109,6 +109,23 @@ class HMLSTM(Backbone):
     def anneal(self, epoch: float) -> None:
         self.slope.fill_(in_range(f"slope at epoch {epoch:g}", self.slope_schedule(epoch), 0, open_low=True))
 
+    def products(self) -> tuple[Product, ...]:
+        """The three products of each layer (Eq. 5-7), each due where its boundary lets it through; none can be left out
+        of soft boundaries."""
+        found: list[Product] = []
+        for l, layer in enumerate(cast(Iterable[HMLSTMLayer], self.layers)):
+            gates = 4 * layer.size
+            # A layer that copies still decides about a boundary, if Eq. 4 is taken literally.
+            decides = "always" if self.options.copy_boundary == "recompute" else "active"
+            found += [Product(l, gates * layer.size), Product(l, layer.recurrent[gates:].numel(), decides)]
+            below = Product(l, layer.bottom_up.numel(), "boundary", l - 1)
+            found.append(below if l else below._replace(due="always", of=None))
+            if layer.top_down is not None:
+                found.append(Product(l, layer.top_down.numel(), "flush"))
+        if self.options.boundary == "soft":
+            return tuple(product._replace(due="always", of=None) for product in found)
+        return tuple(found)
+
     def initial_state(self, batch_size: int, device: torch.device, dtype: torch.dtype) -> State:
         """(h, c, z): L, L and L - 1 tensors of zeros."""
         h, c = (tuple(torch.zeros(batch_size, n, device=device, dtype=dtype) for n in self.level_sizes) for _ in "hc")
@@ -127,20 +144,24 @@ class HMLSTM(Backbone):
         h_prev, c_prev, z_prev = state
         one, zero = x_t.new_ones(len(x_t), 1), x_t.new_zeros(len(x_t), 1)
         below, z_below = x_t, one
-        hs, cs, zs, updates = [], [], [], []
+        hs, cs, zs, updates, probabilities = [], [], [], [], []
         for l, layer in enumerate(self.layers):
             top = l == len(self.layers) - 1
             z_last = zero if top else z_prev[l]
             above = None if top else h_prev[l + 1]
             threshold = None if top else self.threshold(z_last)
-            h, c, z, update = layer(below, z_below, h_prev[l], c_prev[l], z_last, above, self.slope, threshold)
+            h, c, z, update, probability = layer(
+                below, z_below, h_prev[l], c_prev[l], z_last, above, self.slope, threshold
+            )
             below, z_below = h, zero if z is None else z
             hs.append(h)
             cs.append(c)
             zs.append(z_below)
             updates.append(update)
+            probabilities.append(zero if probability is None else probability)
         boundaries = (torch.cat(zs, 1) > 0.5).to(x_t.dtype)
-        return tuple(hs), (tuple(hs), tuple(cs), tuple(zs[:-1])), StepTrace(torch.cat(updates, 1).detach(), boundaries)
+        trace = StepTrace(torch.cat(updates, 1).detach(), boundaries, torch.cat(probabilities, 1).detach())
+        return tuple(hs), (tuple(hs), tuple(cs), tuple(zs[:-1])), trace
 
     def sequence(self, x: Tensor, state: State, trace: bool) -> tuple[tuple[Tensor, ...], State, StepTrace | None]:
         if torch.is_autocast_enabled(x.device.type):
@@ -251,8 +272,8 @@ class HMLSTMLayer(nn.Module):
         above: Tensor | None,
         slope: Tensor,
         threshold: Tensor | None,
-    ) -> tuple[Tensor, Tensor, Tensor | None, Tensor]:
-        """h, c [B, H], z [B, 1] (None at the top) and how much was rewritten [B, 1]."""
+    ) -> tuple[Tensor, Tensor, Tensor | None, Tensor, Tensor | None]:
+        """h, c [B, H], z [B, 1] (None at the top), how much was rewritten [B, 1], and z before its threshold."""
         pre = self.pre_activations(below, z_below, h_prev, z_prev, above)
         forget, input_gate, output_gate = torch.sigmoid(pre[:, : 3 * self.size]).chunk(3, 1)
         candidate = torch.tanh(pre[:, 3 * self.size : 4 * self.size])
@@ -264,12 +285,12 @@ class HMLSTMLayer(nn.Module):
         read = c if self.cell_norm is None else self.cell_norm(c)
         h = rewritten * output_gate * torch.tanh(read) + copy * h_prev
         if not self.detects:
-            return h, c, None, rewritten
+            return h, c, None, rewritten, None
 
-        z = hard_sigmoid(pre[:, 4 * self.size :], slope)
-        z = z if threshold is None else step_boundary(z, threshold)
+        probability = hard_sigmoid(pre[:, 4 * self.size :], slope)
+        z = probability if threshold is None else step_boundary(probability, threshold)
         if self.options.copy_boundary == "hold":
-            z = rewritten * z + copy * z_prev
+            z, probability = (rewritten * x + copy * z_prev for x in (z, probability))
         elif self.options.copy_boundary == "zero":
-            z = rewritten * z
-        return h, c, z, rewritten
+            z, probability = rewritten * z, rewritten * probability
+        return h, c, z, rewritten, probability

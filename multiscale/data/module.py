@@ -5,6 +5,7 @@ from collections.abc import Callable, Sequence
 from functools import partial
 from typing import Any, NamedTuple
 
+import torch
 from torch import Tensor
 from torch.utils.data import BatchSampler, DataLoader, Dataset
 
@@ -21,6 +22,7 @@ class Passage(NamedTuple):
 
     inputs: Tensor  # [1, T] or [1, T, D]
     symbols: tuple[str, ...]  # T, what is written under each step; empty strings if nothing is
+    first: int = 0  # which input of the validation split's streams is the first of these
 
 
 class DataModule(ABC):
@@ -114,6 +116,7 @@ class SequenceDataModule(DataModule):
             samples,
             batch_sampler=BatchSampler(order, self.share(ranks), drop_last=False),
             collate_fn=partial(pad, per_step=self.facts.per_step),
+            generator=torch.Generator(),  # an iterator draws a number, which must not be one of the network's
         )
 
     def passage(self, steps: int) -> Passage:

@@ -27,7 +27,11 @@ class Order(Sampler[int]):
         self.total, self.rank, self.ranks, self.shuffle = size, rank, ranks, shuffle
         self.seed = torch.initial_seed() % 2**32
         self.epoch = 0
-        self.skip = 0
+        self.entered = (0, 0)
+
+    def enter(self, epoch: int, skip: int) -> None:
+        """Leave out the first ``skip`` samples of this one epoch."""
+        self.entered = (epoch, skip)
 
     def set_epoch(self, epoch: int) -> None:
         """What Lightning calls before each epoch."""
@@ -37,8 +41,7 @@ class Order(Sampler[int]):
         return len(range(self.rank, self.size, self.ranks))
 
     def __iter__(self) -> Iterator[int]:
-        """From the first sample, or once from that after the first ``skip``."""
-        skip, self.skip = self.skip, 0
+        skip = self.entered[1] if self.entered[0] == self.epoch else 0
         indices = torch.arange(self.total)
         if self.shuffle:
             generator = torch.Generator().manual_seed(self.seed * 100_003 + self.epoch)

@@ -70,13 +70,14 @@ class StreamDataModule(DataModule):
 
     def passage(self, steps: int) -> Passage:
         symbols = self.symbols("val")[:steps].long()
-        return Passage(symbols[None], tuple(self.facts.vocabulary[i] for i in symbols.tolist()))
+        written = tuple(self.facts.vocabulary[i] for i in symbols.tolist())
+        return Passage(symbols[None], written, first=1 if self.bounds["val"][0] else 0)
 
     def loader(self, split: str, rank: int = 0, ranks: int = 1) -> DataLoader[Batch]:
         self.share(ranks)
         assert self._symbols is not None
         streams = Streams(self._symbols, *self.bounds[split], self.batch_size, self.steps, rank, ranks)
-        return DataLoader(streams, batch_size=None, sampler=Order(len(streams), 1))
+        return DataLoader(streams, batch_size=None, sampler=Order(len(streams), 1), generator=torch.Generator())
 
 
 class TextDataModule(StreamDataModule):

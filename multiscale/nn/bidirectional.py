@@ -23,9 +23,13 @@ def join(forwards: BackboneOutput, backwards: BackboneOutput, mask: Tensor) -> B
     trace = None
     if forwards.trace is not None and backwards.trace is not None:
         update = torch.cat([forwards.trace.update, flip(backwards.trace.update, mask)], -1)
-        boundary = None
-        if forwards.trace.boundary is not None and backwards.trace.boundary is not None:
-            boundary = torch.cat([forwards.trace.boundary, flip(backwards.trace.boundary, mask)], -1)
+        boundary = _levels(forwards.trace.boundary, backwards.trace.boundary, mask)
+        probability = _levels(forwards.trace.probability, backwards.trace.probability, mask)
         names = forwards.trace.names + tuple(f"{name}, backwards" for name in backwards.trace.names)
-        trace = Trace(update, boundary, names)
+        trace = Trace(update, boundary, names, probability)
     return BackboneOutput(levels, (forwards.state, backwards.state), forwards.penalty + backwards.penalty, trace)
+
+
+def _levels(forwards: Tensor | None, backwards: Tensor | None, mask: Tensor) -> Tensor | None:
+    """The levels of both, in the order of time; None unless both tell."""
+    return None if forwards is None or backwards is None else torch.cat([forwards, flip(backwards, mask)], -1)

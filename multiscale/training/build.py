@@ -1,11 +1,11 @@
 """From a composed config and the facts of the data to a module; checkpoints back to modules."""
 
 import inspect
+from collections.abc import Sequence
 from dataclasses import asdict
 from pathlib import Path
 from typing import Any
 
-import torch
 from hydra.errors import InstantiationException
 from hydra.utils import get_object, instantiate
 from omegaconf import DictConfig, OmegaConf
@@ -13,6 +13,7 @@ from pytorch_lightning.utilities.exceptions import MisconfigurationException
 
 from multiscale.checks import InvalidInput, nearest
 from multiscale.data.facts import Facts
+from multiscale.training import storage
 from multiscale.training.module import SequenceModule
 
 PARTS = ("model", "head", "task", "optim")
@@ -75,11 +76,8 @@ def load(path: str | Path) -> SequenceModule:
         InvalidInput: if the file is missing or not such a checkpoint, or if its config names a class outside
             of ``multiscale``, ``torch.optim`` and ``pytorch_lightning``.
     """
-    try:
-        checkpoint = torch.load(path, map_location="cpu", weights_only=True)
-        recipe, weights = checkpoint["recipe"], checkpoint["state_dict"]
-    except Exception as error:
-        raise InvalidInput(f"checkpoint must be a file written by a run; {str(path)!r}: {error}") from error
+    checkpoint = storage.load(path)
+    recipe, weights = checkpoint["recipe"], checkpoint["state_dict"]
     check_targets([recipe["config"], recipe["facts"]])
     module = build(OmegaConf.create(recipe["config"]), _facts(recipe["facts"]))
     module.load_state_dict(weights)
@@ -96,11 +94,18 @@ def _facts(stored: dict[str, Any]) -> Facts:
     return make_facts(**values)
 
 
-def check_targets(config: Any) -> None:
-    """Raise :class:`InvalidInput` for a ``_target_`` anywhere in a foreign config that is not on the allowlist."""
+def check_targets(config: Any, trusted: Sequence[str] = ()) -> None:
+    """Raise :class:`InvalidInput` for a ``_target_`` anywhere in a foreign config that is not on the allowlist.
+
+    ``trusted`` are prefixes of other classes that it may name.
+    """
+    allowed = (*ALLOWED, *trusted)
     values = config.values() if isinstance(config, dict) else config if isinstance(config, list) else ()
     target = config.get("_target_", ALLOWED[0]) if isinstance(config, dict) else ALLOWED[0]
-    if not str(target).startswith(ALLOWED):
-        raise InvalidInput(f"_target_ must start with one of {', '.join(ALLOWED)}; the checkpoint has {target!r}.")
+    if not str(target).startswith(allowed):
+        raise InvalidInput(
+            f"_target_ must start with one of {', '.join(allowed)}; the config has {target!r}. "
+            "If you know where it is from, trust=[its package.] lets it."
+        )
     for value in values:
-        check_targets(value)
+        check_targets(value, trusted)

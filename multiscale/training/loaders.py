@@ -14,12 +14,12 @@ class Loaders(pl.LightningDataModule):
 
     Args:
         data: the data set, set up.
-        first_batch: of the first training epoch that is read; those before it have been read.
+        epoch, first_batch: those before this batch of this training epoch have been read.
     """
 
-    def __init__(self, data: DataModule, first_batch: int = 0) -> None:
+    def __init__(self, data: DataModule, epoch: int = 0, first_batch: int = 0) -> None:
         super().__init__()
-        self.data, self.first_batch = data, first_batch
+        self.data, self.epoch, self.first_batch = data, epoch, first_batch
 
     def _loader(self, split: str) -> DataLoader[Any]:
         rank, ranks = (self.trainer.global_rank, self.trainer.world_size) if self.trainer else (0, 1)
@@ -30,7 +30,7 @@ class Loaders(pl.LightningDataModule):
         batches = loader.batch_sampler
         order = batches.sampler if isinstance(batches, BatchSampler) else loader.sampler
         assert isinstance(order, Order)
-        order.skip = self.first_batch * (batches.batch_size if isinstance(batches, BatchSampler) else 1)
+        order.enter(self.epoch, self.first_batch * (batches.batch_size if isinstance(batches, BatchSampler) else 1))
         return loader
 
     def val_dataloader(self) -> DataLoader[Any]:

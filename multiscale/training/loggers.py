@@ -5,16 +5,17 @@ from collections.abc import Mapping, Sequence
 from netrc import NetrcParseError, netrc
 from pathlib import Path
 
-from pytorch_lightning.loggers import CSVLogger, Logger
+from pytorch_lightning.loggers import Logger
 from pytorch_lightning.utilities.rank_zero import rank_zero_only
 
 from multiscale.checks import in_range, one_of
+from multiscale.training.csv_log import CSVLog
 from multiscale.training.tracking import SafeWandb
 
 
 def csv(folder: str) -> list[Logger]:
     """``metrics.csv`` in ``folder`` and nothing else."""
-    return [CSVLogger(folder, name="", version="")]
+    return [CSVLog(folder)]
 
 
 def wandb(

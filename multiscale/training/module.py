@@ -51,6 +51,8 @@ class SequenceModule(pl.LightningModule):
         self.reverse, self.streams = reverse, streams
         self.val_tally, self.test_tally = (Tally(self.level_sizes, task.measured) for _ in range(2))
         self.carried: dict[str, State | None] = {}
+        self.last_loss = torch.zeros(())  # of the last training batch, detached
+        self._before: State | None = None  # what the last training batch began with
         self.facts: Facts | None = None  # of the data it was built for
         self.recipe: dict[str, Any] = {}  # what rebuilds this module from its checkpoint
 
@@ -64,6 +66,11 @@ class SequenceModule(pl.LightningModule):
     def level_sizes(self) -> tuple[int, ...]:
         """Units of all levels, in the order of ``level_names``."""
         return self.backbone.level_sizes + (self.reverse.level_sizes if self.reverse else ())
+
+    @property
+    def processes(self) -> int:
+        """How many processes train it together."""
+        return self._trainer.world_size if self._trainer else 1
 
     def forward(
         self, inputs: Tensor, state: State | None = None, *, mask: Tensor | None = None, trace: bool = False
@@ -96,15 +103,39 @@ class SequenceModule(pl.LightningModule):
             self.reverse.anneal(epoch)
 
     def training_step(self, batch: Batch, batch_idx: int) -> Tensor:
+        self._before = self.carried.get("train")
         measures, hidden = self._read("train", batch)
-        means = {name: measure.mean for name, measure in measures.items()}
         assert hidden.trace is not None
+        steps = Measure((hidden.trace.update * batch.mask[..., None]).sum(), batch.mask.sum())
+        shared = self._over_processes({**measures, "updates": steps})
+        means = {name: measure.mean for name, measure in shared.items()}
+        loss = means["loss"] + self.task.penalty_weight * hidden.penalty
+        self.last_loss = loss.detach()
         detached = {name: mean.detach() for name, mean in means.items()}
-        progress = {f"train/{name}": value for name, value in self.task.metrics(detached).items()}
-        progress["train/updates"] = (hidden.trace.update * batch.mask[..., None]).sum() / batch.mask.sum()
-        self.log_dict(progress, prog_bar=True, batch_size=len(batch.inputs))
-        self.log("train/penalty", hidden.penalty.detach(), batch_size=len(batch.inputs))
-        return means["loss"] + self.task.penalty_weight * hidden.penalty
+        self._log_progress(detached, hidden.penalty.detach(), len(batch.inputs))
+        return loss
+
+    def _over_processes(self, measures: dict[str, Measure]) -> dict[str, Measure]:
+        """The same totals, over the mean weight of all processes: the mean of their means is then that of one batch."""
+        if self.processes == 1:
+            return measures
+        weights = torch.stack([measure.weight.float() for measure in measures.values()])
+        weights = self.trainer.strategy.reduce(weights, reduce_op="mean")
+        return {name: Measure(m.total, w) for (name, m), w in zip(measures.items(), weights, strict=True)}
+
+    def _log_progress(self, means: dict[str, Tensor], penalty: Tensor, batch_size: int) -> None:
+        """Log how the training goes: the mean over processes, of which rank 0 writes."""
+        if self.processes > 1:
+            values = self.trainer.strategy.reduce(torch.stack([m.float() for m in means.values()]), reduce_op="mean")
+            means = dict(zip(means, values, strict=True))
+        updates = means.pop("updates")
+        progress = {f"train/{name}": value for name, value in self.task.metrics(means).items()}
+        self.log_dict({**progress, "train/updates": updates}, prog_bar=True, batch_size=batch_size)
+        self.log("train/penalty", penalty, batch_size=batch_size)
+
+    def forget_batch(self) -> None:
+        """Go back to the state that the last training batch began with."""
+        self.carried["train"] = self._before
 
     def on_validation_epoch_start(self) -> None:
         self.carried["val"] = None
@@ -157,7 +188,8 @@ class SequenceModule(pl.LightningModule):
         optimizer = self.optimizer([group for group in groups if group["params"]])
         if self.scheduler is None:
             return optimizer
-        schedule = {"scheduler": self.scheduler(optimizer), "monitor": self.task.monitor, "interval": "epoch"}
+        often = self._trainer.check_val_every_n_epoch or 1 if self._trainer else 1  # there is nothing to watch else
+        schedule = {"scheduler": self.scheduler(optimizer), "monitor": self.task.monitor, "frequency": often}
         return {"optimizer": optimizer, "lr_scheduler": schedule}
 
 

@@ -30,7 +30,7 @@ STEP = "trainer/global_step"  # the x-axis of every curve
 RISING = re.compile(r"(val|trace)/(accuracy|log_likelihood|f1)(_.*)?")  # the higher, the better
 WIDTH, IMAGES, ROWS = 1600, 60, 1000  # of a picture in pixels; pictures of one name; rows of a table
 EXIT_CODES = {"finished": 0, "failed": 1, "interrupted": 143}  # the last is what a shell tells of SIGTERM
-APART = ("seed", "folder", "logger", "name", "choices", "threads")  # no part of what a configuration is
+APART = ("seed", "folder", "logger", "name", "choices", "threads", "request", "rendezvous")  # no configuration's part
 
 
 class SafeWandb(Logger):
@@ -227,6 +227,7 @@ def group_name(config: Mapping[str, Any], choices: Mapping[str, str | None], fol
     hydra.clear()  # composing is refused while a run of Hydra's goes on
     try:
         plain = jobs(words)[0]
+        plain.folder, plain.choices = folder, dict(choices)  # what only a run of Hydra's knows
         default = {str(key): _plain(plain[key]) for key in plain if key not in APART}
         changed = own != fingerprint(default, folder)
     except (InvalidInput, OmegaConfBaseException):  # a model of one's own, a path that must be given

@@ -1,0 +1,108 @@
+"""What a network does on a passage of validation data, step by step: to be drawn, and written for a report to read."""
+
+import json
+import os
+from collections.abc import Sequence
+from pathlib import Path
+from typing import Any, NamedTuple
+
+import torch
+from torch import Tensor
+
+from multiscale.backbones.base import Backbone, BackboneOutput, fold, full_trace
+from multiscale.data.module import DataModule, Passage
+from multiscale.nn.bidirectional import flip, join
+from multiscale.training.module import SequenceModule
+
+LENGTH, WARM_UP = 270, 256  # steps shown, and read before them so that the state is not new
+DIGITS = 4  # of a number written
+
+
+class Excerpt(NamedTuple):
+    """T steps of a passage, and what each of L levels did at them, on the CPU; level 0 is the fastest."""
+
+    symbols: tuple[str, ...]  # T, what is written under each step; empty strings if nothing is
+    names: tuple[str, ...]  # L
+    update: Tensor  # [T, L] in [0, 1]
+    boundary: Tensor | None  # [T, L] in {0, 1}
+    probability: Tensor | None  # [T, L] in [0, 1], what the boundary was decided from
+    norms: Tensor  # [T, L], of the hidden states
+    truth: dict[str, list[int]]  # by segmentation, the steps at which something ends
+    true_periods: tuple[int, ...]  # in steps, that the data are made with
+    start: int  # the network's step counter at the first step
+
+
+@torch.no_grad()
+def read(module: SequenceModule, data: DataModule) -> Excerpt:
+    """Let the network, by its definition and not its kernel, read the start of the validation split."""
+    passage = data.passage(WARM_UP + LENGTH)
+    hidden = _hidden(module, passage.inputs.to(module.device))
+    trace = hidden.trace
+    assert trace is not None
+    start = max(len(passage.symbols) - LENGTH, 0)
+
+    def shown(sequence: Tensor) -> Tensor:
+        return sequence[0, start:].float().cpu()
+
+    return Excerpt(
+        passage.symbols[start:],
+        trace.names,
+        shown(trace.update),
+        None if trace.boundary is None else shown(trace.boundary),
+        None if trace.probability is None else shown(trace.probability),
+        shown(torch.stack([level.float().norm(dim=-1) for level in hidden.levels], -1)),
+        true_ends(data, passage, start),
+        data.true_periods(),
+        start,
+    )
+
+
+def true_ends(data: DataModule, passage: Passage, start: int) -> dict[str, list[int]]:
+    """The steps of ``passage[start:]`` at which something ends, by the name of the segmentation."""
+    first = passage.first + start
+    length = len(passage.symbols) - start
+    known = data.segmentations("val").items()
+    return {name: marks[first : first + length].nonzero()[:, 0].tolist() for name, marks in known}
+
+
+def _hidden(module: SequenceModule, inputs: Tensor) -> BackboneOutput:
+    """What the backbone, or the two of them, make of ``inputs``, as the fold of their steps."""
+    x = module.encoder(inputs)
+    if module.reverse is None:
+        return _folded(module.backbone, x)
+    mask = torch.ones(x.shape[:2], dtype=torch.bool, device=x.device)
+    return join(_folded(module.backbone, x), _folded(module.reverse, flip(x, mask)), mask)
+
+
+def _folded(backbone: Backbone, x: Tensor) -> BackboneOutput:
+    levels, state, steps = fold(backbone, x, backbone.initial_state(x.size(0), x.device, x.dtype), True)
+    assert steps is not None
+    return BackboneOutput(levels, state, backbone.penalty(), full_trace(steps, backbone.level_names))
+
+
+def write(excerpt: Excerpt, periods: Sequence[Tensor], path: Path) -> None:
+    """Write an excerpt as JSON, with the ``periods`` [L] of clocks that learn after each epoch.
+
+    ``symbols`` [T], ``levels`` [L], ``update``, ``boundary`` and ``probability`` [L][T] (or null), ``truth`` {name:
+    steps}, ``periods`` [epochs][L], ``true_periods`` and ``start`` in steps. The file is there whole or not at all.
+    """
+    content: dict[str, Any] = {
+        "symbols": list(excerpt.symbols),
+        "levels": list(excerpt.names),
+        "update": _rows(excerpt.update),
+        "boundary": None if excerpt.boundary is None else excerpt.boundary.int().T.tolist(),
+        "probability": None if excerpt.probability is None else _rows(excerpt.probability),
+        "truth": excerpt.truth,
+        "periods": [[round(period, DIGITS) for period in epoch.tolist()] for epoch in periods],
+        "true_periods": list(excerpt.true_periods),
+        "start": excerpt.start,
+    }
+    path.parent.mkdir(parents=True, exist_ok=True)
+    partial = path.with_name(path.name + ".partial")
+    partial.write_text(json.dumps(content) + "\n", encoding="utf-8")
+    os.replace(partial, path)
+
+
+def _rows(values: Tensor) -> list[list[float]]:
+    """[L][T] of [T, L], rounded."""
+    return [[round(value, DIGITS) for value in level] for level in values.T.tolist()]

@@ -1,0 +1,56 @@
+"""Which runs may be averaged, and why the others may not."""
+
+from collections import Counter
+from collections.abc import Sequence
+from dataclasses import dataclass
+
+from multiscale.comparison.runs import Run
+
+
+@dataclass(frozen=True)
+class Apart:
+    """A run that stands in no average, and the reason in a line."""
+
+    run: Run
+    reason: str
+
+
+def select(runs: Sequence[Run]) -> tuple[list[Run], list[Apart]]:
+    """(runs to be averaged, the others): those count that finished, on the data that most used, the last of a seed."""
+    reasons = {run: run.reason for run in runs if run.reason}
+    reasons |= _other_data([run for run in runs if run not in reasons])
+    reasons |= _repeated([run for run in runs if run not in reasons])
+    return [run for run in runs if run not in reasons], [Apart(run, reasons[run]) for run in runs if run in reasons]
+
+
+def checksum(run: Run) -> str:
+    """First eight letters of the SHA-256 of the data that a run read."""
+    return str(run.summary.get("data", {}).get("sha256") or "none")[:8]
+
+
+def _other_data(runs: Sequence[Run]) -> dict[Run, str]:
+    """Runs on another version of the data than most that chose the same; of as many, the version read first stays."""
+    reasons = {}
+    for content in dict.fromkeys(run.content for run in runs):
+        alike = [run for run in runs if run.content == content]
+        versions = Counter(checksum(run) for run in alike)  # in the order of reading, which most_common keeps
+        common = versions.most_common(1)[0][0]
+        for run in alike:
+            if checksum(run) != common:
+                reasons[run] = f"another version of {run.data}: SHA-256 {checksum(run)}, the others' is {common}"
+    return reasons
+
+
+def _repeated(runs: Sequence[Run]) -> dict[Run, str]:
+    """Runs that were run again, with nothing changed, and finished again later."""
+    latest: dict[tuple[str, int | None], Run] = {}
+    for run in runs:
+        key = run.configuration, run.seed
+        if key not in latest or run.ended >= latest[key].ended:
+            latest[key] = run
+    reasons = {}
+    for run in runs:
+        kept = latest[run.configuration, run.seed]
+        if run is not kept:
+            reasons[run] = f"run again with the same config and seed, in {kept.folder.name}"
+    return reasons

@@ -1,0 +1,73 @@
+"""SIGTERM and Ctrl-C: a training ends its step and saves; a second Ctrl-C stops at once."""
+
+import os
+import signal
+import sys
+import threading
+from types import FrameType
+from typing import Any
+
+CAUGHT = (signal.SIGINT, signal.SIGTERM)
+
+
+class Interrupted(BaseException):
+    """A signal asked for the end; what is to be saved has been saved.
+
+    Args:
+        signum: the signal's number; the exit code is 128 more.
+    """
+
+    def __init__(self, signum: int) -> None:
+        super().__init__(signal.Signals(signum).name)
+        self.signum = signum
+
+    @property
+    def exit_code(self) -> int:
+        return 128 + self.signum
+
+
+class Signals:
+    """A context in which a signal is noted in ``received`` while ``deferred``, and else raises :class:`Interrupted`.
+
+    Args:
+        silent: say nothing; another process does.
+    """
+
+    def __init__(self, silent: bool = False) -> None:
+        self.silent = silent
+        self.received = 0  # the signal's number
+        self.deferred = False
+        self._before: dict[int, Any] = {}
+
+    def install(self) -> None:
+        """Catch the signals from here on, whoever caught them before."""
+        if threading.current_thread() is threading.main_thread():
+            for signum in CAUGHT:
+                before = signal.signal(signum, self._catch)
+                self._before.setdefault(signum, before)
+
+    def __enter__(self) -> "Signals":
+        self.install()
+        return self
+
+    def __exit__(self, *_: object) -> None:
+        for signum, before in self._before.items():
+            signal.signal(signum, before)
+        self._before = {}
+
+    def _catch(self, signum: int, frame: FrameType | None) -> None:
+        again = self.received == signum == signal.SIGINT
+        if again:
+            if not self.silent:
+                _say("stopped at once; what was saved last is there to go on from")
+            os._exit(128 + signum)
+        self.received = max(self.received, signum)
+        if not self.deferred:
+            raise Interrupted(signum)
+        if not self.silent and int(os.environ.get("RANK", "0")) == 0:
+            hint = "; Ctrl-C again stops at once" if signum == signal.SIGINT else ""
+            _say(f"{signal.Signals(signum).name}: ending this step, then saving{hint}")
+
+
+def _say(text: str) -> None:
+    os.write(sys.stderr.fileno(), f"\n{text}\n".encode())  # the only safe way to print inside a handler

@@ -1,0 +1,81 @@
+"""A training that was stopped anywhere and goes on is bit for bit the one that never stopped."""
+
+import pytest
+
+from multiscale.training.signals import Interrupted
+from tests.conftest import MODELS
+from tests.faults.breaking import differing, result, run
+
+pytestmark = pytest.mark.slow
+
+KILL = "+callbacks.kill._target_=tests.faults.breaking.Kill"
+PLACES = {
+    "middle": ["train", 1, 3],
+    "edge": ["epoch_end", 0, 0],
+    "validation": ["validation", 1, 0],
+    "accumulation": ["train", 1, 3],  # the first of three batches of the second step
+    "before anything": ["train", 0, 0],
+    "last batch": ["train", 1, 6],
+    "last validation batch": ["validation", 0, 1],
+    "test": ["test", 3, 0],
+}
+
+
+def stopped(folder, place, *words):
+    """Run, be stopped, go on."""
+    hook, epoch, batch = PLACES[place]
+    words = [*words, KILL, f"+callbacks.kill.hook={hook}", f"+callbacks.kill.epoch={epoch}"]
+    words.append(f"+callbacks.kill.batch={batch}")
+    with pytest.raises(Interrupted):
+        run(folder, *words)
+    run(folder, *words)
+
+
+@pytest.fixture(scope="module")
+def whole(tmp_path_factory):
+    """What the training comes to that is never stopped, by its words."""
+    known = {}
+
+    def make(*words):
+        if words not in known:
+            folder = tmp_path_factory.mktemp("whole")
+            run(folder, *words)
+            known[words] = result(folder)
+        return known[words]
+
+    return make
+
+
+@pytest.mark.parametrize("place", ["middle", "edge", "validation", "accumulation"])
+@pytest.mark.parametrize("model", MODELS)
+def test_it_goes_on_bit_for_bit(tmp_path, whole, model, place):
+    words = [f"model={model}", *(["+trainer.accumulate_grad_batches=3"] if place == "accumulation" else [])]
+    stopped(tmp_path, place, *words)
+    tensors, rows = result(tmp_path)
+    expected_tensors, expected_rows = whole(*words)
+    assert not differing(tensors, expected_tensors)
+    assert rows == expected_rows
+
+
+@pytest.mark.parametrize(
+    ("place", "words"),
+    [
+        ("before anything", []),
+        ("last batch", []),
+        ("last validation batch", []),
+        ("test", []),
+        ("middle", ["model.boundary=sample"]),
+        ("edge", ["model.boundary=sample"]),
+        ("validation", ["model.boundary=sample", "+trainer.val_check_interval=0.5"]),
+        ("middle", ["+trainer.val_check_interval=3"]),  # a validation has just been done there
+        ("middle", ["optim.scheduler.patience=1", "+trainer.check_val_every_n_epoch=2"]),
+        ("edge", ["optim.scheduler.patience=1", "+trainer.check_val_every_n_epoch=2"]),
+    ],
+)
+def test_wherever_it_stops(tmp_path, whole, place, words):
+    words = ["model=hmlstm", *words]
+    stopped(tmp_path, place, *words)
+    tensors, rows = result(tmp_path)
+    expected_tensors, expected_rows = whole(*words)
+    assert not differing(tensors, expected_tensors)
+    assert rows == expected_rows
