@@ -30,6 +30,7 @@ STEP = "trainer/global_step"  # the x-axis of every curve
 RISING = re.compile(r"(val|trace)/(accuracy|log_likelihood|f1)(_.*)?")  # the higher, the better
 WIDTH, IMAGES, ROWS = 1600, 60, 1000  # of a picture in pixels; pictures of one name; rows of a table
 EXIT_CODES = {"finished": 0, "failed": 1, "interrupted": 143}  # the last is what a shell tells of SIGTERM
+FLUSH = "x_transaction_log_flush_interval"  # in newer versions: seconds of rows that a killed run may lack
 APART = ("seed", "folder", "logger", "name", "choices", "threads", "request", "rendezvous")  # no configuration's part
 
 
@@ -171,6 +172,7 @@ class SafeWandb(Logger):
         import wandb as client
 
         client.setup(client.Settings(silent=True))  # or it tells where it found a key
+        often: dict[str, Any] = {FLUSH: 1.0} if FLUSH in client.Settings.model_fields else {}
         settings = client.Settings(
             silent=True,
             console="off",
@@ -178,6 +180,7 @@ class SafeWandb(Logger):
             init_timeout=self.timeout,
             finish_timeout=10 * self.timeout,
             finish_timeout_raises=True,
+            **often,
         )
         run = client.init(**arguments, dir=str(self.folder), settings=settings, reinit="finish_previous")
         run.define_metric(STEP)
