@@ -20,6 +20,8 @@ from multiscale.checks import InvalidInput, nearest
 _PACKAGE = Path(__file__).parent
 CONF = next(folder for folder in (_PACKAGE / "conf", _PACKAGE.parent / "conf") if folder.is_dir())
 
+NO_GROUPS = {"search": "python -m multiscale.search", "sweep": "wandb sweep"}  # folders of CONF, and who reads them
+
 
 @dataclass(frozen=True)
 class Job:
@@ -125,6 +127,8 @@ def _choices(group: str, folders: Sequence[Path]) -> list[str]:
 def _check_choice(override: Override, value: str, folders: Sequence[Path]) -> None:
     """Raise :class:`InvalidInput` for a choice that a group does not have."""
     group = override.key_or_group
+    if group in NO_GROUPS:
+        raise InvalidInput(f"{group} is no group of a run; it is for `{NO_GROUPS[group]}`; got {group}={value}.")
     if override.is_delete() or not any((folder / group).is_dir() for folder in folders):
         return
     allowed = _choices(group, folders)

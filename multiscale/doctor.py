@@ -27,7 +27,7 @@ from rich.markup import escape
 
 from multiscale.checks import InvalidInput
 from multiscale.command import arguments, command
-from multiscale.training.tracking import has_key, mode_of
+from multiscale.training.wandb_mode import has_key, mode_of
 
 OK, NOTE, MEND = "ok", "note", "mend"
 COLOURS = {OK: "green", NOTE: "yellow", MEND: "bold red"}

@@ -24,12 +24,12 @@ from multiscale.folder import held, save
 from multiscale.training import storage, weights
 from multiscale.training.build import build, check_arguments, make
 from multiscale.training.checkpoints import Checkpoints, WholeFiles
-from multiscale.training.csv_log import CSVLog
+from multiscale.training.csv_log import CSVLog, logged_rows
 from multiscale.training.loaders import Loaders
-from multiscale.training.loggers import finish, log_table
+from multiscale.training.loggers import SafeWandb, closing_lines, finish, log_numbers, log_table
 from multiscale.training.match import matched
 from multiscale.training.module import SequenceModule
-from multiscale.training.signals import Signals
+from multiscale.training.signals import Interrupted, Signals
 from multiscale.training.snapshot import over
 from multiscale.training.status import FINISHED, Status
 
@@ -131,21 +131,27 @@ def _train(config: DictConfig, signals: Signals, status: Status) -> float:
             storage.write(folder / "summary.json", (json.dumps(summary, indent=2) + "\n").encode())
             log_table(loggers, "summary", {name: [value] for name, value in _row(summary).items()})
             log_table(loggers, "levels", _levels(summary))
+            log_numbers(loggers, {f"cost/{name}": summary[name] for name in ("parameters", "seconds", "epochs")})
             _show(summary)
-    except BaseException:
+    except BaseException as error:
         signals.deferred = True
-        finish(loggers, failed=True)
+        finish(loggers, failed=True, interrupted=isinstance(error, Interrupted | KeyboardInterrupt))
         raise
     finish(loggers)
+    for line in closing_lines(loggers):
+        print(line)
     status.update(FINISHED, epoch=trainer.current_epoch, step=trainer.global_step)
     return score
 
 
 def _begin_logs(loggers: list[Any], rows: int) -> None:
-    """Let the logs go on after their first ``rows`` rows."""
+    """Let the logs go on after their first ``rows`` rows; those that come again are sent nowhere twice."""
+    again = max(logged_rows(loggers) - rows, 0)
     for logger in loggers:
         if isinstance(logger, CSVLog) and rank() == 0:
             logger.keep(rows)
+        elif isinstance(logger, SafeWandb):
+            logger.skip(again)
 
 
 def _summary(

@@ -31,6 +31,8 @@ TIERS = [
         "command",
         "generate",
         "segment",
+        "search",
+        "study",
     },
 ]
 

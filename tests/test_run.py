@@ -3,8 +3,6 @@
 import csv
 import json
 import shutil
-import subprocess
-import sys
 
 import pytest
 import torch
@@ -16,13 +14,6 @@ CLOCK = ["model=clockwork", *TINY]  # the quickest backbone
 
 def folders(root) -> list:
     return sorted(path.parent for path in root.rglob("summary.json"))
-
-
-def wandb_summary(folder) -> dict:
-    """What an offline W&B run holds, read back with W&B's own tool."""
-    (run,) = folder.glob("wandb/offline-run-*")
-    command = [sys.executable, "-m", "wandb", "leet", "inspect", "--summary", "--json", str(run)]
-    return json.loads(subprocess.run(command, capture_output=True, text=True, check=True).stdout)
 
 
 @pytest.mark.parametrize("model", ["hmlstm", "stacked_lstm", "learned_clock"])
@@ -67,27 +58,6 @@ def test_the_same_seed_gives_the_same_summary_and_another_seed_another(cli, tmp_
     assert scores[0] == scores[1] != scores[2]
 
 
-def test_a_sweep_makes_one_folder_and_one_wandb_run_a_job(cli, tmp_path):
-    words = [word for word in TINY if word != "logger=csv"]
-    done = cli("-m", "model=clockwork,hmlstm", "seed=0,1", *words)
-    assert done.returncode == 0, done.stderr
-    assert len(folders(tmp_path)) == 4
-    for folder in folders(tmp_path):
-        summary = json.loads((folder / "summary.json").read_text())
-        kept = wandb_summary(folder)
-        assert kept["state"] == "finished"
-        assert kept["name"] == f"{summary['name']}-seed{summary['seed']}"
-        assert kept["config"]["seed"] == summary["seed"]
-        assert kept["config"]["model"]["_target_"].startswith("multiscale.")
-        assert kept["summary"]["test/bpc"] == pytest.approx(summary["test"]["test/bpc"])
-        assert "val/bpc" in kept["summary"]
-        shown = {key for key, value in kept["summary"].items() if isinstance(value, dict) and "filenames" in value}
-        drawn = {f"figures/{path.stem}" for path in (folder / "figures").glob("*.png")}
-        assert shown == drawn
-        assert list(folder.rglob("wandb/*/files/media/images/figures/*.png"))
-        assert kept["summary"]["summary"]["nrows"] == 1
-
-
 @pytest.mark.parametrize(
     ("words", "message"),
     [
@@ -118,23 +88,6 @@ def test_help_names_every_group_and_choice(cli):
     shown = cli("--help").stdout
     for word in ("model: clockwork, hmlstm", "python_docs", "logger: csv, wandb", "python -m multiscale.run"):
         assert word in shown
-
-
-def test_wandb_that_cannot_start_is_one_warning(cli, tmp_path):
-    words = [word for word in CLOCK if word != "logger=csv"]
-    done = cli(*words, WANDB_MODE="nonsense")
-    assert done.returncode == 0, done.stderr
-    assert (done.stdout + done.stderr).count("Weights & Biases is off") == 1
-    assert len(folders(tmp_path)) == 1
-
-
-def test_wandb_that_dies_in_the_middle_is_one_warning(cli, tmp_path):
-    words = [word for word in CLOCK if word != "logger=csv"]
-    done = cli(*words, "+callbacks.kill._target_=tests.spoil.KillWandb", PYTHONPATH=str(ROOT))
-    assert (tmp_path / "killed").exists()
-    assert done.returncode == 0, done.stderr
-    assert (done.stdout + done.stderr).count("Weights & Biases is off") == 1
-    assert (folders(tmp_path)[0] / "metrics.csv").exists()
 
 
 def test_two_processes_train_as_one(cli, tmp_path):

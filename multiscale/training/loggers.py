@@ -1,18 +1,16 @@
 """Loggers: metrics as CSV in the run's folder always, Weights & Biases beside it if wanted and possible."""
 
-import logging
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Mapping, Sequence
 from pathlib import Path
-from typing import Any, Literal
+from typing import Literal
 
-from pytorch_lightning.loggers import Logger, WandbLogger
+from pytorch_lightning.loggers import Logger
 from pytorch_lightning.utilities.rank_zero import rank_zero_only
 
-from multiscale.checks import one_of
+from multiscale.checks import in_range, one_of
 from multiscale.training.csv_log import CSVLog
-from multiscale.training.tracking import mode_of
-
-log = logging.getLogger(__name__)
+from multiscale.training.tracking import SafeWandb
+from multiscale.training.wandb_mode import mode_of
 
 
 def csv(folder: str) -> list[Logger]:
@@ -24,84 +22,35 @@ def wandb(
     folder: str,
     project: str,
     name: str,
+    monitor: str,
+    choices: Mapping[str, str | None],
     group: str | None = None,
     tags: Sequence[str] = (),
     mode: Literal["auto", "online", "offline"] = "auto",
+    timeout: float = 30.0,
 ) -> list[Logger]:
     """``metrics.csv`` and a Weights & Biases run, both in ``folder``.
 
-    ``mode`` is ``online``, ``offline`` or ``auto``: what ``WANDB_MODE`` says, else online where a key is found
-    (``WANDB_API_KEY`` or a netrc file), else offline. It never asks and never ends a run: what fails is one warning.
+    The run's group is its configuration without the seed, unless ``group`` says another; its tags are the ``choices``
+    of model, data, head and experiment, and ``tags``. ``mode`` is ``online``, ``offline`` or ``auto``: what
+    ``WANDB_MODE`` says, else online where a key is found (``WANDB_API_KEY`` or a netrc file), else offline. It never
+    asks and never ends a run: what fails is one warning. ``monitor`` and ``timeout`` are those of :class:`SafeWandb`.
     """
     one_of("mode", mode, ("auto", "online", "offline"))
+    in_range("timeout", timeout, 0, open_low=True)
     loggers = csv(folder)
     if not getattr(rank_zero_only, "rank", 0):
-        start = {"dir": folder, "project": project, "name": name, "group": group, "tags": list(tags)}
-        loggers.append(SafeWandb(folder, {**start, "mode": mode_of(mode)}))
+        chosen = [choices[key] for key in ("model", "data", "head", "experiment")]
+        start = {
+            "project": project,
+            "name": name,
+            "group": group,
+            "job_type": choices["experiment"] or choices["data"],
+            "tags": list(dict.fromkeys([*filter(None, chosen), *tags])),
+            "mode": mode_of(mode),
+        }
+        loggers.append(SafeWandb(folder, start, monitor, choices, timeout))
     return loggers
-
-
-class SafeWandb(Logger):
-    """A W&B run that a training outlives: the first call that fails is a warning, and the last one that is made.
-
-    Args:
-        folder: the run's folder.
-        start: arguments of ``wandb.init``.
-    """
-
-    def __init__(self, folder: str, start: dict[str, Any]) -> None:
-        super().__init__()
-        self.folder = folder
-        self.inner: WandbLogger | None = None
-        self.alive = True
-        self._try(lambda: self._start(start))
-
-    def _start(self, start: dict[str, Any]) -> None:
-        import wandb as client
-
-        settings = client.Settings(silent=True, console="off", disable_git=True, init_timeout=30)
-        run = client.init(**start, settings=settings, reinit="finish_previous")
-        run.define_metric("trainer/global_step")
-        run.define_metric("*", step_metric="trainer/global_step", step_sync=True)
-        self.inner = WandbLogger(experiment=run, save_dir=self.folder)
-
-    def _try(self, call: Callable[[], Any]) -> None:
-        if not self.alive:
-            return
-        try:
-            call()
-        except Exception as error:  # whatever W&B does, training goes on
-            self.alive = False
-            log.warning("Weights & Biases is off from here: %s: %s", type(error).__name__, error)
-
-    @property
-    def name(self) -> str:
-        return "wandb"
-
-    @property
-    def version(self) -> None:
-        return None
-
-    @property
-    def _run(self) -> WandbLogger:
-        assert self.inner is not None
-        return self.inner
-
-    def log_metrics(self, metrics: dict[str, float], step: int | None = None) -> None:
-        self._try(lambda: self._run.log_metrics(metrics, step))
-
-    def log_hyperparams(self, params: Any, *args: Any, **kwargs: Any) -> None:
-        self._try(lambda: self._run.log_hyperparams(params))
-
-    def log_image(self, key: str, path: Path) -> None:
-        self._try(lambda: self._run.log_image(key, [str(path)]))
-
-    def log_table(self, key: str, columns: Mapping[str, Sequence[str]]) -> None:
-        rows = [list(row) for row in zip(*columns.values(), strict=True)]
-        self._try(lambda: self._run.log_table(key, columns=list(columns), data=rows))
-
-    def finish(self, failed: bool) -> None:
-        self._try(lambda: self._run.experiment.finish(exit_code=int(failed)))
 
 
 def log_image(loggers: Sequence[Logger], key: str, path: Path) -> None:
@@ -118,9 +67,21 @@ def log_table(loggers: Sequence[Logger], key: str, columns: Mapping[str, Sequenc
             logger.log_table(key, columns)
 
 
-def finish(loggers: Sequence[Logger], failed: bool = False) -> None:
-    """Close the loggers; a W&B run ends as finished or failed."""
+def log_numbers(loggers: Sequence[Logger], numbers: Mapping[str, float]) -> None:
+    """Send numbers of the whole run, such as ``cost/parameters``, to every logger that has a summary."""
     for logger in loggers:
-        logger.finalize("failed" if failed else "success")
         if isinstance(logger, SafeWandb):
-            logger.finish(failed)
+            logger.log_numbers(numbers)
+
+
+def finish(loggers: Sequence[Logger], failed: bool = False, interrupted: bool = False) -> None:
+    """Close the loggers; a W&B run ends as finished, failed or, by a signal, preempted."""
+    for logger in loggers:
+        logger.finalize("failed" if failed or interrupted else "success")
+        if isinstance(logger, SafeWandb):
+            logger.finish("interrupted" if interrupted else "failed" if failed else "finished")
+
+
+def closing_lines(loggers: Sequence[Logger]) -> list[str]:
+    """What the loggers have to say under a run's summary, once they are closed."""
+    return [line for logger in loggers if isinstance(logger, SafeWandb) for line in logger.closing_lines()]
