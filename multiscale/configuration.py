@@ -18,11 +18,12 @@ _PACKAGE = Path(__file__).parent
 CONF = next(folder for folder in (_PACKAGE / "conf", _PACKAGE.parent / "conf") if folder.is_dir())
 
 
-def jobs(overrides: Sequence[str], config_dir: str | None = None) -> list[DictConfig]:
+def jobs(overrides: Sequence[str], config_dir: str | None = None, multirun: bool = False) -> list[DictConfig]:
     """The composed config of every job of a command line: one, or the product of its sweeps.
 
-    ``config_dir`` is searched for YAML after the project's own. Values that only exist inside a run, such as its
-    folder, are left as interpolations.
+    ``config_dir`` is searched for YAML after the project's own. With ``multirun`` the lists that the config itself
+    sweeps over, ``hydra.sweeper.params``, come first, but for keys that the command line gives. Values that only exist
+    inside a run, such as its folder, are left as interpolations.
 
     Raises:
         InvalidInput: for an override that cannot be read, a group, choice or key that does not exist, or a value of a
@@ -31,22 +32,37 @@ def jobs(overrides: Sequence[str], config_dir: str | None = None) -> list[DictCo
     folders = [CONF, *([Path(config_dir).resolve()] if config_dir else [])]
     if config_dir and not folders[-1].is_dir():
         raise InvalidInput(f"--config-dir must be a folder; got {config_dir!r}.")
-    parsed = []
-    for text in overrides:
-        try:
-            parsed.append(OverridesParser.create().parse_override(text))
-        except HydraException as error:
-            raise InvalidInput(f"{text!r} is not of the form key=value: {_first_line(error)}") from error
-    choices = [list(o.sweep_string_iterator()) if o.is_sweep_override() else [None] for o in parsed]
+    parsed = [_parsed(text) for text in overrides]
     extra = [f"hydra.searchpath=[file://{folders[1]}]"] if config_dir else []
     composed = []
     with initialize_config_dir(str(CONF), version_base="1.3"):
+        if multirun:
+            parsed = [*_swept_by_experiment(parsed, folders, extra), *parsed]
+        choices = [list(o.sweep_string_iterator()) if o.is_sweep_override() else [None] for o in parsed]
         for picked in itertools.product(*choices):
             words = [_word(o, pick) for o, pick in zip(parsed, picked, strict=True)]
             for override, word in zip(parsed, words, strict=True):
                 _check_choice(override, word.partition("=")[2], folders)
             composed.append(_compose(words, extra))
     return composed
+
+
+def _parsed(text: str) -> Override:
+    try:
+        return OverridesParser.create().parse_override(text)
+    except HydraException as error:
+        raise InvalidInput(f"{text!r} is not of the form key=value: {_first_line(error)}") from error
+
+
+def _swept_by_experiment(parsed: Sequence[Override], folders: Sequence[Path], extra: Sequence[str]) -> list[Override]:
+    """The sweeps of the config itself, but for keys that the command line gives."""
+    single = [override for override in parsed if not override.is_sweep_override()]
+    words = [_word(override, None) for override in single]
+    for override, word in zip(single, words, strict=True):
+        _check_choice(override, word.partition("=")[2], folders)
+    params = _compose(words, extra, with_hydra=True).hydra.sweeper.params or {}
+    given = {override.get_key_element() for override in parsed}
+    return [_parsed(f"{key}={value}") for key, value in params.items() if key not in given]
 
 
 def _word(override: Override, pick: str | None) -> str:
@@ -69,14 +85,15 @@ def _check_choice(override: Override, value: str, folders: Sequence[Path]) -> No
         raise InvalidInput(f"{group} must be one of {', '.join(allowed)}; got {value!r}.{nearest(value, allowed)}")
 
 
-def _compose(words: Sequence[str], extra: Sequence[str]) -> DictConfig:
+def _compose(words: Sequence[str], extra: Sequence[str], with_hydra: bool = False) -> DictConfig:
     try:
-        return compose("config", overrides=[*words, *extra])
+        return compose("config", overrides=[*words, *extra], return_hydra_config=with_hydra)
     except (HydraException, OmegaConfBaseException) as error:
         chosen = [word for word in words if (CONF / word.partition("=")[0]).is_dir()]
         known = compose("config", overrides=[*chosen, *extra])
         for word in words:
-            _check_key(word.partition("=")[0], known)
+            if word not in chosen:  # an experiment is no key of what it composes
+                _check_key(word.partition("=")[0], known)
         raise InvalidInput(_first_line(error)) from error
 
 

@@ -50,7 +50,7 @@ def check(arguments: list[str]) -> int:
     if any(word.startswith("-") and word not in SWEEP for word in rest):
         return 0  # --help and the like run nothing
     words = [word for word in rest if not word.startswith("-")]
-    configs = jobs(words, known.config_dir)
+    configs = jobs(words, known.config_dir, multirun=bool(set(SWEEP) & set(rest)))
 
     from multiscale import sweep
     from multiscale.session import rehearse

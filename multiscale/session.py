@@ -16,15 +16,17 @@ from rich.console import Console
 from rich.table import Table
 
 from multiscale import __version__
+from multiscale.analysis import cost
 from multiscale.checks import InvalidInput, positive_int
 from multiscale.data.files import DataError
-from multiscale.folder import held
+from multiscale.folder import held, save
 from multiscale.training import storage, weights
 from multiscale.training.build import build, check_arguments, make
 from multiscale.training.checkpoints import Checkpoints, WholeFiles
 from multiscale.training.csv_log import CSVLog
 from multiscale.training.loaders import Loaders
 from multiscale.training.loggers import finish, log_table
+from multiscale.training.match import matched
 from multiscale.training.module import SequenceModule
 from multiscale.training.signals import Signals
 from multiscale.training.snapshot import over
@@ -59,7 +61,7 @@ def rehearse(config: DictConfig) -> None:
             raise
         except InvalidInput as error:
             raise InvalidInput(f"data.{error}") from error
-        build(config, data.facts)
+        build(matched(config, data.facts), data.facts)
 
 
 def train(config: DictConfig) -> float:
@@ -90,6 +92,9 @@ def _train(config: DictConfig, signals: Signals, status: Status) -> float:
     pl.seed_everything(config.seed, workers=True, verbose=False)
     data = make(config, "data")
     data.setup()
+    config, asked = matched(config, data.facts), config
+    if config is not asked and rank() == 0:
+        save(config)
     module = build(config, data.facts)
     loggers = make(config, "logger")
     callbacks = list(make(config, "callbacks").values())
@@ -162,6 +167,8 @@ def _summary(
         "val": {module.task.monitor: score},
         "test": {name: value for name, value in measured.items() if name.startswith("test/")},
         "parameters": sum(p.numel() for p in module.parameters()),
+        "macs": cost.macs(module, levels),
+        "state_size": cost.state_size(module),
         "levels": levels,
         "trace": traces,
         "kernel": backbone.kernel,
@@ -195,6 +202,7 @@ def _row(summary: dict[str, Any]) -> dict[str, str]:
     row |= {name: f"{value:.4f}" for name, value in summary["data"]["references"].items()}
     row["parameters"] = f"{summary['parameters']:,}"
     row["operations"] = f"{summary['trace']['operations']:.3f} of a stacked LSTM's updates"
+    row["products"] = "{done:,.0f} of {dense:,} multiply-accumulates a step".format(**summary["macs"])
     row["kernel"] = summary["kernel"]
     row["time"] = f"{summary['seconds']:.0f} s for {summary['epochs']} epochs"
     return row

@@ -213,12 +213,12 @@ def test_nothing_that_counts_is_said(tmp_path):
 
 
 def test_the_command_line_prints_the_table_and_writes_the_files(cli, tmp_path):
-    periods = {"model": {"periods": [1, 2]}}
+    periods = {"model": {"periods": "[red]"}}
     sweep(tmp_path / "runs", {"stacked_lstm": {0: 2.0, 1: 2.2}, "clockwork": {0: 1.9}})
     finished(tmp_path / "runs" / "p", 1.0, model="clockwork", changes=periods)
     result = cli("runs", "baseline=stacked_lstm", "to=out", module="compare")
     assert result.returncode == 0, result.stderr
-    assert "clockwork, periods [1, 2]" in result.stdout  # brackets are no markup
+    assert "clockwork, periods [red]  " in result.stdout  # brackets are no markup
     assert "-1.0000, 1 pair" in result.stdout
     assert "seed 1 is missing" in result.stdout
     names = {"runs.csv", "runs.md", "configurations.csv", "configurations.md"}

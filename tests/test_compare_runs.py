@@ -8,6 +8,7 @@ import numpy as np
 import pytest
 
 from multiscale.checks import InvalidInput
+from multiscale.comparison.records import filled
 from multiscale.comparison.runs import find, read, read_all
 from tests.run_folders import NOBODY, config, finished, summary, unfinished
 
@@ -49,6 +50,15 @@ def test_a_finished_run_tells_what_it_was_and_measured(tmp_path):
     assert run.score == 1.25
     assert run.config["callbacks"]["best"]["monitor"] == "val/bpc"  # interpolations are filled in
     assert run.config["logger"]["folder"] == "somewhere"
+
+
+def test_references_are_filled_in_and_the_environment_is_not_read():
+    whole = {"a": {"b": "${a.c}-${seed}", "c": "${a.d}", "d": 5}, "seed": 7, "x": ["${y}", "${z}"], "y": "${x}"}
+    found = filled(whole, whole)
+    assert found["a"] == {"b": "5-7", "c": 5, "d": 5}
+    assert found["x"][1] == "${z}"
+    assert "${" in str(found["y"])  # a circle ends
+    assert filled("${oc.env:HOME}", whole) == "${oc.env:HOME}"
 
 
 def test_runs_that_differ_only_in_seed_place_and_telling_are_one_configuration(tmp_path):

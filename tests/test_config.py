@@ -1,13 +1,17 @@
 """Every YAML of every group composes, is consumed whole, and instantiates; every mistake is named."""
 
+import logging
+import sys
+
 import pytest
 import torch
 
 from multiscale.checks import InvalidInput
 from multiscale.configuration import CONF, jobs
+from multiscale.run import run
 from multiscale.session import rehearse
 
-GROUPS = ["model", "head", "optim", "trainer"]
+GROUPS = ["model", "head", "optim", "trainer", "match"]
 ELSEWHERE = ["data", "task", "experiment"]  # in test_tasks.py and test_experiments.py
 FILES = [(group, path.stem) for group in GROUPS for path in sorted((CONF / group).glob("*.yaml"))]
 
@@ -42,9 +46,40 @@ def test_a_sweep_is_the_product_of_its_lists():
     ]
 
 
+def test_an_experiment_may_bring_lists_that_the_command_line_replaces():
+    experiment = "experiment=first_comparison"
+    sweep = jobs([experiment, "model=clockwork"], multirun=True)
+    assert len({(j.data._target_, j.seed) for j in sweep}) == len(sweep) == 2 * 3
+    assert [j.seed for j in jobs([experiment, "data=python_docs", "seed=7"], multirun=True)] == [7] * 4
+    assert len(jobs([experiment])) == 1
+    assert [j.seed for j in jobs(["seed=1,2"], multirun=True)] == [1, 2]
+
+
+@pytest.fixture
+def own_logging():
+    """What Hydra sets up for its jobs ends with the test."""
+    root = logging.getLogger()
+    level, handlers = root.level, root.handlers[:]
+    yield
+    root.setLevel(level)
+    root.handlers[:] = handlers
+
+
+@pytest.mark.usefixtures("own_logging")
+def test_the_jobs_that_are_checked_are_those_that_hydra_runs(tmp_path, monkeypatch):
+    ran = []
+    monkeypatch.setattr("multiscale.launch.start", lambda config, *how: ran.append(config) or 0.0)
+    words = ["experiment=first_comparison", "seed=3", "model=clockwork,hmlstm"]
+    monkeypatch.setattr(sys, "argv", ["run", "-m", *words, f"hydra.sweep.dir={tmp_path}"])
+    run()
+    checked = jobs(words, multirun=True)
+    assert [(j.data, j.model, j.seed) for j in ran] == [(j.data, j.model, j.seed) for j in checked]
+
+
 @pytest.mark.parametrize(
     ("words", "message"),
     [
+        (["experiment=quick_look", "sead=1"], "sead does not exist; .*Did you mean 'seed'"),
         (["modle=hmlstm"], "modle does not exist; .*Did you mean 'model'"),
         (["model=hmlstn"], "model must be one of .*got 'hmlstn'. Did you mean 'hmlstm'"),
         (["data=pythn_docs"], "data must be one of .*Did you mean 'python_docs'"),

@@ -5,11 +5,13 @@ import math
 import sys
 
 import pytest
+from omegaconf import OmegaConf
 
 from multiscale.checks import InvalidInput
 from multiscale.configuration import CONF, jobs
 from multiscale.run import main
 from multiscale.session import rehearse
+from multiscale.training.build import load
 from tests import tiny
 from tests.conftest import ROOT
 
@@ -89,6 +91,21 @@ def test_boundaries_are_scored_against_every_level_of_the_artificial_language(ru
         assert f"f1_{reference}" in summary["levels"][0]
         assert f"f1_{reference}" in summary["levels"][1]
     assert "F1, word ends" in capsys.readouterr().out
+
+
+@pytest.mark.parametrize("data", ["python_docs", "artificial_language"])
+def test_a_matched_run_tells_the_size_and_the_cost_of_what_it_trained(run, data, tmp_path):
+    words = [f"data={data}", "model=stacked_lstm", "match.target=30000"]
+    summary = run("experiment=first_comparison", *words, *tiny.SMALL[data])
+    assert summary["parameters"] == pytest.approx(30_000, rel=0.01)
+    sizes = [level["units"] for level in summary["levels"]]
+    kept = OmegaConf.load(tmp_path / "run/config.yaml")
+    assert kept.model.hidden_size in (sizes, sizes[0])
+    assert kept.match is None
+    assert kept.choices.match == "parameters"
+    assert load(tmp_path / "run/checkpoints/best.ckpt").recipe["config"]["model"] == kept.model
+    assert summary["macs"]["done"] == summary["macs"]["dense"] > 4 * sizes[0] * (64 + sizes[0])
+    assert summary["state_size"] == 2 * sum(sizes)
 
 
 def test_a_missing_file_is_named_with_where_and_how(tmp_path, monkeypatch):

@@ -13,7 +13,7 @@ TIERS = [
     {"backbones", "nn", "kernels"},
     {"training"},
     {"analysis"},
-    {"session", "comparison", "compare", "benchmark", "benchmarks", "run", "command", "generate", "segment"},
+    {"session", "folder", "launch", "job", "sweep", "resume", "comparison", "compare", "benchmark", "benchmarks", "run", "command", "generate", "segment"},
 ]
 
 

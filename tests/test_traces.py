@@ -51,7 +51,7 @@ def test_a_flush_is_the_step_after_a_boundary_across_chunks_too():
 def test_a_backbone_without_boundaries_has_no_boundary_rates():
     tally = Tally((10, 30))
     tally.update(NOTHING, trace(None), ALL)
-    assert set(tally.compute()[1]) == {"operations", "update", "copy"}
+    assert set(tally.compute()[1]) == {"operations", "update", "copy", "active"}
 
 
 @pytest.mark.parametrize("split", ["val", "test"])
@@ -74,6 +74,14 @@ def test_logged_scores_are_those_of_the_whole_split(data, tmp_path, split):
     assert logged[f"{where}/boundary_1"] == pytest.approx(expected.found / len(text))
     assert logged[f"{where}/precision_always"] == pytest.approx(expected.true / len(text))
     assert f"{where}/f1_3" not in logged
+
+
+def test_all_stands_for_every_segmentation_that_the_data_know(data, tmp_path):
+    run = trainer(tmp_path, callbacks=[BoundaryScores("all")])
+    logged = run.validate(network(data, "model.hidden_size=9"), datamodule=Loaders(data), verbose=False)[0]
+    found = {key for key in logged if key.startswith("trace/f1_") and key.endswith("_1") and "random" not in key}
+    assert found == {f"trace/f1_{name}_1" for name in data.segmentations("val")}
+    assert len(found) == 3
 
 
 def test_a_level_that_never_fires_is_named_in_a_warning(data, tmp_path, caplog):

@@ -28,7 +28,8 @@ class BoundaryScores(pl.Callback):
 
     Args:
         reference: one of the data set's segmentations, such as ``word_ends``, ``spaces`` or ``sentence_ends``; or a
-            list of them, each of which then stands in the names of its scores: ``trace/f1_word_ends_1``.
+            list of them, each of which then stands in the names of its scores: ``trace/f1_word_ends_1``; or ``all``
+            that the data know, for recipes that are run on several data sets.
         offset: steps by which a boundary may come after what it marks, and still be right.
         tolerance: steps to either side.
     """
@@ -44,6 +45,8 @@ class BoundaryScores(pl.Callback):
     def setup(self, trainer: pl.Trainer, pl_module: pl.LightningModule, stage: str) -> None:
         known = trainer.datamodule.data.segmentations("val")  # type: ignore[attr-defined]
         self.active = bool(known)
+        if self.references == ["all"]:
+            self.references = list(known)
         for reference in self.references:
             if known and reference not in known:
                 raise InvalidInput(

@@ -10,6 +10,7 @@ from typing import Any, NamedTuple, TypeAlias
 
 import torch
 from torch import Tensor, nn
+from torch.utils.flop_counter import FlopCounterMode
 
 from multiscale.checks import InvalidInput, one_of
 
@@ -43,6 +44,15 @@ class BackboneOutput(NamedTuple):
     state: State
     penalty: Tensor  # [], >= 0
     trace: Trace | None
+
+
+class Product(NamedTuple):
+    """A product of weights with what a level reads, and when it is due."""
+
+    level: int | None  # whose, counted from 0; None: of no level alone
+    macs: int  # multiply-accumulates of one step of one sequence
+    due: str = "active"  # at the steps of which event: active, boundary or flush, as measured of a trace; or always
+    of: int | None = None  # the level whose event it is; None: its own
 
 
 class Backbone(nn.Module, ABC):
@@ -94,6 +104,20 @@ class Backbone(nn.Module, ABC):
         ``period`` [L], if given, is in steps.
         """
         return {}
+
+    def products(self) -> tuple[Product, ...]:
+        """All products of one step with weights in use, and at which steps each is due, so that what a network has to
+        compute can be told from what it was seen to do.
+
+        By default those that ``step`` is seen to do, due wherever a single level is active, and else always: which of
+        them several levels may skip, a backbone of several levels must say itself.
+        """
+        like = next(self.parameters())
+        state = self.initial_state(1, like.device, like.dtype)
+        with torch.no_grad(), FlopCounterMode(display=False) as counter:
+            self.step(like.new_zeros(1, self.input_size), state)
+        macs = counter.get_total_flops() // 2
+        return (Product(0, macs) if len(self.level_sizes) == 1 else Product(None, macs, "always"),)
 
     def anneal(self, epoch: float) -> None:
         """Set slopes and temperatures for this point of training, in (fractional) epochs."""

@@ -16,7 +16,7 @@ import torch
 from torch import Tensor, nn
 from torch.nn import functional as F
 
-from multiscale.backbones.base import Backbone, State, StepTrace, choose_kernel, fold
+from multiscale.backbones.base import Backbone, Product, State, StepTrace, choose_kernel, fold
 from multiscale.checks import InvalidInput, one_of, positive_int, sizes
 from multiscale.kernels import clockwork as kernels
 from multiscale.nn.cells import CELLS, GATES, STATES, GateNorm, no_norm
@@ -32,7 +32,8 @@ def split_units(hidden_size: int, modules: int) -> tuple[int, ...]:
 
 def module_of_unit(level_sizes: Sequence[int]) -> Tensor:
     """[H] int64: the module, counted from 0, that each unit belongs to."""
-    return torch.repeat_interleave(torch.arange(len(level_sizes)), torch.tensor(level_sizes))
+    repeats = torch.tensor(level_sizes)
+    return torch.repeat_interleave(torch.arange(len(level_sizes)), repeats, output_size=sum(level_sizes))
 
 
 def slow_to_fast_mask(level_sizes: Sequence[int]) -> Tensor:
@@ -129,6 +130,11 @@ class ClockworkRNN(Backbone):
         if self.kernel == "reference":
             return self.input.numel() + self.recurrent.numel()
         return kernels.macs_per_step(self.input_size, self.level_sizes, self._period_list, GATES[self.cell])
+
+    def products(self) -> tuple[Product, ...]:
+        """Each module's rows at its ticks, on the input and on what it may read."""
+        reads = self.mask.sum(1).long().add(self.input_size).view(GATES[self.cell], -1).sum(0)
+        return tuple(Product(m, int(rows.sum())) for m, rows in enumerate(reads.split(self.level_sizes)))
 
     def initial_state(self, batch_size: int, device: torch.device, dtype: torch.dtype) -> State:
         """(h, t), or (h, c, t) for lstm: zeros, and the counter at ``origin``."""

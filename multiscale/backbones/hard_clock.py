@@ -17,7 +17,7 @@ import torch
 from torch import Tensor, nn
 from torch.nn import functional as F
 
-from multiscale.backbones.base import Backbone, State, StepTrace, choose_kernel, fold
+from multiscale.backbones.base import Backbone, Product, State, StepTrace, choose_kernel, fold
 from multiscale.backbones.clockwork import module_of_unit
 from multiscale.checks import InvalidInput, one_of, positive_int, sizes
 from multiscale.kernels import clocked
@@ -107,6 +107,11 @@ class HardClockRNN(Backbone):
         order = self._fastest_first()
         ordered = [self.level_sizes[m] for m in order], [periods[m] for m in order]
         return cascades.macs_per_step(self.input_size, *ordered, connected=self.connectivity != "none")
+
+    def products(self) -> tuple[Product, ...]:
+        """Each module's rows at its ticks, on the input and on what it may read."""
+        reads = self.mask.sum(1).long() + self.input_size
+        return tuple(Product(m, int(rows.sum())) for m, rows in enumerate(reads.split(self.level_sizes)))
 
     def initial_state(self, batch_size: int, device: torch.device, dtype: torch.dtype) -> State:
         """(h, t): zeros, and the counter at 0."""

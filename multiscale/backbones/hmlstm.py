@@ -19,7 +19,7 @@ import torch
 from torch import Tensor, nn
 from torch.nn import functional as F
 
-from multiscale.backbones.base import Backbone, State, StepTrace, choose_kernel, fold
+from multiscale.backbones.base import Backbone, Product, State, StepTrace, choose_kernel, fold
 from multiscale.checks import in_range, positive_int, sizes
 from multiscale.kernels import hmlstm as kernels
 from multiscale.kernels import hmlstm_native
@@ -108,6 +108,23 @@ class HMLSTM(Backbone):
 
     def anneal(self, epoch: float) -> None:
         self.slope.fill_(in_range(f"slope at epoch {epoch:g}", self.slope_schedule(epoch), 0, open_low=True))
+
+    def products(self) -> tuple[Product, ...]:
+        """The three products of each layer (Eq. 5-7), each due where its boundary lets it through; none can be left out
+        of soft boundaries."""
+        found: list[Product] = []
+        for l, layer in enumerate(cast(Iterable[HMLSTMLayer], self.layers)):
+            gates = 4 * layer.size
+            # A layer that copies still decides about a boundary, if Eq. 4 is taken literally.
+            decides = "always" if self.options.copy_boundary == "recompute" else "active"
+            found += [Product(l, gates * layer.size), Product(l, layer.recurrent[gates:].numel(), decides)]
+            below = Product(l, layer.bottom_up.numel(), "boundary", l - 1)
+            found.append(below if l else below._replace(due="always", of=None))
+            if layer.top_down is not None:
+                found.append(Product(l, layer.top_down.numel(), "flush"))
+        if self.options.boundary == "soft":
+            return tuple(product._replace(due="always", of=None) for product in found)
+        return tuple(found)
 
     def initial_state(self, batch_size: int, device: torch.device, dtype: torch.dtype) -> State:
         """(h, c, z): L, L and L - 1 tensors of zeros."""

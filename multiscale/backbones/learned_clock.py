@@ -21,7 +21,7 @@ import torch
 from torch import Tensor, nn
 from torch.nn import functional as F
 
-from multiscale.backbones.base import Backbone, State, StepTrace, choose_kernel, fold
+from multiscale.backbones.base import Backbone, Product, State, StepTrace, choose_kernel, fold
 from multiscale.backbones.clockwork import module_of_unit, split_units
 from multiscale.backbones.hard_clock import CONNECTIVITY, HardClockRNN, connection_mask
 from multiscale.checks import InvalidInput, in_range, one_of, positive_int
@@ -146,6 +146,14 @@ class LearnedClockRNN(Backbone):
         if self.clock_lr is not None:
             own["lr"] = self.clock_lr
         return [{"params": [p for p in self.parameters() if id(p) not in of_clock]}, own]
+
+    def products(self) -> tuple[Product, ...]:
+        """Each module's rows wherever it is active at all, on the input and on what it may read at the current periods;
+        and each clock's sum over its basis, at every step."""
+        mask = connection_mask(self.connectivity, self.clock.periods(), self.unit_module)
+        reads = mask.sum(1) + self.input_size
+        rows = [Product(m, int(own.sum())) for m, own in enumerate(reads.split(self.level_sizes))]
+        return (*rows, *(Product(m, self.clock.basis_size, "always") for m in range(len(rows))))
 
     def initial_state(self, batch_size: int, device: torch.device, dtype: torch.dtype) -> State:
         """(h, t): zeros, and the counter at 0."""

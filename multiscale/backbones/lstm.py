@@ -14,7 +14,7 @@ import torch
 from torch import Tensor, nn
 from torch.nn import functional as F
 
-from multiscale.backbones.base import Backbone, State, StepTrace, choose_kernel, fold
+from multiscale.backbones.base import Backbone, Product, State, StepTrace, choose_kernel, fold
 from multiscale.checks import positive_int, sizes
 
 
@@ -57,6 +57,11 @@ class StackedLSTM(Backbone):
             nn.ModuleList(nn.LayerNorm(n) if layer_norm else nn.Identity() for n in (4 * size, 4 * size, size))
             for size in self.level_sizes
         )
+
+    def products(self) -> tuple[Product, ...]:
+        """4 H_l (H_{l-1} + H_l) of each layer, at every step."""
+        below = (self.input_size, *self.level_sizes[:-1])
+        return tuple(Product(l, 4 * n * (d + n)) for l, (d, n) in enumerate(zip(below, self.level_sizes, strict=True)))
 
     def initial_state(self, batch_size: int, device: torch.device, dtype: torch.dtype) -> State:
         """(h, c): L tensors of zeros each."""

@@ -128,7 +128,7 @@ def _baseline(group: tuple[Run, ...], groups: Sequence[tuple[Run, ...]], name: s
             for other, own in zip(candidates, leaves, strict=True)
             if all(own.get(key, MISSING) == wanted.get(key, MISSING) for key in varied)
         ]
-    return candidates[0] if len(candidates) == 1 else None
+    return candidates[0] if candidates else None
 
 
 def _missing(group: Sequence[Run], seeds: Iterable[int | None], apart: Sequence[Apart]) -> list[str]:

@@ -65,6 +65,7 @@ class Clock(nn.Module, ABC):
     """
 
     hard: Tensor
+    basis_size: int = 0  # terms of the weighted sum that is a module's activation; 0: it is no such sum
 
     def __init__(self, num_modules: int, horizon: int, options: ClockOptions) -> None:
         super().__init__()

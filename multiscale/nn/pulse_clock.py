@@ -77,11 +77,12 @@ class PulseClock(Clock):
             self.register_buffer(f"atom_{name}", value, persistent=False)
         self.register_buffer("period_of_atom", index, persistent=False)
         self.register_buffer("distinct", torch.tensor(periods), persistent=False)
-        self.logits = nn.Parameter(self._start(max_period))
+        self.basis_size = len(atoms)
+        self.logits = nn.Parameter(self._start(max_period, periods, [i for i, _, _ in atoms]))
 
-    def _start(self, max_period: int) -> Tensor:
+    def _start(self, max_period: int, periods: list[int], period_of_atom: list[int]) -> Tensor:
         """Initial logits, or weights if selection is by l1, [M, K]."""
-        atoms = len(self.atom_period)
+        atoms = len(period_of_atom)
         start = torch.zeros(self.num_modules, atoms)
         if self.options.initialisation == "random":
             start.normal_(std=1.0 if self.selection == "softmax" else 0.1)
@@ -89,8 +90,8 @@ class PulseClock(Clock):
             # e^x / (e^x + K - 1) = 1/2
             value = 1.0 if self.selection == "l1" else math.log(max(atoms - 1, 1))
             for m, period in enumerate(spread_periods(self.num_modules, max_period)):
-                distance = (self.distinct.float().log2() - math.log2(period)).abs()
-                start[m, (self.period_of_atom == distance.argmin()).nonzero()[0, 0]] = value
+                near = min(range(len(periods)), key=lambda i: abs(math.log2(periods[i] / period)))
+                start[m, period_of_atom.index(near)] = value
         return start
 
     def atoms(self, t: Tensor) -> Tensor:

@@ -67,7 +67,7 @@ class DCTClock(WaveClock):
             raise InvalidInput(f"dct_length must be at least 2 steps; got {length}.")
         options = options or ClockOptions()
         super().__init__(num_modules, 2 * length, slope, options)
-        self.length = length
+        self.length = self.basis_size = length
         self.register_buffer("multiples", torch.arange(self.length), persistent=False)
         scale = torch.full((self.length,), math.sqrt(2 / self.length))
         scale[0] = math.sqrt(1 / self.length)

@@ -23,6 +23,7 @@ class Tally(Metric):
     weights: Tensor
     steps: Tensor
     update_sum: Tensor
+    active_sum: Tensor
     boundary_sum: Tensor
     flush_sum: Tensor
 
@@ -34,7 +35,7 @@ class Tally(Metric):
         for name in ("sums", "weights"):
             self.add_state(name, torch.zeros(len(self.measured)), dist_reduce_fx="sum")
         self.add_state("steps", torch.zeros(()), dist_reduce_fx="sum")
-        for name in ("update_sum", "boundary_sum", "flush_sum"):
+        for name in ("update_sum", "active_sum", "boundary_sum", "flush_sum"):
             self.add_state(name, torch.zeros(len(level_sizes)), dist_reduce_fx="sum")
 
     def update(self, sums: Mapping[str, Measure], trace: Trace, mask: Tensor, fresh: bool = False) -> None:
@@ -43,6 +44,7 @@ class Tally(Metric):
         self.weights += torch.stack([sums[name].weight.detach().float() for name in self.measured])
         self.steps += mask.sum()
         self._add("update_sum", trace.update, mask)
+        self._add("active_sum", (trace.update > 0).float(), mask)
         if trace.boundary is not None:
             fresh = fresh or self.last is None
             first = torch.zeros_like(trace.boundary[:, :1]) if fresh else self.last
@@ -61,13 +63,14 @@ class Tally(Metric):
     def compute(self) -> tuple[dict[str, Tensor], dict[str, Tensor]]:
         """The mean of each thing measured, and the rates per step, by name.
 
-        The rates are ``update`` [L], rewritten; ``copy`` [L], kept; ``operations`` [], the share of all units
-        rewritten, where a stacked LSTM has 1; with boundaries also ``boundary`` [L] and ``flush`` [L], the step after a
-        boundary.
+        The rates are ``update`` [L], rewritten; ``copy`` [L], kept; ``active`` [L], rewritten at all, however little;
+        ``operations`` [], the share of all units rewritten, where a stacked LSTM has 1; with boundaries also
+        ``boundary`` [L] and ``flush`` [L], the step after a boundary.
         """
         means = dict(zip(self.measured, (self.sums / self.weights).unbind(), strict=True))
         update = self.update_sum / self.steps
         rates = {"operations": (update * self.share.to(update)).sum(), "update": update, "copy": 1 - update}
+        rates |= {"active": self.active_sum / self.steps}
         if self.last is not None:
             rates["boundary"] = self.boundary_sum / self.steps
             rates["flush"] = self.flush_sum / self.steps

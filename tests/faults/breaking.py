@@ -9,6 +9,7 @@ import pytorch_lightning as pl
 import torch
 from omegaconf import OmegaConf
 
+from multiscale import folder as run_folder
 from multiscale import session
 from multiscale.configuration import jobs
 from multiscale.training import storage
@@ -84,7 +85,8 @@ def run(folder: Path, *words: str) -> None:
     (folder / "text.txt").write_text(TEXT)
     (config,) = jobs([*SMALL, f"data.path={folder}/text.txt", *words])
     config = OmegaConf.create(OmegaConf.to_container(config))
-    config.name, config.folder, config.choices = "small", str(folder), {}
+    config.name, config.folder, config.choices, config.request = "small", str(folder), {}, "none"
+    run_folder.save(config)
     before = Path.cwd()
     os.chdir(folder)
     try:

@@ -1,0 +1,175 @@
+"""The hidden size that gives a model a wanted number of parameters, so that backbones can be compared at equal size.
+
+Nothing is asked of a model but a ``hidden_size`` that parameters come with, and :class:`InvalidInput` for one that it
+does not take.
+"""
+
+import copy
+import logging
+from collections.abc import Iterator
+from typing import NamedTuple
+
+import torch
+from hydra.errors import InstantiationException
+from omegaconf import DictConfig, ListConfig
+
+from multiscale.checks import InvalidInput, in_range, positive_int
+from multiscale.data.facts import Facts
+from multiscale.training.build import build, make
+
+log = logging.getLogger(__name__)
+
+
+class Parameters:
+    """What is to be met: ``target`` parameters of the whole module, but for a share ``tolerance`` of them.
+
+    Raises:
+        InvalidInput: for a target below 1 or a tolerance that is not from 0 to 1.
+    """
+
+    def __init__(self, target: int, tolerance: float = 0.01) -> None:
+        self.target = positive_int("target", target)
+        self.tolerance = in_range("tolerance", tolerance, 0, 1)
+
+    def met_by(self, count: int) -> bool:
+        """Are so many parameters near enough?"""
+        return abs(count - self.target) <= self.tolerance * self.target
+
+
+def matched(config: DictConfig, facts: Facts) -> DictConfig:
+    """A config without ``match``, in which ``model.hidden_size`` is the one that meets it; the same if it has none.
+
+    One number if one will do; else, where the model takes the sizes of its levels one by one, a list in which the first
+    levels have one unit more than the others. The random state stays as it was.
+
+    Raises:
+        InvalidInput: if the model has no ``hidden_size``, or not one number; for what :func:`build` does not take; and
+            if no size comes near enough, with the nearest numbers of parameters that can be reached.
+    """
+    if config.get("match") is None:
+        return config
+    wanted = make(config, "match")
+    size = config.model.get("hidden_size")
+    if size is None:
+        raise InvalidInput(f"match needs a model with a hidden_size; {config.model.get('_target_')} has none.")
+    if isinstance(size, ListConfig):
+        raise InvalidInput(f"model.hidden_size must be one number, for match to replace it; got {list(size)}.")
+    search = _Search(config, facts, wanted.target)
+    around = search.around(positive_int("model.hidden_size", size))
+    found = search.nearest(around)
+    if not wanted.met_by(search.count(found)):
+        around = search.between(around)
+        found = search.nearest(around)
+    if not wanted.met_by(search.count(found)):
+        reach = " and ".join(f"{search.count(size):,} (model.hidden_size={_word(size)})" for size in around)
+        raise InvalidInput(
+            f"match.target must be within {100 * wanted.tolerance:.3g}% of a number of parameters that this model can "
+            f"have, of which the nearest {'are' if len(around) > 1 else 'is'} {reach}; got {wanted.target:,}."
+        )
+    log.info("model.hidden_size=%s has %d parameters", _word(found), search.count(found))
+    return _resized(config, found)
+
+
+Size = int | tuple[int, ...]
+"""A hidden size, or that of each level."""
+
+
+class Built(NamedTuple):
+    """What is kept of a module that was built to be counted."""
+
+    parameters: int
+    level_sizes: tuple[int, ...]
+
+
+class _Search:
+    """Sizes of one model, the numbers of parameters that they give, and a target."""
+
+    def __init__(self, config: DictConfig, facts: Facts, target: int) -> None:
+        self.config, self.facts, self.target = config, facts, target
+        self.tried: dict[Size, Built | None] = {}
+
+    def around(self, start: int) -> list[Size]:
+        """The largest size that does not exceed the target and the smallest that does, as far as there are such; from
+        ``start``, which the model must take."""
+        self.tried[start] = _built(_resized(self.config, start), self.facts)
+        low, high = 0, start
+        # A unit has at least one parameter: a model that stays below has stopped to grow.
+        while high <= self.target and self.takes(high) and self.count(high) <= self.target:
+            low, high = high, 2 * high
+        while (middle := next(filter(self.takes, _outwards(low, high)), None)) is not None:
+            if self.count(middle) <= self.target:
+                low = middle
+            else:
+                high = middle
+        return [size for size in (low, high) if size and self.takes(size)]
+
+    def between(self, around: list[Size]) -> list[Size]:
+        """The nearest two of sizes one by one that lie between two sizes, where the model takes a list."""
+        levels = [self.built(size).level_sizes for size in around]
+        if len(levels) < 2 or len(levels[0]) != len(levels[1]):
+            return around
+        low, high = levels
+        mixed = [(*high[:k], *low[k:]) for k in range(1, len(low))]
+        good = [m for m in mixed if m not in levels and self.takes(m) and self.built(m).level_sizes == m]
+        ordered = sorted([*around, *good], key=self.count)
+        below = [size for size in ordered if self.count(size) <= self.target]
+        above = [size for size in ordered if self.count(size) > self.target]
+        return [*below[-1:], *above[:1]]
+
+    def nearest(self, sizes: list[Size]) -> Size:
+        return min(sizes, key=lambda size: abs(self.count(size) - self.target))
+
+    def count(self, size: Size) -> int:
+        """Parameters of the whole module, as a summary tells them."""
+        return self.built(size).parameters
+
+    def built(self, size: Size) -> Built:
+        built = self.tried[size]
+        assert built is not None
+        return built
+
+    def takes(self, size: Size) -> bool:
+        """Does the model take this size?"""
+        if size not in self.tried:
+            # A list may reach code that thinks of numbers only.
+            refusals = (InvalidInput,) if isinstance(size, int) else (InvalidInput, InstantiationException)
+            try:
+                self.tried[size] = _built(_resized(self.config, size), self.facts)
+            except refusals:
+                self.tried[size] = None
+        return self.tried[size] is not None
+
+
+def _outwards(low: int, high: int) -> Iterator[int]:
+    """All whole numbers strictly between two, from the middle outwards."""
+    middle = (low + high) // 2
+    for distance in range(high - low):
+        for size in dict.fromkeys((middle - distance, middle + distance)):
+            if low < size < high:
+                yield size
+
+
+def _resized(config: DictConfig, size: Size) -> DictConfig:
+    """The config with that hidden size and nothing left to match; interpolations stay what they are."""
+    resized = copy.deepcopy(config)
+    resized.model.hidden_size = size if isinstance(size, int) else list(size)
+    resized.match = None
+    return resized
+
+
+def _built(config: DictConfig, facts: Facts) -> Built:
+    """What the config makes; without weights, on the meta device, unless the model needs their values to be built."""
+    with torch.random.fork_rng(devices=[]):
+        try:
+            with torch.device("meta"):
+                module = build(config, facts)
+        except InvalidInput:
+            raise
+        except Exception:
+            module = build(config, facts)
+    return Built(sum(p.numel() for p in module.parameters()), module.backbone.level_sizes)
+
+
+def _word(size: Size) -> str:
+    """The size as it is written on a command line."""
+    return str(size) if isinstance(size, int) else f"[{','.join(map(str, size))}]"

@@ -1,0 +1,231 @@
+"""Damaged, foreign and malicious files are refused by name; a full disk costs nothing that was there."""
+
+import json
+import pickle
+import random
+import resource
+import shutil
+import subprocess
+import sys
+from pathlib import Path
+
+import pytest
+import torch
+
+from multiscale import folder as run_folder
+from multiscale.checks import InvalidInput
+from multiscale.resume import resume
+from multiscale.training import storage
+from tests.conftest import ROOT
+from tests.faults.breaking import SMALL, run
+from tests.faults.processes import finish, start
+
+pytestmark = pytest.mark.slow
+
+WORDS = ["model=clockwork", "trainer.max_epochs=2"]
+
+
+@pytest.fixture(scope="module")
+def made(tmp_path_factory):
+    """The folder of a small run, finished."""
+    place = tmp_path_factory.mktemp("made")
+    run(place, *WORDS)
+    return place
+
+
+@pytest.fixture
+def copy(made, tmp_path):
+    shutil.copytree(made, tmp_path / "run")
+    return tmp_path / "run"
+
+
+def flipped(content: bytes, seed: int) -> bytes:
+    bit = random.Random(seed).randrange(8 * len(content))
+    damaged = bytearray(content)
+    damaged[bit // 8] ^= 1 << bit % 8
+    return bytes(damaged)
+
+
+def test_every_flipped_bit_is_found(copy):
+    last = copy / "checkpoints/last.ckpt"
+    content = last.read_bytes()
+    storage.load(last)
+    for seed in range(60):
+        last.write_bytes(flipped(content, seed))
+        with pytest.raises(storage.Damaged, match=r"last.ckpt is damaged.*resume=.*previous.ckpt"):
+            storage.load(last)
+
+
+@pytest.mark.parametrize("damage", [lambda c: c[: len(c) // 2], lambda c: b"", lambda c: c + b"x"])
+@pytest.mark.parametrize("with_checksum", [True, False])
+def test_a_cut_or_empty_checkpoint_is_named(copy, damage, with_checksum):
+    last = copy / "checkpoints/last.ckpt"
+    last.write_bytes(damage(last.read_bytes()))
+    if not with_checksum:
+        storage.checksum(last).unlink()
+        if damage(b"") == b"x":
+            pytest.skip("one byte too many is what a checksum is for")
+    with pytest.raises(storage.Damaged, match=r"last.ckpt is .*resume=.*previous.ckpt"):
+        storage.load(last)
+
+
+def test_the_checkpoint_before_a_damaged_one_is_gone_on_with(copy):
+    (copy / "summary.json").unlink()
+    last = copy / "checkpoints/last.ckpt"
+    last.write_bytes(b"")
+    with pytest.raises(SystemExit) as end:
+        resume([f"resume={copy}"])
+    assert end.value.code == 2
+    with pytest.raises(SystemExit) as end:
+        resume([f"resume={copy / 'checkpoints/previous.ckpt'}"])
+    assert end.value.code == 0
+    assert (copy / "checkpoints/replaced.ckpt").read_bytes() == b""
+    assert run_folder.state(copy) == run_folder.FINISHED
+
+
+class Evil:
+    def __init__(self, canary: Path) -> None:
+        self.canary = canary
+
+    def __reduce__(self):
+        return (Path.touch, (self.canary,))
+
+
+def test_a_malicious_checkpoint_runs_nothing(copy, tmp_path):
+    last, canary = copy / "checkpoints/last.ckpt", tmp_path / "canary"
+    torch.save({"state_dict": Evil(canary), "recipe": {}}, last)
+    storage.checksum(last).unlink()
+    with pytest.raises(storage.Damaged, match=r"last.ckpt"):
+        storage.load(last)
+    last.write_bytes(pickle.dumps(Evil(canary)))
+    with pytest.raises(storage.Damaged, match=r"last.ckpt"):
+        storage.load(last)
+    assert not canary.exists()
+    pickle.loads(last.read_bytes())
+    assert canary.exists()  # it would have
+
+
+def test_a_run_folder_may_only_name_our_classes(copy, tmp_path):
+    config = copy / "config.yaml"
+    config.write_text(config.read_text().replace("multiscale.training.numbers.FiniteNumbers", "os.system"))
+    with pytest.raises(InvalidInput, match=r"_target_ must start with .*os.system"):
+        resume([f"resume={copy}"])
+
+
+def test_a_checkpoint_of_another_network_lists_what_differs(made, tmp_path):
+    best = made / "checkpoints/best.ckpt"
+    with pytest.raises(InvalidInput, match=r"of another network: head.gates.* there and .* here.*; and \d+ more"):
+        run(tmp_path / "a", "model=stacked_lstm", f"init_from={best}")
+    with pytest.raises(InvalidInput, match=r"backbone.* is \[16, .* there and \[24, .* here"):
+        run(tmp_path / "b", *WORDS, "model.hidden_size=24", f"init_from={best}")
+
+
+def test_weights_of_a_run_begin_another(made, tmp_path):
+    best = storage.load(made / "checkpoints/best.ckpt")["state_dict"]
+    run(tmp_path, *WORDS, "optim.optimizer.lr=1e-12", "trainer.max_epochs=1", f"init_from={made}/checkpoints/best.ckpt")
+    after = storage.load(tmp_path / "checkpoints/last.ckpt")["state_dict"]
+    assert best.keys() == after.keys()
+    for name, tensor in best.items():
+        torch.testing.assert_close(tensor, after[name])
+
+
+def test_best_weights_are_no_whole_training(copy):
+    with pytest.raises(InvalidInput, match=r"best.ckpt has weights and no whole training; use init_from="):
+        resume([f"resume={copy / 'checkpoints/best.ckpt'}"])
+
+
+def test_a_finished_run_can_be_made_longer(copy):
+    with pytest.raises(InvalidInput, match=r"holds a finished run; trainer.max_epochs=3 or more"):
+        resume([f"resume={copy}"])
+    with pytest.raises(SystemExit) as end:
+        resume([f"resume={copy}", "trainer.max_epochs=3"])
+    assert end.value.code == 0
+    assert json.loads((copy / "summary.json").read_text())["epochs"] == 3
+
+
+def test_only_what_is_said_can_change_with_resume(copy):
+    for word, message in {"model=hmlstm": "there may only be", "trainer.max_epochs=1": "at least the 2"}.items():
+        with pytest.raises(InvalidInput, match=message):
+            resume([f"resume={copy}", word])
+    with pytest.raises(InvalidInput, match="must be the folder of a run"):
+        resume([f"resume={copy}/nowhere"])
+
+
+def test_two_processes_do_not_share_a_folder(copy):
+    with run_folder.held(copy, 0), pytest.raises(InvalidInput, match=r"is in use by process \d+"):  # noqa: SIM117
+        with run_folder.held(copy, 0):
+            pass
+
+
+@pytest.mark.slow
+def test_two_runs_do_not_share_a_folder(tmp_path):
+    words = [*SMALL, *WORDS, "data.path=text.txt", f"hydra.run.dir={tmp_path}/run"]
+    assert finish(start(tmp_path, *words))[0] == 0
+    before = {path: path.read_bytes() for path in (tmp_path / "run").rglob("*") if path.is_file()}
+    code, output = finish(start(tmp_path, *words, "seed=1"))
+    assert code == 2
+    assert "holds another run (seed is 0 there and 1 here)" in output
+    code, output = finish(start(tmp_path, *words))
+    assert code == 2
+    assert "holds this run, finished" in output
+    assert before == {path: path.read_bytes() for path in (tmp_path / "run").rglob("*") if path.is_file()}
+
+
+@pytest.fixture
+def small_files():
+    """No file may become larger than 4 KiB."""
+    before = resource.getrlimit(resource.RLIMIT_FSIZE)
+    resource.setrlimit(resource.RLIMIT_FSIZE, (4096, before[1]))
+    yield
+    resource.setrlimit(resource.RLIMIT_FSIZE, before)
+
+
+def test_a_file_that_does_not_fit_leaves_the_old_one_and_says_what_it_needed(copy, small_files):
+    last = copy / "checkpoints/last.ckpt"
+    before = last.read_bytes()
+    checkpoint = {**storage.load(last), "more": torch.zeros(10**5)}
+    with pytest.raises(storage.DiskFull, match=r"last.ckpt needs \d+\.\d .iB, and .* free; the one before .* intact"):
+        storage.save(checkpoint, last)
+    assert last.read_bytes() == before
+    storage.load(last)
+    assert not list((copy / "checkpoints").glob(".*.tmp"))
+
+
+@pytest.mark.slow
+def test_a_run_on_a_full_disk_ends_with_what_it_needed(tmp_path):
+    if subprocess.run(["mount", "-t", "tmpfs", "-o", "size=256k", "none", tmp_path], check=False).returncode:
+        pytest.skip("a small file system cannot be mounted here")
+    try:
+        words = [
+            *SMALL,
+            "model=clockwork",
+            "model.hidden_size=64",
+            "data.path=text.txt",
+            f"hydra.run.dir={tmp_path}/run",
+        ]
+        code, output = finish(start(tmp_path, *words))
+        assert code == 1
+        assert "DiskFull" in output
+        assert "MiB" in output or "KiB" in output
+    finally:
+        subprocess.run(["umount", tmp_path], check=True)
+
+
+def test_a_write_is_whole_or_not_there(tmp_path):
+    """Ended at any moment, a process leaves the old file or the new one."""
+    path = tmp_path / "file"
+    storage.write(path, b"0" * 10**6)
+    program = (
+        "import sys; from pathlib import Path; from multiscale.training import storage\n"
+        f"path = Path({str(path)!r})\nprint(flush=True)\n"
+        "for i in range(10**6): storage.write(path, str(i % 10).encode() * 10**6)"
+    )
+    writer = subprocess.Popen([sys.executable, "-c", program], cwd=ROOT, stdout=subprocess.PIPE)
+    assert writer.stdout.readline() == b"\n"
+    for _ in range(50):
+        content = path.read_bytes()
+        assert len(content) == 10**6
+        assert len(set(content)) == 1
+    writer.kill()
+    writer.wait()
+    assert len(set(path.read_bytes())) == 1
