@@ -86,6 +86,8 @@ def leaderboard(table: Table) -> Html:
     for title, rows in settings(table):
         texts = [written(row, table.baseline) for row in rows]
         names = columns(texts)
+        if all(row.score.n < 4 for row in rows):
+            names.remove("IQM")  # which is the mean
         heads = [_sortable(name, name != "configuration") for name in names]
         body = [_row(names, text, row.first.model) for text, row in zip(texts, rows, strict=True)]
         grid = tag("table", tag("thead", tag("tr", *heads)), tag("tbody", *body))
