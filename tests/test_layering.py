@@ -8,12 +8,30 @@ from tests.conftest import ROOT
 
 PACKAGE = ROOT / "multiscale"
 TIERS = [
-    {"checks", "configuration"},
+    {"checks", "configuration", "annotations", "signatures", "instantiation"},
     {"data"},
     {"backbones", "nn", "kernels"},
     {"training"},
     {"analysis"},
-    {"session", "folder", "launch", "job", "sweep", "resume", "comparison", "compare", "benchmark", "benchmarks", "run", "command", "generate", "segment"},
+    {
+        "session",
+        "preflight",
+        "trial",
+        "doctor",
+        "comparison",
+        "compare",
+        "folder",
+        "launch",
+        "job",
+        "sweep",
+        "resume",
+        "benchmark",
+        "benchmarks",
+        "run",
+        "command",
+        "generate",
+        "segment",
+    },
 ]
 
 

@@ -1,17 +1,16 @@
 """Loggers: metrics as CSV in the run's folder always, Weights & Biases beside it if wanted and possible."""
 
 import logging
-import os
 from collections.abc import Callable, Mapping, Sequence
-from netrc import NetrcParseError, netrc
 from pathlib import Path
-from typing import Any
+from typing import Any, Literal
 
 from pytorch_lightning.loggers import Logger, WandbLogger
 from pytorch_lightning.utilities.rank_zero import rank_zero_only
 
 from multiscale.checks import one_of
 from multiscale.training.csv_log import CSVLog
+from multiscale.training.tracking import mode_of
 
 log = logging.getLogger(__name__)
 
@@ -27,7 +26,7 @@ def wandb(
     name: str,
     group: str | None = None,
     tags: Sequence[str] = (),
-    mode: str = "auto",
+    mode: Literal["auto", "online", "offline"] = "auto",
 ) -> list[Logger]:
     """``metrics.csv`` and a Weights & Biases run, both in ``folder``.
 
@@ -38,23 +37,8 @@ def wandb(
     loggers = csv(folder)
     if not getattr(rank_zero_only, "rank", 0):
         start = {"dir": folder, "project": project, "name": name, "group": group, "tags": list(tags)}
-        loggers.append(SafeWandb(folder, {**start, "mode": _mode(mode)}))
+        loggers.append(SafeWandb(folder, {**start, "mode": mode_of(mode)}))
     return loggers
-
-
-def _mode(mode: str) -> str:
-    if mode != "auto":
-        return mode
-    return os.environ.get("WANDB_MODE") or ("online" if _has_key() else "offline")
-
-
-def _has_key() -> bool:
-    host = os.environ.get("WANDB_BASE_URL", "https://api.wandb.ai").split("//")[-1].strip("/")
-    try:
-        stored = netrc(os.environ.get("NETRC", Path.home() / ".netrc")).authenticators(host)
-    except (OSError, NetrcParseError):
-        stored = None
-    return bool(os.environ.get("WANDB_API_KEY") or stored)
 
 
 class SafeWandb(Logger):
