@@ -88,3 +88,13 @@ def test_the_callback_writes_the_excerpt_beside_the_figures(made, tmp_path):
     assert written["start"] == shown.start
     assert [len(epoch) for epoch in written["periods"]] == [len(module.level_names)] * 2
     assert sorted(path.name for path in (tmp_path / "run").iterdir()) == ["excerpt.json", "figures"]
+
+
+def test_periods_are_told_of_every_epoch_of_a_run_that_was_taken_up_again(made, tmp_path):
+    for epochs in (1, 2):
+        module = network(made, "model=learned_clock", "model.hidden_size=12")
+        run = trainer(tmp_path, callbacks=[Figures(str(tmp_path / "figures"), 5)], max_epochs=epochs)
+        run.fit(module, datamodule=Loaders(made), ckpt_path=tmp_path / "last.ckpt" if epochs == 2 else None)
+        run.save_checkpoint(tmp_path / "last.ckpt")
+    run.test(module, datamodule=Loaders(made), verbose=False)
+    assert len(json.loads((tmp_path / "excerpt.json").read_text())["periods"]) == 2

@@ -91,7 +91,7 @@ def test_the_values_of_boundaries_are_those_of_the_excerpt(written):
     assert "".join(row["symbol"] for row in rows) == TEXT
     assert [int(row["step"]) for row in rows] == list(range(256, 256 + len(TEXT)))
     assert [row["z, layer 1, boundary"] for row in rows] == [str(int(symbol.isspace())) for symbol in TEXT]
-    assert [float(row["z, layer 1, probability"]) for row in rows][:2] == [0.125, 0.75]
+    assert [float(row["z, layer 1, probability of a boundary"]) for row in rows][:2] == [0.125, 0.75]
     assert [t for t, row in enumerate(rows) if row["true word ends"] == "1"] == [0, 5]
     assert not any("layer 3" in title for title in rows[0])  # which has no detector
 

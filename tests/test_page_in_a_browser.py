@@ -117,10 +117,10 @@ def test_hovering_over_a_boundary_tells_its_probability_and_its_character(visit)
         sheet.mouse.move(5, 5)
     assert "z, layer 1" in told[1]
     assert "step 257: space, a boundary" in told[1]
-    assert "probability 0.750" in told[1]
+    assert "probability of a boundary 0.750" in told[1]
     assert "step 258: ‘<’" in told[2]
-    assert "probability 0.125" in told[2]
-    assert "boundary" not in told[2]
+    assert "probability of a boundary 0.125" in told[2]
+    assert "a boundary" not in told[2].replace("of a boundary", "")
     assert "‘" + TEXT[11] + "’" in told[11]
 
 

@@ -1,16 +1,19 @@
 """Every task with every backbone: padding changes nothing, losses have their closed forms, reading both ways works."""
 
 import math
+from types import SimpleNamespace
 
 import pytest
 import torch
 from torch.nn import functional as F
 
+from multiscale.analysis import excerpt
 from multiscale.backbones.base import Trace
 from multiscale.checks import InvalidInput
 from multiscale.configuration import CONF, jobs
 from multiscale.data.batch import IGNORE, last_step, pad
 from multiscale.data.facts import BinaryFacts, LabelFacts, NumberFacts, StrokeFacts, TextFacts, WaveFacts
+from multiscale.data.module import Passage
 from multiscale.nn.bidirectional import flip
 from multiscale.training.build import build
 from multiscale.training.measure import Measure
@@ -169,6 +172,20 @@ def test_the_trace_of_the_backward_reading_is_told_in_the_order_of_time():
     alone = network.reverse(x[1:, :13].flip(1), trace=True).trace
     assert alone.boundary.any()
     assert torch.equal(trace.boundary[1, :13, 3:], alone.boundary[0].flip(0))
+
+
+def test_an_excerpt_of_a_reading_both_ways_tells_both_in_the_order_of_time():
+    network = module("sequence_classification task.bidirectional=true", "hmlstm").eval()
+    x = torch.randn(1, 20, 3, generator=torch.Generator().manual_seed(0)) * 3
+    data = SimpleNamespace(
+        passage=lambda steps: Passage(x, ("",) * 20), true_periods=lambda: (), segmentations=lambda split: {}
+    )
+    shown = excerpt.read(network, data)
+    trace = network(x, trace=True)[1].trace
+    assert shown.names == network.level_names
+    assert torch.equal(shown.boundary, trace.boundary[0])
+    assert torch.equal(shown.boundary.bool(), shown.probability > 0.5)
+    assert torch.equal(shown.update, trace.update[0])
 
 
 def test_reading_both_ways_is_refused_for_a_class_at_every_step():

@@ -1,7 +1,6 @@
 """What a network does on a passage of validation data, step by step: to be drawn, and written for a report to read."""
 
 import json
-import os
 from collections.abc import Sequence
 from pathlib import Path
 from typing import Any, NamedTuple
@@ -12,6 +11,7 @@ from torch import Tensor
 from multiscale.backbones.base import Backbone, BackboneOutput, fold, full_trace
 from multiscale.data.module import DataModule, Passage
 from multiscale.nn.bidirectional import flip, join
+from multiscale.training import storage
 from multiscale.training.module import SequenceModule
 
 LENGTH, WARM_UP = 270, 256  # steps shown, and read before them so that the state is not new
@@ -97,10 +97,7 @@ def write(excerpt: Excerpt, periods: Sequence[Tensor], path: Path) -> None:
         "true_periods": list(excerpt.true_periods),
         "start": excerpt.start,
     }
-    path.parent.mkdir(parents=True, exist_ok=True)
-    partial = path.with_name(path.name + ".partial")
-    partial.write_text(json.dumps(content) + "\n", encoding="utf-8")
-    os.replace(partial, path)
+    storage.write(path, (json.dumps(content) + "\n").encode())
 
 
 def _rows(values: Tensor) -> list[list[float]]:

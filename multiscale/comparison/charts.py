@@ -7,7 +7,7 @@ import numpy as np
 
 POINTS = 500  # of a curve; longer ones are thinned
 COLOURS = ("#0072B2", "#D55E00", "#009E73", "#CC79A7", "#E69F00", "#56B4E9", "#8C6D31")  # Okabe and Ito, less the black
-KINDS = 4  # of dashes, and of markers
+DASHES = 4  # before the styles come round again
 
 
 class Style(NamedTuple):
@@ -84,9 +84,9 @@ class Strip(NamedTuple):
 
 
 def styles(names: Sequence[str]) -> dict[str, Style]:
-    """A style for each name, the same in all figures; colours come again with another dash, 28 styles in all."""
+    """A style for each name, the same in all figures: a marker for each colour, and four dashes, 28 styles in all."""
     count = len(COLOURS)
-    return {name: Style(COLOURS[i % count], i // count % KINDS, i % KINDS) for i, name in enumerate(names)}
+    return {name: Style(COLOURS[i % count], i // count % DASHES, i % count) for i, name in enumerate(names)}
 
 
 def thinned(count: int) -> np.ndarray:

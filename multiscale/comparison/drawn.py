@@ -96,8 +96,7 @@ def _strip(strip: Strip) -> Figure:
         axes.tick_params(axis="y", length=0)
         axes.spines[:].set_visible(False)
     lines[-1].set_xlabel("step")
-    kind = f"{strip.quantity} of a {strip.event}" if strip.event else strip.quantity
-    figure.suptitle(_literal(f"{strip.title}: {kind}, from 0 (pale) to 1"), fontsize=10, color=INK)
+    figure.suptitle(_literal(f"{strip.title}: {strip.quantity}, from 0 (pale) to 1"), fontsize=10, color=INK)
     return figure
 
 

@@ -37,7 +37,7 @@ def chart(chart: Chart) -> dict[str, Any]:
         "showlegend": chart.legend,
         "legend": {"orientation": "h", "y": -0.25},
         "hovermode": "closest",
-        "margin": {"l": 60, "r": 15, "t": 10, "b": 50},
+        "margin": {"l": 72, "r": 15, "t": 10, "b": 110 if chart.legend else 50},
         "height": 400 if chart.legend else 340,
         "xaxis": _axis(plain(chart.x), chart.x_base),
         "yaxis": _axis(plain(chart.y), chart.y_base),
@@ -57,7 +57,7 @@ def chart(chart: Chart) -> dict[str, Any]:
 
 
 def _axis(title: str, base: int | None) -> dict[str, Any]:
-    return {"title": {"text": title}, "automargin": True} | ({} if base is None else {"type": "log"})
+    return {"title": {"text": title}} | ({} if base is None else {"type": "log"})
 
 
 def _octaves(values: Sequence[float]) -> dict[str, Any]:

@@ -15,6 +15,7 @@ from multiscale.comparison.figures import Setting, costs, curves, looks, rates, 
 from multiscale.comparison.markup import Html, joined, tag
 from multiscale.comparison.passages import periods, shown, strips
 from multiscale.comparison.table import Table
+from multiscale.training import storage
 
 # Nothing but what is in the page may run or be loaded; Plotly draws with inline styles and pictures of its own making.
 POLICY = "default-src 'none'; script-src 'unsafe-inline'; style-src 'unsafe-inline'; img-src data: blob:"
@@ -35,7 +36,7 @@ def write(table: Table, folder: Path) -> Path:
     made = Figures(figures)
     content = _panels(table, made)
     page = folder / "index.html"
-    page.write_text(_document(table, content, made), encoding="utf-8")
+    storage.write(page, _document(table, content, made).encode())
     return page
 
 

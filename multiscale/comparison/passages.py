@@ -91,7 +91,7 @@ def strips(shown: Shown, look: Mapping[str, Style]) -> dict[str, Strip]:
             symbols,
             lanes,
             ends,
-            "probability",
+            "probability of a boundary" if excerpt.get("probability") else "boundary",
             "boundary",
             start,
             COLUMNS,
@@ -104,7 +104,7 @@ def strips(shown: Shown, look: Mapping[str, Style]) -> dict[str, Strip]:
     ]
     caption = f"How much of each level was rewritten at each of {len(symbols)} steps; on average: {told}."
     drawn["raster"] = Strip(
-        f"raster-{key}", title, caption, model, style, symbols, lanes, ticks, "rewritten", "", start, len(symbols)
+        f"raster-{key}", title, caption, model, style, symbols, lanes, ticks, "share rewritten", "", start, len(symbols)
     )
     return drawn
 
