@@ -67,6 +67,7 @@ def said(caplog) -> list[str]:
     return [record.message for record in caplog.records if record.name == tracking.__name__]
 
 
+@pytest.mark.slow
 def test_a_sweep_is_one_wandb_run_a_job_grouped_by_configuration(cli, tmp_path):
     done = cli("-m", "seed=0,1", "model.hidden_size=48,40", *WANDB)
     assert done.returncode == 0, done.stderr
@@ -190,6 +191,7 @@ def test_a_group_is_a_configuration_without_seed_and_folder():
     assert name == f"mine-python_docs-{fingerprint(config, '/a')}"
 
 
+@pytest.mark.slow
 def test_without_the_package_a_run_is_what_it_is_without_wandb(cli, tmp_path):
     (tmp_path / "absent/wandb").mkdir(parents=True)
     (tmp_path / "absent/wandb/__init__.py").write_text("raise ImportError('No module named wandb')\n")
