@@ -16,7 +16,13 @@ from omegaconf import DictConfig
 
 from multiscale.checks import InvalidInput
 from multiscale.command import fail
-from multiscale.configuration import CONF, jobs
+from multiscale.configuration import CONF, composed
+
+FLAGS = (  # of Hydra
+    *("-m", "--multirun", "-h", "--help", "--hydra-help", "--version", "-c", "--cfg", "-p", "--package", "--resolve"),
+    *("-r", "--run", "-i", "--info", "-cp", "--config-path", "-cn", "--config-name", "-sc", "--shell-completion"),
+    "--experimental-rerun",
+)
 
 SWEEP = ("-m", "--multirun")
 
@@ -47,20 +53,36 @@ def check(arguments: list[str]) -> int:
     parser = ArgumentParser(add_help=False, allow_abbrev=False)
     parser.add_argument("--config-dir", "-cd")
     known, rest = parser.parse_known_args(arguments)
-    if any(word.startswith("-") and word not in SWEEP for word in rest):
+    flags = [word for word in rest if word.startswith("-")]
+    if unknown := [flag for flag in flags if flag.partition("=")[0] not in FLAGS]:
+        raise InvalidInput(
+            f"{unknown[0]} is not an option; values have no dashes, as model=hmlstm, and --help names all."
+        )
+    if not set(flags) <= set(SWEEP):
         return 0  # --help and the like run nothing
     words = [word for word in rest if not word.startswith("-")]
-    configs = jobs(words, known.config_dir, multirun=bool(set(SWEEP) & set(rest)))
+    several = bool(set(SWEEP) & set(rest)) or "hydra.mode=MULTIRUN" in words
+    found = composed(words, known.config_dir, several, multirun=several)
 
-    from multiscale import sweep
-    from multiscale.session import rehearse
+    from multiscale.preflight import preflight  # each takes a second or two to import
+
+    preflight(found)
+
+    from multiscale import launch, sweep
 
     for word in words:
         if word.startswith("hydra.sweep.dir="):
             sweep.check_folder(Path(word.partition("=")[2]), words)
-    for config in configs:
-        rehearse(config)
-    return len(configs)
+    for job in found:
+        with job.named():
+            launch.check(job.config)
+
+    from multiscale.session import rehearse
+
+    for job in found:
+        with job.named():
+            rehearse(job.config)
+    return len(found)
 
 
 def main() -> None:

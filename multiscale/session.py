@@ -17,6 +17,7 @@ from rich.table import Table
 
 from multiscale import __version__
 from multiscale.analysis import cost
+from multiscale.analysis.requirements import check_callbacks
 from multiscale.checks import InvalidInput, positive_int
 from multiscale.data.files import DataError
 from multiscale.folder import held, save
@@ -61,7 +62,10 @@ def rehearse(config: DictConfig) -> None:
             raise
         except InvalidInput as error:
             raise InvalidInput(f"data.{error}") from error
-        build(matched(config, data.facts), data.facts)
+        module = build(matched(config, data.facts), data.facts)
+        if config.init_from is not None:
+            weights.adopt(module, config.init_from)
+        check_callbacks(config, data)
 
 
 def train(config: DictConfig) -> float:
@@ -188,7 +192,7 @@ def _summary(
         },
         "folder": str(folder),
         "figures": sorted(str(path) for path in (folder / "figures").glob("*.png")),
-        "checkpoints": sorted(str(path) for path in folder.rglob("*.ckpt")),
+        "checkpoints": [str(path) for path in sorted(folder.rglob("*.ckpt")) if path.stem in ("best", "last")],
     }
 
 

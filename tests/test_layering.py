@@ -8,20 +8,23 @@ from tests.conftest import ROOT
 
 PACKAGE = ROOT / "multiscale"
 TIERS = [
-    {"checks", "configuration"},
+    {"checks", "configuration", "annotations", "signatures", "instantiation"},
     {"data"},
     {"backbones", "nn", "kernels"},
     {"training"},
     {"analysis"},
     {
         "session",
+        "preflight",
+        "trial",
+        "doctor",
+        "comparison",
+        "compare",
         "folder",
         "launch",
         "job",
         "sweep",
         "resume",
-        "comparison",
-        "compare",
         "benchmark",
         "benchmarks",
         "run",

@@ -138,6 +138,12 @@ def test_only_sizes_that_the_model_takes_are_tried(start):
     assert matched(picky(start, target + 300), FACTS).model.hidden_size == size
 
 
+def test_the_random_state_stays_as_it_was_even_where_weights_are_drawn():
+    before = torch.get_rng_state()
+    matched(picky(70, 30_000, limit=200), FACTS)
+    assert torch.equal(torch.get_rng_state(), before)
+
+
 def test_sizes_may_lie_far_apart():
     target = (64 + 128 + 1) * 128 + 6400 + 129 * 100
     assert matched(picky(2, target, powers=True), FACTS).model.hidden_size == 128

@@ -9,9 +9,11 @@ import torch
 from torch import Tensor
 
 from multiscale.analysis.boundaries import Score, baselines, score
+from multiscale.analysis.requirements import DataCheck
 from multiscale.backbones.base import Trace
-from multiscale.checks import InvalidInput, nearest
+from multiscale.checks import InvalidInput, in_range, nearest
 from multiscale.data.batch import Batch
+from multiscale.data.module import DataModule
 from multiscale.training.module import trace_prefix
 
 log = logging.getLogger(__name__)
@@ -19,7 +21,7 @@ log = logging.getLogger(__name__)
 COLLAPSED = 0.001  # a level that fires less often than this, or keeps still less often, has collapsed
 
 
-class BoundaryScores(pl.Callback):
+class BoundaryScores(DataCheck, pl.Callback):
     """Logs precision, recall and F1 of each level's boundaries, beside what baselines score on the same text.
 
     Levels below the top one are scored, ``trace/f1_1`` and so on; the top one has no detector. A level that fires at
@@ -36,22 +38,24 @@ class BoundaryScores(pl.Callback):
 
     def __init__(self, reference: str | Sequence[str], offset: int = 0, tolerance: int = 0) -> None:
         self.references = [reference] if isinstance(reference, str) else list(reference)
-        self.offset, self.tolerance = offset, tolerance
+        self.offset, self.tolerance = offset, int(in_range("tolerance", tolerance, 0))
         self.found: list[Tensor] = []
         self.valid: list[Tensor] = []
         self.names: tuple[str, ...] = ()
         self.active = False
 
     def setup(self, trainer: pl.Trainer, pl_module: pl.LightningModule, stage: str) -> None:
-        known = trainer.datamodule.data.segmentations("val")  # type: ignore[attr-defined]
+        self.check(trainer.datamodule.data)  # type: ignore[attr-defined]
+
+    def check(self, data: DataModule) -> None:
+        known = data.segmentations("val")
         self.active = bool(known)
         if self.references == ["all"]:
             self.references = list(known)
         for reference in self.references:
             if known and reference not in known:
                 raise InvalidInput(
-                    f"callbacks.boundaries.reference must be one of {', '.join(known)}; got {reference!r}."
-                    f"{nearest(reference, known)}"
+                    f"reference must be one of {', '.join(known)}; got {reference!r}.{nearest(reference, known)}"
                 )
 
     def on_validation_batch_end(

@@ -41,6 +41,10 @@ class DataModule(ABC):
     def setup(self) -> None:
         """Read the data, once."""
 
+    def quick(self) -> bool:
+        """Whether ``setup`` takes a fraction of a second and no network, so that a mistake is found by trying."""
+        return False
+
     @abstractmethod
     def loader(self, split: str, rank: int = 0, ranks: int = 1) -> DataLoader[Any]:
         """The batches of the share of a split that the ``rank``-th of ``ranks`` processes reads."""

@@ -49,9 +49,9 @@ class StreamDataModule(DataModule):
         need = self.batch_size * self.steps + 1
         if train < need or not val or not test:
             raise InvalidInput(
-                f"{facts.source} has {train + val + test} characters, {train} of them for training; one batch needs "
-                f"at least {need} (batch_size {self.batch_size} x steps {self.steps} + 1), and val and test one each. "
-                "Give a longer text, or a smaller data.batch_size or data.steps."
+                f"batch_size and data.steps must be smaller, or the text longer: {facts.source} has "
+                f"{train + val + test} characters, {train} of them for training; one batch needs at least {need} "
+                f"(batch_size {self.batch_size} x steps {self.steps} + 1), and val and test one each."
             )
         self.bounds = {"train": (0, train), "val": (train, train + val), "test": (train + val, train + val + test)}
         self.facts, self._symbols = facts, symbols
@@ -94,9 +94,9 @@ class TextDataModule(StreamDataModule):
 
     def __init__(self, batch_size: int, steps: int, split: Sequence[float] = (0.9, 0.05, 0.05)) -> None:
         super().__init__(batch_size, steps)
+        self.split = tuple(in_range(f"split[{i}]", f, 0, 1, open_low=True) for i, f in enumerate(split))
         if len(split) != 3 or abs(sum(split) - 1) > 1e-6:
             raise InvalidInput(f"split must be three fractions that sum to 1; got {list(split)!r}.")
-        self.split = tuple(in_range(f"split[{i}]", f, 0, 1, open_low=True) for i, f in enumerate(split))
 
     @abstractmethod
     def read(self) -> tuple[str, str]:

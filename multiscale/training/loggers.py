@@ -1,9 +1,8 @@
 """Loggers: metrics as CSV in the run's folder always, Weights & Biases beside it if wanted and possible."""
 
-import os
 from collections.abc import Mapping, Sequence
-from netrc import NetrcParseError, netrc
 from pathlib import Path
+from typing import Literal
 
 from pytorch_lightning.loggers import Logger
 from pytorch_lightning.utilities.rank_zero import rank_zero_only
@@ -11,6 +10,7 @@ from pytorch_lightning.utilities.rank_zero import rank_zero_only
 from multiscale.checks import in_range, one_of
 from multiscale.training.csv_log import CSVLog
 from multiscale.training.tracking import SafeWandb
+from multiscale.training.wandb_mode import mode_of
 
 
 def csv(folder: str) -> list[Logger]:
@@ -26,7 +26,7 @@ def wandb(
     choices: Mapping[str, str | None],
     group: str | None = None,
     tags: Sequence[str] = (),
-    mode: str = "auto",
+    mode: Literal["auto", "online", "offline"] = "auto",
     timeout: float = 30.0,
 ) -> list[Logger]:
     """``metrics.csv`` and a Weights & Biases run, both in ``folder``.
@@ -47,25 +47,10 @@ def wandb(
             "group": group,
             "job_type": choices["experiment"] or choices["data"],
             "tags": list(dict.fromkeys([*filter(None, chosen), *tags])),
-            "mode": _mode(mode),
+            "mode": mode_of(mode),
         }
         loggers.append(SafeWandb(folder, start, monitor, choices, timeout))
     return loggers
-
-
-def _mode(mode: str) -> str:
-    if mode != "auto":
-        return mode
-    return os.environ.get("WANDB_MODE") or ("online" if _has_key() else "offline")
-
-
-def _has_key() -> bool:
-    host = os.environ.get("WANDB_BASE_URL", "https://api.wandb.ai").split("//")[-1].strip("/")
-    try:
-        stored = netrc(os.environ.get("NETRC", Path.home() / ".netrc")).authenticators(host)
-    except (OSError, NetrcParseError):
-        stored = None
-    return bool(os.environ.get("WANDB_API_KEY") or stored)
 
 
 def log_image(loggers: Sequence[Logger], key: str, path: Path) -> None:
