@@ -199,7 +199,8 @@ def report(search: "Search", order: Order, console: Console) -> None:
     console.print(table)
     for trial in ended:
         if trial.value is None:
-            console.print(f"trial {trial.number} failed: {trial.user_attrs.get('reason', '')}", soft_wrap=True)
+            reason = trial.user_attrs.get("reason", "")
+            console.print(f"trial {trial.number} failed: {reason}", soft_wrap=True, highlight=False, markup=False)
     if len(ended) < order.plan.trials:
         console.print(f"{len(ended)} of {order.plan.trials} trials have ended; others are under way.")
     if best:

@@ -29,6 +29,7 @@ STOP = "+callbacks.stop._target_=pytorch_lightning.callbacks.EarlyStopping"
 
 NAMES = [  # groups, choices and keys
     ("modle=hmlstm", "modle does not exist; .*Did you mean 'model'"),
+    ("search=reading", "search is no group of a run; it is for `python -m multiscale.search`"),
     ("model=hmlstn", "model must be one of .*got 'hmlstn'. Did you mean 'hmlstm'"),
     ("data=pythn_docs", "data must be one of .*Did you mean 'python_docs'"),
     ("experiment=null", "experiment must be one of .*got 'null'"),
@@ -66,7 +67,7 @@ REMOVED = [
     ("~model", "model must not be removed"),
     ("~optim.scheduler", "optim.scheduler must not be removed"),
     ("~optim.optimizer._partial_", "optim.optimizer._partial_ must be true"),
-    ("~task.monitor", r"callbacks\.\w+\.monitor must refer to a key that exists; got '\${task.monitor}'"),
+    ("~task.monitor", r"\w+\.monitor must refer to a key that exists; got '\${task.monitor}'"),
 ]
 
 VALUES = [  # of a wrong kind, or out of range

@@ -1,5 +1,6 @@
 """Hyper-parameter search: several workers, kills, resumption, failures, mistakes; most with a made-up objective."""
 
+import io
 import json
 import os
 import signal
@@ -13,10 +14,11 @@ from pathlib import Path
 
 import pytest
 from optuna.trial import TrialState
+from rich.console import Console
 
 from multiscale.checks import InvalidInput
 from multiscale.configuration import CONF
-from multiscale.search import read, run_trial
+from multiscale.search import Order, read, report, run_trial
 from multiscale.study import KILLED, STOPPED, Plan, Search, TrialFailed, distribution, overrides
 from tests.conftest import ROOT, TINY
 
@@ -235,6 +237,25 @@ def test_a_run_that_fails_is_a_failed_trial_with_its_last_line(tmp_path):
     with pytest.raises(TrialFailed, match=r"exit code 2: .*Did you mean 'model'"):
         run_trial(tmp_path / "trial_000", ["modle=hmlstm"])
     assert "modle" in (tmp_path / "trial_000.log").read_text()
+
+
+def test_the_report_names_the_best_and_what_failed(tmp_path):
+    def objective(number: int, words: list[str]) -> float:
+        if number == 1:
+            raise TrialFailed("exit code 2: [a] is none of [b]")
+        return quick(number, words)
+
+    search = searched(tmp_path, objective, trials=4)
+    console = Console(file=io.StringIO(), width=200)
+    report(search, Order("s", PLAN, None, "val/bpc"), console)
+    said = console.file.getvalue()
+    best = search.settled()[0]
+    assert f"best: python -m multiscale.run model=x {' '.join(overrides(best.params))}" in said
+    assert "trial 1 failed: exit code 2: [a] is none of [b]" in said
+    assert "4 of 6 trials have ended" in said
+    first = next(line for line in said.splitlines() if line.split()[:1] == [str(best.number)])
+    assert f"{best.value:.4f}" in first
+    assert said.index(first) < min(said.index(f"{trial.value:.4f}") for trial in search.settled()[1:3])
 
 
 @pytest.mark.slow

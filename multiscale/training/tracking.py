@@ -30,7 +30,7 @@ STEP = "trainer/global_step"  # the x-axis of every curve
 RISING = re.compile(r"(val|trace)/(accuracy|log_likelihood|f1)(_.*)?")  # the higher, the better
 WIDTH, IMAGES, ROWS = 1600, 60, 1000  # of a picture in pixels; pictures of one name; rows of a table
 EXIT_CODES = {"finished": 0, "failed": 1, "interrupted": 143}  # the last is what a shell tells of SIGTERM
-FLUSH = "x_transaction_log_flush_interval"  # in newer versions: seconds of rows that a killed run may lack
+FLUSH = "x_transaction_log_flush_interval"  # not W&B's public face: seconds of rows that a killed run may lack
 APART = ("seed", "folder", "logger", "name", "choices", "threads", "request", "rendezvous")  # no configuration's part
 
 
