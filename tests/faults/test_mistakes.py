@@ -52,7 +52,7 @@ def test_a_mistake_takes_under_three_seconds_and_leaves_nothing(cli, tmp_path, w
         (["data=smnist"], "mnist/train-images-idx3-ubyte.gz", lambda c: c[: len(c) // 2], "it is damaged"),
         (["data=ptb"], "ptb/ptb.valid.txt", lambda c: c[:-9] + b"\xff" + c[-8:], "ptb.valid.txt"),
         (["data=text_file", "data.path=text8/text8"], "text8/text8", lambda c: b"", "is empty"),
-        (["data=jsb_chorales"], "jsb/jsb-chorales-16th.json", lambda c: c[:-9], "jsb-chorales-16th.json"),
+        (["data=jsb_chorales"], "jsb/jsb-chorales-quarter.json", lambda c: c[:-9], "jsb-chorales-quarter.json"),
     ],
 )
 def test_corrupted_data_are_named_and_leave_no_run(cli, tmp_path, words, path, damage, message):
