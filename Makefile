@@ -16,8 +16,8 @@ run: setup
 test: setup
 	$(BIN)/python -m pytest -n 2 -m 'not slow'
 
-test-slow: setup  # what trained networks reach: minutes
-	$(BIN)/python -m pytest -m slow
+test-slow: setup  # what trained networks reach, and faults: minutes
+	$(BIN)/python -m pytest -n 2 -m slow
 
 lint: setup
 	$(BIN)/ruff check .

@@ -137,7 +137,7 @@ def devices() -> Iterator[Finding]:
         how = "install the build of torch for this driver: https://pytorch.org/get-started/locally"
         yield Finding(NOTE, "gpu", "torch sees none, though nvidia-smi is installed", how)
     elif not count:
-        yield Finding(OK, "gpu", "none; runs use the CPU, and bf16 is slow there")
+        yield Finding(OK, "gpu", "none; runs use the CPU")
 
 
 def threads() -> Iterator[Finding]:
@@ -146,9 +146,8 @@ def threads() -> Iterator[Finding]:
 
     cores, asked = usable_cores(), os.environ.get("OMP_NUM_THREADS")
     used = torch.get_num_threads()
-    told = (
-        f"OMP_NUM_THREADS={asked or ''}, torch would use {used}; a run uses what its config's threads say, 1 by default"
-    )
+    setting = f"OMP_NUM_THREADS={asked}" if asked else "OMP_NUM_THREADS is not set"
+    told = f"{setting}, torch would use {used}; a run uses what its config's threads say, 1 by default"
     if asked and not asked.isdigit():
         yield Finding(MEND, "threads", f"OMP_NUM_THREADS={asked} is no number", f"export OMP_NUM_THREADS={cores}")
     elif max(used, int(asked or 0)) > cores:
