@@ -79,6 +79,8 @@ def train(config: DictConfig) -> float:
     """
     folder = Path(config.folder)
     with _quiet(), Signals() as signals, held(folder, rank()):
+        if rank() == 0:
+            storage.tidy(folder)
         status = Status(folder if rank() == 0 else None)
         status.begin()
         return _train(config, signals, status)

@@ -44,6 +44,12 @@ def write(path: Path, content: bytes) -> None:
         ) from error
 
 
+def tidy(folder: Path) -> None:
+    """Remove what processes that were killed had begun to write in ``folder``, which nobody else writes to now."""
+    for aside in (*folder.glob(".*.tmp"), *folder.glob("*/.*.tmp")):
+        aside.unlink(missing_ok=True)
+
+
 def _size(count: int) -> str:
     return f"{count / 2**20:.1f} MiB" if count >= 2**20 else f"{count / 2**10:.1f} KiB"
 

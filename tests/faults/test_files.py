@@ -229,3 +229,6 @@ def test_a_write_is_whole_or_not_there(tmp_path):
     writer.kill()
     writer.wait()
     assert len(set(path.read_bytes())) == 1
+    (tmp_path / ".file.1.tmp").write_bytes(b"half")
+    storage.tidy(tmp_path)
+    assert [left.name for left in tmp_path.iterdir()] == ["file"]
