@@ -31,20 +31,26 @@ def test_a_wandb_that_dies_in_the_middle_is_one_warning_and_its_files_are_kept(c
         assert any(row["val/bpc"] for row in csv.DictReader(file))
 
 
+def kept(folder) -> bool:
+    """Whether W&B has written anything of the run to the disk, which it does once a second."""
+    return any(path.stat().st_size > 1000 for part in fragments(folder) for path in part.glob("*.wandb"))
+
+
 @pytest.mark.parametrize("how", [signal.SIGTERM, signal.SIGKILL])
 def test_a_training_that_was_ended_and_goes_on_leaves_each_row_once(cli, tmp_path, how):
-    words = [*WANDB, "trainer.max_epochs=3", "trainer.log_every_n_steps=2", "hydra.run.dir=here"]
+    words = [*WANDB, "trainer.max_epochs=9", "trainer.log_every_n_steps=2", "hydra.run.dir=here"]
+    words.append("+callbacks.slow._target_=tests.faults.breaking.Slow")
     words = [word.replace("train_batches=2", "train_batches=12") for word in words]
     inherited = {key: value for key, value in os.environ.items() if not key.startswith("WANDB")}
     environment = {**inherited, "NETRC": str(tmp_path / "no-netrc"), "PYTHONPATH": str(ROOT), "OMP_NUM_THREADS": "1"}
     line = [sys.executable, "-m", "multiscale.run", *words]
     with subprocess.Popen(line, cwd=tmp_path, env=environment, stdout=subprocess.PIPE, stderr=subprocess.PIPE) as run:
-        while not logged(tmp_path / "here") or logged(tmp_path / "here")[-1] < 16:
+        while not logged(tmp_path / "here") or logged(tmp_path / "here")[-1] < 16 or not kept(tmp_path / "here"):
             assert run.poll() is None
             time.sleep(0.02)
         run.send_signal(how)
         run.communicate(timeout=60)
-    done = cli("resume=here")
+    done = cli("resume=here", "trust=[tests.]", PYTHONPATH=str(ROOT))
     assert done.returncode == 0, done.stderr
     parts = fragments(tmp_path / "here")
     assert len({summary(part)["run_id"] for part in parts}) == 1 < len(parts)
