@@ -161,9 +161,12 @@ def first_error(place: Path, text: str) -> bool:
 def describe(place: Path) -> dict[str, Any]:
     """A job in a row of a table: its folder's name, state, metric and what went wrong."""
     known = status.read(place)
+    state = known.get("state", "not begun")
+    if state == status.RUNNING and status.is_gone(known):
+        state, known["error"] = status.INTERRUPTED, "ended without a word"
     return {
         "job": place.name,
-        "state": known.get("state", "not begun"),
+        "state": state,
         "epoch": known.get("epoch", 0),
         "value": folder.value(place),
         "error": known.get("error", ""),

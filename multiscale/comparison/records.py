@@ -1,14 +1,14 @@
 """What a run folder says of itself in ``config.yaml``, ``status.json`` and other small files; any may be damaged."""
 
 import json
-import os
 import re
-import socket
 from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
 
 import yaml
+
+from multiscale.training.status import is_gone
 
 LOADER = getattr(yaml, "CSafeLoader", yaml.SafeLoader)
 STATES = ("waiting", "running", "finished", "failed", "interrupted")
@@ -28,7 +28,7 @@ def read_state(folder: Path) -> tuple[str, str]:
     if state not in STATES:
         return "unknown", f"status.json tells of a state that is not known, {state!r}"
     where = f"at epoch {status.get('epoch', '?')}, step {status.get('step', '?')}"
-    gone = status.get("host") == socket.gethostname() and not _alive(status.get("pid"))
+    gone = is_gone(status)
     if state == "finished":
         return state, ""
     if state == "waiting":
@@ -44,20 +44,6 @@ def _error(folder: Path, status: dict[str, Any]) -> str:
     if not told and (folder / "error.txt").is_file():
         told = (folder / "error.txt").read_text(errors="replace").strip().rpartition("\n")[2]
     return " ".join(told.split())
-
-
-def _alive(pid: Any) -> bool:
-    if not isinstance(pid, int) or pid <= 0:
-        return False
-    try:
-        os.kill(pid, 0)
-    except ProcessLookupError:
-        return False
-    except PermissionError:
-        return True  # another user's
-    except OverflowError:
-        return False
-    return True
 
 
 def read_json(path: Path) -> tuple[dict[str, Any] | None, str]:

@@ -55,5 +55,21 @@ def read(folder: Path) -> dict[str, Any]:
     return known if isinstance(known, dict) else {}
 
 
+def is_gone(known: dict[str, Any]) -> bool:
+    """Whether the process that a status names ran on this machine, and runs no more."""
+    pid = known.get("pid")
+    if known.get("host") != socket.gethostname():
+        return False
+    if not isinstance(pid, int) or pid <= 0:
+        return True
+    try:
+        os.kill(pid, 0)
+    except (ProcessLookupError, OverflowError):
+        return True
+    except PermissionError:  # another user's
+        return False
+    return False
+
+
 def _now() -> str:
     return datetime.now(UTC).isoformat(timespec="seconds")
