@@ -35,20 +35,6 @@ def processes(config: DictConfig) -> int:
     return here * config.trainer.get("num_nodes", 1)
 
 
-def check(config: DictConfig) -> None:
-    """Raise :class:`InvalidInput` for what a job needs before its first process starts, and has not."""
-    if config.init_from is not None and not Path(config.init_from).is_file():
-        raise InvalidInput(f"init_from must be a checkpoint of a run; there is no file {str(config.init_from)!r}.")
-    _, colon, port = str(config.rendezvous or "").rpartition(":")
-    if config.rendezvous is not None and not (colon and port.isdigit()):
-        raise InvalidInput(f"rendezvous must be host:port; got {config.rendezvous!r}.")
-    if config.trainer.get("num_nodes", 1) > 1 and config.rendezvous is None:
-        raise InvalidInput(
-            f"rendezvous must be given, as host:port, for trainer.num_nodes={config.trainer.num_nodes}: a port of one "
-            "of the nodes that all of them reach."
-        )
-
-
 def start(config: DictConfig, command: str, sweep: bool, quiet: bool = False) -> float:
     """Run the job of a frozen config: alone and on one device in this process, else in others.
 

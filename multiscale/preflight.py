@@ -6,6 +6,7 @@ cannot be seen this way is left to :func:`multiscale.session.rehearse`.
 
 from collections.abc import Sequence
 from math import inf
+from pathlib import Path
 from typing import Any
 
 from omegaconf import DictConfig, OmegaConf
@@ -43,6 +44,7 @@ def preflight(jobs: Sequence[Job]) -> None:
     for job in jobs:
         with job.named():
             check_names(job.config)
+            check_start(job.config)
 
     from multiscale.trial import Trial  # torch takes a second
 
@@ -50,6 +52,20 @@ def preflight(jobs: Sequence[Job]) -> None:
     for job in jobs:
         with job.named():
             trial.check(job.config)
+
+
+def check_start(config: DictConfig) -> None:
+    """Raise :class:`InvalidInput` for what a job needs before its first process starts, and has not."""
+    if config.init_from is not None and not Path(config.init_from).is_file():
+        raise InvalidInput(f"init_from must be a checkpoint of a run; there is no file {str(config.init_from)!r}.")
+    _, colon, port = str(config.rendezvous or "").rpartition(":")
+    if config.rendezvous is not None and not (colon and port.isdigit()):
+        raise InvalidInput(f"rendezvous must be host:port; got {config.rendezvous!r}.")
+    if config.trainer.get("num_nodes", 1) > 1 and config.rendezvous is None:
+        raise InvalidInput(
+            f"rendezvous must be given, as host:port, for trainer.num_nodes={config.trainer.num_nodes}: a port of one "
+            "of the nodes that all of them reach."
+        )
 
 
 def check_names(config: DictConfig) -> None:

@@ -68,14 +68,11 @@ def check(arguments: list[str]) -> int:
 
     preflight(found)
 
-    from multiscale import launch, sweep
+    from multiscale import sweep
 
     for word in words:
         if word.startswith("hydra.sweep.dir="):
             sweep.check_folder(Path(word.partition("=")[2]), words)
-    for job in found:
-        with job.named():
-            launch.check(job.config)
 
     from multiscale.session import rehearse
 

@@ -28,6 +28,9 @@ STOP = "+callbacks.stop._target_=pytorch_lightning.callbacks.EarlyStopping"
 
 NAMES = [  # groups, choices and keys
     ("modle=hmlstm", "modle does not exist; .*Did you mean 'model'"),
+    ("init_from=nowhere.ckpt", "init_from must be a checkpoint of a run; there is no file 'nowhere.ckpt'"),
+    ("trainer=ddp trainer.num_nodes=2", "rendezvous must be given, as host:port, for trainer.num_nodes=2"),
+    ("rendezvous=node0", "rendezvous must be host:port; got 'node0'"),
     ("search=reading", "search is no group of a run; it is for `python -m multiscale.search`"),
     ("model=hmlstn", "model must be one of .*got 'hmlstn'. Did you mean 'hmlstm'"),
     ("data=pythn_docs", "data must be one of .*Did you mean 'python_docs'"),
