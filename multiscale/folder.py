@@ -114,23 +114,28 @@ def read(folder: Path) -> DictConfig:
     return config
 
 
+class InUse(InvalidInput):
+    """Another process runs in this folder."""
+
+
 @contextmanager
 def held(folder: Path, rank: int) -> Iterator[None]:
     """The right to run in ``folder``, which one run has at a time; its first process takes it for all.
 
     Raises:
-        InvalidInput: if another has it; names that process.
+        InUse: if another has it; names that process.
     """
     lock = FileLock(folder / ".lock", timeout=0)
     try:
         if rank == 0:
             lock.acquire()
-        yield
     except Timeout as error:
         there = status.read(folder)
-        raise InvalidInput(
+        raise InUse(
             f"{folder} is in use by process {there.get('pid', '?')} on {there.get('host', '?')}; "
             "wait for its end, or give this run another folder."
         ) from error
+    try:
+        yield
     finally:
         lock.release()

@@ -96,8 +96,18 @@ def apart(place: Path, output: Path | None = None) -> int:
 def work(place: Path) -> int:
     """Run the job of a folder in this process, from its last checkpoint if there is one; returns the exit code.
 
-    What went wrong is said on the terminal, and with the traceback in ``error.txt``.
+    What went wrong is said on the terminal, and with the traceback in ``error.txt``; a folder that another process has
+    is left as it is.
     """
+    try:
+        with folder.held(place, int(os.environ.get("RANK", "0"))):
+            return _work(place)
+    except folder.InUse as error:
+        print(f"error: {error}", file=sys.stderr)
+        return USER_ERROR
+
+
+def _work(place: Path) -> int:
     from multiscale import session
 
     if session.rank() == 0:

@@ -20,7 +20,7 @@ from multiscale.analysis import cost
 from multiscale.analysis.requirements import check_callbacks
 from multiscale.checks import InvalidInput, positive_int
 from multiscale.data.files import DataError
-from multiscale.folder import held, save
+from multiscale.folder import save
 from multiscale.training import storage, weights
 from multiscale.training.build import build, check_arguments, make
 from multiscale.training.checkpoints import Checkpoints, WholeFiles
@@ -69,7 +69,7 @@ def rehearse(config: DictConfig) -> None:
 
 
 def train(config: DictConfig) -> float:
-    """Run the job that ``config`` describes in its folder, from its last checkpoint if there is one.
+    """Run the job that ``config`` describes in its folder, which is its own, from its last checkpoint if there is one.
 
     Returns the monitored metric of the best weights.
 
@@ -78,7 +78,7 @@ def train(config: DictConfig) -> float:
         Interrupted: after a signal, when everything is saved.
     """
     folder = Path(config.folder)
-    with _quiet(), Signals() as signals, held(folder, rank()):
+    with _quiet(), Signals() as signals:
         if rank() == 0:
             storage.tidy(folder)
         status = Status(folder if rank() == 0 else None)

@@ -3,6 +3,7 @@
 import json
 import pickle
 import random
+import re
 import resource
 import shutil
 import subprocess
@@ -13,6 +14,7 @@ import pytest
 import torch
 
 from multiscale import folder as run_folder
+from multiscale import launch
 from multiscale.checks import InvalidInput
 from multiscale.resume import resume
 from multiscale.training import storage
@@ -151,24 +153,31 @@ def test_only_what_is_said_can_change_with_resume(copy):
         resume([f"resume={copy}/nowhere"])
 
 
-def test_two_processes_do_not_share_a_folder(copy):
-    with run_folder.held(copy, 0), pytest.raises(InvalidInput, match=r"is in use by process \d+"):  # noqa: SIM117
-        with run_folder.held(copy, 0):
-            pass
+def contents(folder) -> dict:
+    """Every file but the lock, which is there while somebody holds it."""
+    return {path: path.read_bytes() for path in folder.rglob("*") if path.is_file() and path.name != ".lock"}
+
+
+def test_two_processes_do_not_share_a_folder(copy, capfd):
+    before = contents(copy)
+    with run_folder.held(copy, 0):
+        assert launch.work(copy) == 2
+    assert re.search(r"is in use by process \d+", capfd.readouterr().err)
+    assert before == contents(copy)
 
 
 @pytest.mark.slow
 def test_two_runs_do_not_share_a_folder(tmp_path):
     words = [*SMALL, *WORDS, "data.path=text.txt", f"hydra.run.dir={tmp_path}/run"]
     assert finish(start(tmp_path, *words))[0] == 0
-    before = {path: path.read_bytes() for path in (tmp_path / "run").rglob("*") if path.is_file()}
+    before = contents(tmp_path / "run")
     code, output = finish(start(tmp_path, *words, "seed=1"))
     assert code == 2
     assert "holds another run (seed is 0 there and 1 here)" in output
     code, output = finish(start(tmp_path, *words))
     assert code == 2
     assert "holds this run, finished" in output
-    assert before == {path: path.read_bytes() for path in (tmp_path / "run").rglob("*") if path.is_file()}
+    assert before == contents(tmp_path / "run")
 
 
 @pytest.fixture
