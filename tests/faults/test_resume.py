@@ -17,8 +17,14 @@ PLACES = {
     "before anything": ["train", 0, 0],
     "last batch": ["train", 1, 6],
     "last validation batch": ["validation", 0, 1],
+    "after a validation": ["validation", 1, 1],
+    "last epoch": ["train", 2, 3],
     "test": ["test", 3, 0],
 }
+
+
+STOPPING = ["+callbacks.stop._target_=pytorch_lightning.callbacks.EarlyStopping", "+callbacks.stop.monitor=val/bpc"]
+STOPPING += ["+callbacks.stop.check_on_train_epoch_end=true", "+callbacks.stop.strict=false"]
 
 
 def stopped(folder, place, *words):
@@ -67,7 +73,8 @@ def test_it_goes_on_bit_for_bit(tmp_path, whole, model, place):
         ("middle", ["model.boundary=sample"]),
         ("edge", ["model.boundary=sample"]),
         ("validation", ["model.boundary=sample", "+trainer.val_check_interval=0.5"]),
-        ("middle", ["+trainer.val_check_interval=3"]),  # a validation has just been done there
+        ("after a validation", ["+trainer.val_check_interval=3"]),
+        ("last epoch", ["+trainer.check_val_every_n_epoch=2", *STOPPING]),  # which sees what was measured before
         ("middle", ["optim.scheduler.patience=1", "+trainer.check_val_every_n_epoch=2"]),
         ("edge", ["optim.scheduler.patience=1", "+trainer.check_val_every_n_epoch=2"]),
     ],
