@@ -54,10 +54,10 @@ def _told(place: Path, codes: dict[int, int]) -> int:
     asked = [code for code in codes.values() if code in (128 + signal.SIGINT, 128 + signal.SIGTERM)]
     killed = {rank: -code for rank, code in codes.items() if code < 0 and -code != signal.SIGTERM}
     for rank, number in killed.items():
-        if launch.first_error(place, f"rank {rank} was ended by {signal.Signals(number).name}\n"):
-            print(f"error: rank {rank} was ended by {signal.Signals(number).name}", file=sys.stderr)
-            state = status.Status(place)
-            state.update(status.FAILED, error=f"rank {rank} was ended by {signal.Signals(number).name}")
+        told = f"rank {rank} was ended by {signal.Signals(number).name}"
+        if launch.first_error(place, f"{told}\n"):
+            print(f"error: {told}", file=sys.stderr)
+            status.Status(place).update(status.FAILED, error=told)
     if killed or not asked:
         return max([code for code in codes.values() if code > 0 and code not in asked], default=1)
     return asked[0]

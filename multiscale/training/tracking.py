@@ -23,6 +23,7 @@ from pytorch_lightning.loggers import Logger
 
 from multiscale.checks import InvalidInput
 from multiscale.configuration import jobs
+from multiscale.training import storage
 
 log = logging.getLogger(__name__)
 
@@ -165,7 +166,7 @@ class SafeWandb(Logger):
             self.best = min([self.best, *_column(self.folder / "metrics.csv", self.monitor)])
         else:
             identity = _new_id()
-        _write(path, identity)
+        storage.write(path, f"{identity}\n".encode())
         return {**self.init, "group": group, "config": dict(config), "id": identity, "resume": "allow"}
 
     def _begin(self, arguments: dict[str, Any]) -> Any:
@@ -270,14 +271,6 @@ def _column(path: Path, name: str) -> list[float]:
         return []
     with path.open(newline="") as file:
         return [float(row[name]) for row in csv.DictReader(file) if row.get(name)]
-
-
-def _write(path: Path, text: str) -> None:
-    """Write a file that is whole or absent, whenever the process is killed."""
-    path.parent.mkdir(parents=True, exist_ok=True)
-    part = path.with_suffix(".part")
-    part.write_text(text + "\n")
-    os.replace(part, path)
 
 
 def _new_id() -> str:
