@@ -10,8 +10,8 @@ from typing import TYPE_CHECKING
 from omegaconf import OmegaConf
 
 from multiscale.checks import InvalidInput
-from multiscale.command import arguments, command
-from multiscale.configuration import CONF
+from multiscale.cli import arguments, command
+from multiscale.config.compose import CONF
 
 if TYPE_CHECKING:
     from wandb_workspaces.workspaces import Section, Workspace

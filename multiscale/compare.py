@@ -12,7 +12,7 @@ from pathlib import Path
 from rich.console import Console
 
 from multiscale.checks import InvalidInput
-from multiscale.command import arguments, command
+from multiscale.cli import arguments, command
 
 PIPED_WIDTH = 160  # characters, where there is no terminal
 

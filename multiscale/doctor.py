@@ -26,8 +26,8 @@ from rich.console import Console
 from rich.markup import escape
 
 from multiscale.checks import InvalidInput
-from multiscale.command import arguments, command
-from multiscale.training.wandb_mode import has_key, mode_of
+from multiscale.cli import arguments, command
+from multiscale.training.logging.wandb_mode import has_key, mode_of
 
 OK, NOTE, MEND = "ok", "note", "mend"
 COLOURS = {OK: "green", NOTE: "yellow", MEND: "bold red"}
@@ -96,7 +96,7 @@ def _version(name: str) -> str:
 def compiled() -> Iterator[Finding]:
     """Whether the native kernel compiles and loads."""
     from multiscale.kernels import compiler
-    from multiscale.kernels.hmlstm_native import SOURCE
+    from multiscale.kernels.hmlstm.native import SOURCE
 
     slower = "the HM-LSTM then uses a slower kernel, with the same results"
     try:

@@ -16,7 +16,7 @@ from typing import NamedTuple
 import torch
 
 from multiscale.checks import InvalidInput, in_range, positive_int
-from multiscale.command import arguments, command
+from multiscale.cli import arguments, command
 from multiscale.data.facts import TextFacts
 from multiscale.training.build import load
 from multiscale.training.module import SequenceModule

@@ -15,8 +15,8 @@ from hydra.types import RunMode
 from omegaconf import DictConfig
 
 from multiscale.checks import InvalidInput
-from multiscale.command import fail
-from multiscale.configuration import CONF, composed
+from multiscale.cli import fail
+from multiscale.config.compose import CONF, composed
 
 FLAGS = (  # of Hydra
     *("-m", "--multirun", "-h", "--help", "--hydra-help", "--version", "-c", "--cfg", "-p", "--package", "--resolve"),
@@ -30,14 +30,15 @@ SWEEP = ("-m", "--multirun")
 @hydra.main(config_path=str(CONF), config_name="config", version_base="1.3")
 def run(config: DictConfig) -> float:
     """One job; returns the monitored metric of the best weights, for a sweeper to minimise."""
-    from multiscale import folder, launch
+    from multiscale.jobs import start
+    from multiscale.runs import folder
 
     hydra_config = HydraConfig.get()
     command = shlex.join(["python", "-m", "multiscale.run", *hydra_config.overrides.task])
     sweep = hydra_config.mode == RunMode.MULTIRUN
     quiet = sweep and "BasicLauncher" not in hydra_config.launcher._target_
     try:
-        return launch.start(folder.frozen(config), command, sweep, quiet)
+        return start.start(folder.frozen(config), command, sweep, quiet)
     except InvalidInput as error:
         if not sweep:
             fail(error)
@@ -64,17 +65,17 @@ def check(arguments: list[str]) -> int:
     several = bool(set(SWEEP) & set(rest)) or "hydra.mode=MULTIRUN" in words
     found = composed(words, known.config_dir, several, multirun=several)
 
-    from multiscale.preflight import preflight  # each takes a second or two to import
+    from multiscale.jobs.preflight import preflight  # each takes a second or two to import
 
     preflight(found)
 
-    from multiscale import sweep
+    from multiscale.jobs import sweep
 
     for word in words:
         if word.startswith("hydra.sweep.dir="):
             sweep.check_folder(Path(word.partition("=")[2]), words)
 
-    from multiscale.session import rehearse
+    from multiscale.jobs.train import rehearse
 
     for job in found:
         with job.named():
@@ -87,7 +88,7 @@ def main() -> None:
     words = sys.argv[1:]
     try:
         if any(word.startswith("resume=") for word in words):
-            from multiscale.resume import resume
+            from multiscale.jobs.resume import resume
 
             words = sys.argv[1:] = resume(words)
         count = check(words)
@@ -100,8 +101,8 @@ def main() -> None:
 
 def _sweep(count: int) -> int:
     """Run the jobs, and tell in the end how each went; returns the exit code."""
-    from multiscale.sweep import Sweep, conclude
-    from multiscale.training.signals import Interrupted, Signals
+    from multiscale.jobs.sweep import Sweep, conclude
+    from multiscale.runs.signals import Interrupted, Signals
 
     code = 0
     with Signals(silent=True):

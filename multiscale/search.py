@@ -20,14 +20,14 @@ from rich.console import Console
 from rich.table import Table
 
 from multiscale.checks import InvalidInput, nearest, one_of, positive_int
-from multiscale.command import arguments, command
-from multiscale.configuration import CONF, jobs
+from multiscale.cli import arguments, command
+from multiscale.config.compose import CONF, jobs
 from multiscale.run import check
 
 if TYPE_CHECKING:
     from optuna.trial import FrozenTrial
 
-    from multiscale.study import Plan, Search
+    from multiscale.jobs.study import Plan, Search
 
 HELP = """
 Search hyper-parameters with Optuna; each trial is a run: python -m multiscale.search search=<name> [key=value ...]
@@ -116,7 +116,7 @@ def _plan(file: Mapping[str, Any], changes: list[str], shared: Sequence[str]) ->
 
 def _optuna() -> tuple[Any, Any]:
     try:
-        from multiscale.study import Plan, distribution
+        from multiscale.jobs.study import Plan, distribution
     except ImportError as error:
         raise InvalidInput(f"a search needs Optuna: pip install 'multiscale[search]' ({error}).") from error
     return Plan, distribution
@@ -124,7 +124,7 @@ def _optuna() -> tuple[Any, Any]:
 
 def _check_space(name: str, plan: "Plan", config_dir: str | None) -> None:
     """Compose every choice and both ends of every range; build the first and the last of all together."""
-    from multiscale.study import ends, overrides
+    from multiscale.jobs.study import ends, overrides
 
     places = ["--config-dir", config_dir] if config_dir else []
     values_of = {key: ends(kind) for key, kind in plan.space.items()}
@@ -144,7 +144,7 @@ def run_trial(folder: Path, words: Sequence[str], places: Sequence[str] = ()) ->
     Raises:
         TrialFailed: if the run fails, with the last line that it wrote.
     """
-    from multiscale.study import TrialFailed
+    from multiscale.jobs.study import TrialFailed
 
     quoted = str(folder).replace("\\", "\\\\").replace("'", "\\'")
     line = [sys.executable, "-m", "multiscale.run", *places, *words, f"hydra.run.dir='{quoted}'"]
@@ -204,7 +204,7 @@ def report(search: "Search", order: Order, console: Console) -> None:
     if len(ended) < order.plan.trials:
         console.print(f"{len(ended)} of {order.plan.trials} trials have ended; others are under way.")
     if best:
-        from multiscale.study import overrides
+        from multiscale.jobs.study import overrides
 
         places = ["--config-dir", order.config_dir] if order.config_dir else []
         line = ["python", "-m", "multiscale.run", *places, *order.plan.words, *overrides(best[0].params)]
@@ -227,7 +227,7 @@ def _said(order: Order, console: Console) -> Callable[["FrozenTrial"], None]:
 def main(words: list[str]) -> None:
     """The command line."""
     order = read(words)
-    from multiscale.study import Search
+    from multiscale.jobs.study import Search
 
     folder = Path("searches").resolve() / order.plan.study
     places = ["--config-dir", order.config_dir] if order.config_dir else []

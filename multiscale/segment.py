@@ -16,7 +16,7 @@ from typing import NamedTuple
 import torch
 
 from multiscale.checks import InvalidInput, one_of
-from multiscale.command import arguments, command
+from multiscale.cli import arguments, command
 from multiscale.data.facts import TextFacts
 from multiscale.generate import check_boundaries, load_language_model
 from multiscale.training.module import SequenceModule

@@ -11,7 +11,7 @@ import torch
 from hydra.utils import instantiate
 from omegaconf import OmegaConf
 
-from multiscale.configuration import CONF, jobs
+from multiscale.config.compose import CONF, jobs
 from multiscale.data.text_file import TextFile
 from multiscale.training.build import build
 from multiscale.training.module import SequenceModule

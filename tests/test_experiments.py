@@ -8,12 +8,12 @@ import pytest
 from omegaconf import OmegaConf
 
 from multiscale.checks import InvalidInput
-from multiscale.configuration import CONF, jobs
+from multiscale.config.compose import CONF, jobs
+from multiscale.jobs.train import rehearse
 from multiscale.run import main
-from multiscale.session import rehearse
 from multiscale.training.build import load
-from tests import tiny
 from tests.conftest import ROOT
+from tests.helpers import tiny
 
 DATA = sorted(path.stem for path in (CONF / "data").glob("*.yaml"))
 FEW = [f"+trainer.limit_{split}_batches=2" for split in ("train", "val", "test")]

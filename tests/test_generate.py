@@ -9,13 +9,13 @@ from collections import Counter
 import pytest
 import torch
 
-from multiscale import command, generate, segment
+from multiscale import cli, generate, segment
 from multiscale.checks import InvalidInput
 from multiscale.data.facts import NumberFacts, TextFacts
 from multiscale.training.build import load
 from multiscale.training.loaders import Loaders
-from tests import test_tasks
 from tests.conftest import ROOT, network, trainer
+from tests.training import test_tasks
 
 
 @pytest.fixture(scope="module")
@@ -147,7 +147,7 @@ def test_a_mistake_is_one_message_and_exit_code_2(checkpoint, monkeypatch, capsy
     words = [w.replace("=CK", f"={checkpoint()}").replace("=FLAT", f"={checkpoint('stacked_lstm')}") for w in words]
     monkeypatch.setattr(sys, "argv", ["x", *words])
     with pytest.raises(SystemExit) as end:
-        command.command(tool.main, "")
+        cli.command(tool.main, "")
     assert end.value.code == 2
     error = capsys.readouterr().err
     assert re.search(message, error), error

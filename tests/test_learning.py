@@ -6,8 +6,8 @@ from collections import Counter
 import pytest
 import pytorch_lightning as pl
 
-from multiscale.configuration import jobs
-from multiscale.session import make
+from multiscale.config.compose import jobs
+from multiscale.jobs.train import make
 from multiscale.training.build import build
 from multiscale.training.loaders import Loaders
 from tests.conftest import trainer

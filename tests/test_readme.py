@@ -5,8 +5,8 @@ import re
 import pytest
 import torch
 
-from multiscale.configuration import jobs
-from multiscale.session import rehearse
+from multiscale.config.compose import jobs
+from multiscale.jobs.train import rehearse
 from tests.conftest import ROOT
 
 README = (ROOT / "README.md").read_text()

@@ -15,10 +15,10 @@ from torch import Tensor
 from torch.nn import functional as F
 
 from multiscale.analysis.clocks import is_harmonic, is_within, phase_error, wave_phase
-from multiscale.nn.clocks import Clock, ClockOptions
-from multiscale.nn.pulse_clock import PulseClock
+from multiscale.nn.clocks.base import Clock, ClockOptions
+from multiscale.nn.clocks.pulse import PulseClock
+from multiscale.nn.clocks.wave import DCTClock, DirectClock
 from multiscale.nn.schedules import Constant, Geometric
-from multiscale.nn.wave_clocks import DCTClock, DirectClock
 
 HERE = Path(__file__).parent
 PERIODS = (2, 3, 4, 5, 6, 8, 10, 12, 16, 20, 24, 32)

@@ -9,9 +9,9 @@ import torch
 from torch import Tensor
 
 from multiscale.backbones.base import Backbone, BackboneOutput, fold, full_trace
+from multiscale.backbones.bidirectional import flip, join
 from multiscale.data.module import DataModule, Passage
-from multiscale.nn.bidirectional import flip, join
-from multiscale.training import storage
+from multiscale.runs import files
 from multiscale.training.module import SequenceModule
 
 LENGTH, WARM_UP = 270, 256  # steps shown, and read before them so that the state is not new
@@ -97,7 +97,7 @@ def write(excerpt: Excerpt, periods: Sequence[Tensor], path: Path) -> None:
         "true_periods": list(excerpt.true_periods),
         "start": excerpt.start,
     }
-    storage.write(path, (json.dumps(content) + "\n").encode())
+    files.write(path, (json.dumps(content) + "\n").encode())
 
 
 def _rows(values: Tensor) -> list[list[float]]:

@@ -9,7 +9,7 @@ from torch import Tensor
 
 from multiscale.analysis import excerpt, plots
 from multiscale.checks import positive_int
-from multiscale.training.loggers import log_image
+from multiscale.training.logging.loggers import log_image
 from multiscale.training.module import SequenceModule
 
 

@@ -9,11 +9,11 @@ import torch
 from torch import Tensor
 
 from multiscale.analysis.boundaries import Score, baselines, score
-from multiscale.analysis.requirements import DataCheck
 from multiscale.backbones.base import Trace
 from multiscale.checks import InvalidInput, in_range, nearest
 from multiscale.data.batch import Batch
 from multiscale.data.module import DataModule
+from multiscale.training.data_check import DataCheck
 from multiscale.training.module import trace_prefix
 
 log = logging.getLogger(__name__)

@@ -21,9 +21,9 @@ from torch.nn import functional as F
 
 from multiscale.backbones.base import Backbone, Product, State, StepTrace, choose_kernel, fold
 from multiscale.checks import in_range, positive_int, sizes
-from multiscale.kernels import hmlstm as kernels
-from multiscale.kernels import hmlstm_native
-from multiscale.nn.operations import Options, operation
+from multiscale.kernels.hmlstm import native
+from multiscale.kernels.hmlstm import sequence as kernels
+from multiscale.kernels.hmlstm.operations import Options, operation
 from multiscale.nn.schedules import Constant, Linear, Schedule
 from multiscale.nn.straight_through import hard_sigmoid, step_boundary
 
@@ -93,7 +93,7 @@ class HMLSTM(Backbone):
             boundary, choice, copy_boundary, layer_norm, top_down, flush, copy, boundary_bias, forget_bias, init
         )
         self.kernel = choose_kernel(
-            "HMLSTM", kernel, {"native": hmlstm_native.unavailable(), "fused": None, "reference": None}
+            "HMLSTM", kernel, {"native": native.unavailable(), "fused": None, "reference": None}
         )
         self.kernel_is_named = kernel != "auto"
         below = (input_size, *self.level_sizes[:-1])

@@ -26,10 +26,10 @@ from multiscale.backbones.clockwork import module_of_unit, split_units
 from multiscale.backbones.hard_clock import CONNECTIVITY, HardClockRNN, connection_mask
 from multiscale.checks import InvalidInput, in_range, one_of, positive_int
 from multiscale.kernels.clocked import hoisted
-from multiscale.nn.clocks import Clock, ClockOptions, Readout
-from multiscale.nn.pulse_clock import PulseClock
+from multiscale.nn.clocks.base import Clock, ClockOptions, Readout
+from multiscale.nn.clocks.pulse import PulseClock
+from multiscale.nn.clocks.wave import DCTClock, DirectClock
 from multiscale.nn.schedules import Constant, Geometric, Schedule
-from multiscale.nn.wave_clocks import DCTClock, DirectClock
 
 # What selects among the basis functions; the first is the default.
 BASES = {"binary": ("softmax", "l1"), "square": ("softmax", "l1"), "dct": ("l1",), "direct": ("none",)}

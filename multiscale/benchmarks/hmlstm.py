@@ -10,7 +10,8 @@ from torch import Tensor, nn
 
 from multiscale.backbones.hmlstm import HMLSTM
 from multiscale.benchmark import LAYERS, Peer, Settings, Size, measure, table, training_pass
-from multiscale.kernels import compiler, hmlstm_native
+from multiscale.kernels import compiler
+from multiscale.kernels.hmlstm import native
 
 TABLE: tuple[tuple[Size, str, float | None], ...] = (
     (Size(512, 64, 100), "float32", 1.3),
@@ -42,8 +43,8 @@ def report(settings: Settings) -> None:
 
 def kernels() -> list[str]:
     """What can run here, fastest first."""
-    native = [] if hmlstm_native.unavailable() else ["native"]
-    return [*native, "fused", "reference"]
+    compiled = [] if native.unavailable() else ["native"]
+    return [*compiled, "fused", "reference"]
 
 
 def speed(settings: Settings, rows: Sequence[tuple[Size, str, float | None]]) -> None:
@@ -190,7 +191,7 @@ def compile_seconds() -> str:
     with tempfile.TemporaryDirectory() as folder:
         start = time.perf_counter()
         try:
-            compiler.build(hmlstm_native.SOURCE, Path(folder) / "gates.so")
+            compiler.build(native.SOURCE, Path(folder) / "gates.so")
         except compiler.CannotCompile as reason:
             return f"not run, {reason}"
         return f"{time.perf_counter() - start:.1f} s"

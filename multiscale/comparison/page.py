@@ -2,7 +2,7 @@
 
 import json
 from collections.abc import Iterator, Mapping, Sequence
-from importlib.resources import files
+from importlib import resources
 from math import isfinite
 from pathlib import Path
 from typing import Any, NamedTuple
@@ -15,7 +15,7 @@ from multiscale.comparison.figures import Setting, costs, curves, looks, rates, 
 from multiscale.comparison.markup import Html, joined, tag
 from multiscale.comparison.passages import periods, shown, strips
 from multiscale.comparison.table import Table
-from multiscale.training import storage
+from multiscale.runs import files
 
 # Nothing but what is in the page may run or be loaded; Plotly draws with inline styles and pictures of its own making.
 POLICY = "default-src 'none'; script-src 'unsafe-inline'; style-src 'unsafe-inline'; img-src data: blob:"
@@ -36,7 +36,7 @@ def write(table: Table, folder: Path) -> Path:
     made = Figures(figures)
     content = _panels(table, made)
     page = folder / "index.html"
-    storage.write(page, _document(table, content, made).encode())
+    files.write(page, _document(table, content, made).encode())
     return page
 
 
@@ -147,7 +147,7 @@ def _figures(placed: Sequence[Html], *explained: str) -> Html:
 
 
 def _document(table: Table, panels: Sequence[Panel], made: Figures) -> str:
-    source = files("multiscale.comparison")
+    source = resources.files("multiscale.comparison")
     style, script = (Html(source.joinpath(name).read_text(encoding="utf-8")) for name in ("page.css", "page.js"))
     tabs = [
         tag("button", panel.name, type="button", role="tab", id=f"tab-{i}", aria_controls=f"panel-{i}")

@@ -8,7 +8,7 @@ from typing import Any
 
 import yaml
 
-from multiscale.training.status import is_gone
+from multiscale.runs.status import is_gone
 
 LOADER = getattr(yaml, "CSafeLoader", yaml.SafeLoader)
 STATES = ("waiting", "running", "finished", "failed", "interrupted")

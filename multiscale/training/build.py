@@ -8,9 +8,9 @@ from hydra.utils import get_object
 from omegaconf import DictConfig, OmegaConf
 
 from multiscale.checks import InvalidInput
+from multiscale.config.instantiate import check_arguments, check_targets, make
 from multiscale.data.facts import Facts
-from multiscale.instantiation import check_arguments, check_targets, make
-from multiscale.training import storage
+from multiscale.runs import files
 from multiscale.training.module import SequenceModule
 from multiscale.training.parts import parts
 
@@ -36,7 +36,7 @@ def load(path: str | Path) -> SequenceModule:
         InvalidInput: if the file is missing or not such a checkpoint, or if its config names a class outside
             of ``multiscale``, ``torch.optim`` and ``pytorch_lightning``.
     """
-    checkpoint = storage.load(path)
+    checkpoint = files.load(path)
     recipe, weights = checkpoint["recipe"], checkpoint["state_dict"]
     check_targets([recipe["config"], recipe["facts"]])
     module = build(OmegaConf.create(recipe["config"]), _facts(recipe["facts"]))

@@ -9,12 +9,11 @@ from torch import Tensor, nn
 from torch.optim import Optimizer
 
 from multiscale.backbones.base import Backbone, BackboneOutput, State, Trace, detach
+from multiscale.backbones.bidirectional import flip, join
 from multiscale.data.batch import Batch
 from multiscale.data.facts import Facts
-from multiscale.nn.bidirectional import flip, join
-from multiscale.training.measure import Measure
-from multiscale.training.tally import Tally
-from multiscale.training.tasks import Task
+from multiscale.training.tally import Measure, Tally
+from multiscale.training.tasks.base import Task
 
 
 class SequenceModule(pl.LightningModule):

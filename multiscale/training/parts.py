@@ -7,9 +7,9 @@ from omegaconf import DictConfig
 from torch import nn
 
 from multiscale.backbones.base import Backbone
+from multiscale.config.instantiate import make
 from multiscale.data.facts import Facts
-from multiscale.instantiation import make
-from multiscale.training.tasks import Task
+from multiscale.training.tasks.base import Task
 
 
 class Parts(NamedTuple):

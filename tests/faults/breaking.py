@@ -9,10 +9,10 @@ import pytorch_lightning as pl
 import torch
 from omegaconf import OmegaConf
 
-from multiscale import folder as run_folder
-from multiscale import session
-from multiscale.configuration import jobs
-from multiscale.training import storage
+from multiscale.config.compose import jobs
+from multiscale.jobs import train
+from multiscale.runs import files
+from multiscale.runs import folder as run_folder
 
 TEXT = "the quick brown fox jumps over the lazy dog, again and again. " * 40
 SMALL = ["experiment=quick_look", "logger=csv", "data=text_file", "data.batch_size=4", "data.steps=16"]
@@ -90,14 +90,14 @@ def run(folder: Path, *words: str) -> None:
     before = Path.cwd()
     os.chdir(folder)
     try:
-        session.train(config)
+        train.train(config)
     finally:
         os.chdir(before)
 
 
 def result(folder: Path) -> tuple[dict, str]:
     """(all tensors of the training's end, what was logged)."""
-    last = storage.load(folder / "checkpoints/last.ckpt")
+    last = files.load(folder / "checkpoints/last.ckpt")
     tensors = {f"weights {name}": tensor for name, tensor in last["state_dict"].items()}
     for i, state in last["optimizer_states"][0]["state"].items():
         tensors |= {f"optimizer {i} {name}": torch.as_tensor(value) for name, value in state.items()}

@@ -13,11 +13,11 @@ from pathlib import Path
 import pytest
 import torch
 
-from multiscale import folder as run_folder
-from multiscale import launch
 from multiscale.checks import InvalidInput
-from multiscale.resume import resume
-from multiscale.training import storage
+from multiscale.jobs.resume import resume
+from multiscale.jobs.start import work
+from multiscale.runs import files
+from multiscale.runs import folder as run_folder
 from tests.conftest import ROOT
 from tests.faults.breaking import SMALL, run
 from tests.faults.processes import finish, start
@@ -51,11 +51,11 @@ def flipped(content: bytes, seed: int) -> bytes:
 def test_every_flipped_bit_is_found(copy):
     last = copy / "checkpoints/last.ckpt"
     content = last.read_bytes()
-    storage.load(last)
+    files.load(last)
     for seed in range(60):
         last.write_bytes(flipped(content, seed))
-        with pytest.raises(storage.Damaged, match=r"last.ckpt is damaged.*resume=.*previous.ckpt"):
-            storage.load(last)
+        with pytest.raises(files.Damaged, match=r"last.ckpt is damaged.*resume=.*previous.ckpt"):
+            files.load(last)
 
 
 @pytest.mark.parametrize("damage", [lambda c: c[: len(c) // 2], lambda c: b"", lambda c: c + b"x"])
@@ -64,11 +64,11 @@ def test_a_cut_or_empty_checkpoint_is_named(copy, damage, with_checksum):
     last = copy / "checkpoints/last.ckpt"
     last.write_bytes(damage(last.read_bytes()))
     if not with_checksum:
-        storage.checksum(last).unlink()
+        files.checksum(last).unlink()
         if damage(b"") == b"x":
             pytest.skip("one byte too many is what a checksum is for")
-    with pytest.raises(storage.Damaged, match=r"last.ckpt is .*resume=.*previous.ckpt"):
-        storage.load(last)
+    with pytest.raises(files.Damaged, match=r"last.ckpt is .*resume=.*previous.ckpt"):
+        files.load(last)
 
 
 def test_the_checkpoint_before_a_damaged_one_is_gone_on_with(copy):
@@ -96,12 +96,12 @@ class Evil:
 def test_a_malicious_checkpoint_runs_nothing(copy, tmp_path):
     last, canary = copy / "checkpoints/last.ckpt", tmp_path / "canary"
     torch.save({"state_dict": Evil(canary), "recipe": {}}, last)
-    storage.checksum(last).unlink()
-    with pytest.raises(storage.Damaged, match=r"last.ckpt"):
-        storage.load(last)
+    files.checksum(last).unlink()
+    with pytest.raises(files.Damaged, match=r"last.ckpt"):
+        files.load(last)
     last.write_bytes(pickle.dumps(Evil(canary)))
-    with pytest.raises(storage.Damaged, match=r"last.ckpt"):
-        storage.load(last)
+    with pytest.raises(files.Damaged, match=r"last.ckpt"):
+        files.load(last)
     assert not canary.exists()
     pickle.loads(last.read_bytes())
     assert canary.exists()  # it would have
@@ -109,7 +109,7 @@ def test_a_malicious_checkpoint_runs_nothing(copy, tmp_path):
 
 def test_a_run_folder_may_only_name_our_classes(copy, tmp_path):
     config = copy / "config.yaml"
-    config.write_text(config.read_text().replace("multiscale.training.numbers.FiniteNumbers", "os.system"))
+    config.write_text(config.read_text().replace("multiscale.training.finite.FiniteNumbers", "os.system"))
     with pytest.raises(InvalidInput, match=r"_target_ must start with .*os.system"):
         resume([f"resume={copy}"])
 
@@ -123,9 +123,9 @@ def test_a_checkpoint_of_another_network_lists_what_differs(made, tmp_path):
 
 
 def test_weights_of_a_run_begin_another(made, tmp_path):
-    best = storage.load(made / "checkpoints/best.ckpt")["state_dict"]
+    best = files.load(made / "checkpoints/best.ckpt")["state_dict"]
     run(tmp_path, *WORDS, "optim.optimizer.lr=1e-12", "trainer.max_epochs=1", f"init_from={made}/checkpoints/best.ckpt")
-    after = storage.load(tmp_path / "checkpoints/last.ckpt")["state_dict"]
+    after = files.load(tmp_path / "checkpoints/last.ckpt")["state_dict"]
     assert best.keys() == after.keys()
     for name, tensor in best.items():
         torch.testing.assert_close(tensor, after[name])
@@ -161,7 +161,7 @@ def contents(folder) -> dict:
 def test_two_processes_do_not_share_a_folder(copy, capfd):
     before = contents(copy)
     with run_folder.held(copy, 0):
-        assert launch.work(copy) == 2
+        assert work(copy) == 2
     assert re.search(r"is in use by process \d+", capfd.readouterr().err)
     assert before == contents(copy)
 
@@ -192,11 +192,11 @@ def small_files():
 def test_a_file_that_does_not_fit_leaves_the_old_one_and_says_what_it_needed(copy, small_files):
     last = copy / "checkpoints/last.ckpt"
     before = last.read_bytes()
-    checkpoint = {**storage.load(last), "more": torch.zeros(10**5)}
-    with pytest.raises(storage.DiskFull, match=r"last.ckpt needs \d+\.\d .iB, and .* free; the one before .* intact"):
-        storage.save(checkpoint, last)
+    checkpoint = {**files.load(last), "more": torch.zeros(10**5)}
+    with pytest.raises(files.DiskFull, match=r"last.ckpt needs \d+\.\d .iB, and .* free; the one before .* intact"):
+        files.save(checkpoint, last)
     assert last.read_bytes() == before
-    storage.load(last)
+    files.load(last)
     assert not list((copy / "checkpoints").glob(".*.tmp"))
 
 
@@ -223,11 +223,11 @@ def test_a_run_on_a_full_disk_ends_with_what_it_needed(tmp_path):
 def test_a_write_is_whole_or_not_there(tmp_path):
     """Ended at any moment, a process leaves the old file or the new one."""
     path = tmp_path / "file"
-    storage.write(path, b"0" * 10**6)
+    files.write(path, b"0" * 10**6)
     program = (
         "import sys; from pathlib import Path; from multiscale.training import storage\n"
         f"path = Path({str(path)!r})\nprint(flush=True)\n"
-        "for i in range(10**6): storage.write(path, str(i % 10).encode() * 10**6)"
+        "for i in range(10**6): files.write(path, str(i % 10).encode() * 10**6)"
     )
     writer = subprocess.Popen([sys.executable, "-c", program], cwd=ROOT, stdout=subprocess.PIPE)
     assert writer.stdout.readline() == b"\n"
@@ -239,5 +239,5 @@ def test_a_write_is_whole_or_not_there(tmp_path):
     writer.wait()
     assert len(set(path.read_bytes())) == 1
     (tmp_path / ".file.1.tmp").write_bytes(b"half")
-    storage.tidy(tmp_path)
+    files.tidy(tmp_path)
     assert [left.name for left in tmp_path.iterdir()] == ["file"]

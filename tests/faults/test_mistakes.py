@@ -6,8 +6,8 @@ import sys
 
 import pytest
 
-from tests import tiny
 from tests.conftest import ROOT
+from tests.helpers import tiny
 
 pytestmark = pytest.mark.slow
 

@@ -5,8 +5,8 @@ import logging
 import pytest
 import torch
 
-from multiscale.training import storage
-from multiscale.training.numbers import NotFinite
+from multiscale.runs import files
+from multiscale.training.finite import NotFinite
 from tests.faults.breaking import run
 
 pytestmark = pytest.mark.slow
@@ -29,7 +29,7 @@ def test_it_can_be_skipped(tmp_path, caplog, what):
     with caplog.at_level(logging.WARNING, logger="multiscale"):
         run(tmp_path / "two", *WORDS, *skip, f"+callbacks.poison.what={what}", "+callbacks.poison.batches=[2,4]")
     assert sum("skipped a step" in record.getMessage() for record in caplog.records) == 2
-    last = storage.load(tmp_path / "two/checkpoints/last.ckpt")
+    last = files.load(tmp_path / "two/checkpoints/last.ckpt")
     assert all(torch.isfinite(tensor).all() for tensor in last["state_dict"].values())
     assert {int(state["step"]) for state in last["optimizer_states"][0]["state"].values()} == {5}  # of 7 batches
     with pytest.raises(NotFinite, match="2 steps were skipped before it, as many as may be"):
@@ -39,7 +39,7 @@ def test_it_can_be_skipped(tmp_path, caplog, what):
 def test_a_skipped_batch_leaves_the_carried_state_of_the_one_before(tmp_path):
     words = ["callbacks.numbers.on_bad=skip", "+callbacks.poison.what=loss", "+callbacks.poison.batches=[2]"]
     run(tmp_path, *WORDS, *words)
-    carried = storage.load(tmp_path / "checkpoints/last.ckpt")["resume"]["processes"][0]["carried"]
+    carried = files.load(tmp_path / "checkpoints/last.ckpt")["resume"]["processes"][0]["carried"]
 
     def leaves(state):
         return [state] if torch.is_tensor(state) else [leaf for part in state for leaf in leaves(part)]

@@ -2,7 +2,7 @@
 
 import pytest
 
-from multiscale.training.signals import Interrupted
+from multiscale.runs.signals import Interrupted
 from tests.conftest import MODELS
 from tests.faults.breaking import differing, result, run
 

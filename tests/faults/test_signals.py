@@ -9,7 +9,7 @@ import time
 import pytest
 import torch
 
-from multiscale.training import storage
+from multiscale.runs import files
 from tests.faults.breaking import SMALL, differing, result
 from tests.faults.processes import DDP, begin, finish, resume, start, trained
 
@@ -66,7 +66,7 @@ def test_a_second_ctrl_c_stops_at_once_with_whole_files(tmp_path, whole):
     began = time.monotonic()
     assert finish(process, 20)[0] == 130
     assert time.monotonic() - began < 3
-    storage.load(tmp_path / "run/checkpoints/last.ckpt")
+    files.load(tmp_path / "run/checkpoints/last.ckpt")
     (tmp_path / "stuck").touch()  # it hangs once
     assert resume(tmp_path / "run")[0] == 0
     tensors, rows = result(tmp_path / "run")
@@ -94,7 +94,7 @@ def test_sigterm_to_one_rank_of_two_stops_both_at_the_same_step(tmp_path, whole)
     code, output = finish(begin(tmp_path, *words))
     assert code == 143, output
     assert output.count("Go on with") == 1
-    assert len(storage.load(tmp_path / "run/checkpoints/last.ckpt")["resume"]["processes"]) == 2
+    assert len(files.load(tmp_path / "run/checkpoints/last.ckpt")["resume"]["processes"]) == 2
     assert resume(tmp_path / "run")[0] == 0
     (tmp_path / "unstopped").mkdir()
     (tmp_path / "unstopped/killed").touch()

@@ -12,13 +12,13 @@ from collections import Counter
 import pytest
 
 from tests.conftest import ROOT
-from tests.test_wandb import WANDB, fragments, logged, rows, summary
+from tests.training.test_wandb import WANDB, fragments, logged, rows, summary
 
 pytestmark = pytest.mark.slow
 
 
 def test_a_wandb_that_dies_in_the_middle_is_one_warning_and_its_files_are_kept(cli, tmp_path):
-    kill = "+callbacks.kill._target_=tests.spoil.KillWandb"
+    kill = "+callbacks.kill._target_=tests.helpers.spoil.KillWandb"
     done = cli(*WANDB, kill, "hydra.run.dir=here", PYTHONPATH=str(ROOT))
     assert (tmp_path / "killed").exists()
     assert done.returncode == 0, done.stderr

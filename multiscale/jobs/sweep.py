@@ -1,0 +1,80 @@
+"""What a sweep's user wants to know at its end: how every job went, and how to go on."""
+
+import sys
+from pathlib import Path
+from typing import Any
+
+from hydra.experimental.callback import Callback
+from omegaconf import DictConfig, OmegaConf
+from rich.console import Console
+from rich.table import Table
+
+from multiscale.checks import InvalidInput
+from multiscale.runs import status
+
+STYLES = {status.FINISHED: "green", status.FAILED: "red", status.INTERRUPTED: "yellow"}
+
+
+class Sweep(Callback):
+    """Hydra's callback that knows where the sweep of this process is."""
+
+    folder: Path | None = None
+
+    def on_multirun_start(self, config: DictConfig, **kwargs: Any) -> None:
+        Sweep.folder = Path(config.hydra.sweep.dir).resolve()
+
+
+def conclude(folder: Path, code: int, jobs: int) -> int:
+    """Print a line for each of the ``jobs`` in a sweep's folder; returns the exit code.
+
+    That is ``code`` unless it is 0 and a job has not finished, then 1.
+    """
+    from multiscale.jobs import start
+
+    rows = [start.describe(config.parent) for config in sorted(folder.glob("*/config.yaml"), key=_number)]
+    table = Table(box=None, pad_edge=False, padding=(0, 2, 0, 0))
+    for title, side in (("job", "left"), ("state", "left"), ("epochs", "right"), ("best", "right"), ("", "left")):
+        table.add_column(title, justify=side)  # type: ignore[arg-type]
+    for row in rows:
+        state = f"[{STYLES.get(row['state'], 'default')}]{row['state']}[/]"
+        score = f"{row['value']:.4f}" if row["value"] == row["value"] else "-"
+        table.add_row(row["job"], state, str(row["epoch"]), score, row["error"].replace("[", "\\["))
+    console = Console()
+    console.print()
+    console.print(table)
+    left = jobs - sum(row["state"] == status.FINISHED for row in rows)
+    if jobs > len(rows):
+        console.print(f"\n{jobs - len(rows)} of {jobs} jobs were not begun")
+    if left:
+        console.print(f"\ngo on with: python -m multiscale.run resume={folder}", soft_wrap=True, highlight=False)
+    return code or int(left > 0)
+
+
+def _number(config: Path) -> tuple[int, str]:
+    first = config.parent.name.partition("_")[0]
+    return (int(first) if first.isdigit() else sys.maxsize, config.parent.name)
+
+
+def command(folder: Path) -> list[str]:
+    """The words of the command line that runs what is left of the sweep in ``folder``."""
+    overrides = _overrides(folder)
+    return ["-m", *overrides, f"hydra.sweep.dir={folder}"]
+
+
+def _overrides(folder: Path) -> list[str]:
+    try:
+        saved = OmegaConf.load(folder / "multirun.yaml")
+        words = [*saved.hydra.overrides.task, *saved.hydra.overrides.hydra]
+    except Exception as error:
+        raise InvalidInput(f"{folder} must be the folder of a sweep; multirun.yaml cannot be read: {error}") from error
+    return [word for word in words if not word.startswith(("hydra.sweep.dir=", "hydra.mode="))]
+
+
+def check_folder(folder: Path, words: list[str]) -> None:
+    """Raise :class:`InvalidInput` if ``folder`` holds another sweep than that of these ``words``."""
+    if (folder / "multirun.yaml").exists():
+        there, asked = sorted(_overrides(folder)), sorted(w for w in words if not w.startswith("hydra.sweep.dir="))
+        if there != asked:
+            raise InvalidInput(
+                f"hydra.sweep.dir must be a folder of this sweep's own; {folder} holds that of: {' '.join(there)}"
+            )

@@ -1,0 +1,204 @@
+"""One layer of an HM-LSTM at one time step, without its products: forward, backward, and the scatter between layers.
+
+The equations are those of :mod:`multiscale.backbones.hmlstm`; here they are written over buffers of a whole sequence,
+with their derivatives by hand. Time is the first index, slot t of a state is the state before step t.
+"""
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+
+import torch
+from torch import Tensor
+
+from multiscale.kernels.hmlstm.operations import Options, operation
+
+EPSILON = 1e-5  # of torch.nn.LayerNorm
+
+
+@dataclass
+class Layer:
+    """The buffers of one layer; K = H + H_below (+ H_above where it reads the layer above)."""
+
+    size: int
+    below: int
+    above: int
+    options: Options
+    slope: Tensor  # []
+    bias: Tensor  # [4H + 1], the boundary's last
+    boundary_weight: Tensor  # [K]
+    norm_gain: Tensor | None  # [H], of the cell
+    norm_offset: Tensor | None
+    operands: Tensor  # [T + 1, B, K]: h_{t-1}, z_t^{l-1} h_t^{l-1}, z_{t-1}^l h_{t-1}^{l+1} side by side
+    cell: Tensor  # [T + 1, B, H]
+    keep: bool  # for a backward pass; if not, gates, decided and surrogate have one slot
+    gates: Tensor  # [T, B, 4H], f, i, o, g
+    z: Tensor | None  # [T + 1, B]; None at the top
+    decided: Tensor | None  # [T, B], the boundary before a COPY step's own rule
+    surrogate: Tensor | None  # [T, B], the slope of the straight-through gradient
+    threshold: Tensor | None  # [T, B]; None if soft
+    z_under: Tensor | None  # [T, B], the boundaries of the layer below; None at the bottom, where they count as 1
+
+    def z_prev(self, t: int) -> Tensor:
+        """[B, 1], z_{t-1}^l."""
+        return self.cell.new_zeros(self.cell.size(1), 1) if self.z is None else self.z[t, :, None]
+
+    def z_below(self, t: int) -> Tensor:
+        """[B, 1], z_t^{l-1}."""
+        return self.cell.new_ones(self.cell.size(1), 1) if self.z_under is None else self.z_under[t, :, None]
+
+    def h(self, t: int) -> Tensor:
+        """[B, H], the hidden state before step t."""
+        return self.operands[t, :, : self.size]
+
+
+@dataclass
+class Gradients:
+    """What a backward pass carries and leaves for one layer."""
+
+    h: Tensor  # [B, H], of the state that the next step to be processed left
+    c: Tensor  # [B, H]
+    z: Tensor | None  # [B]
+    pre: Tensor  # [T, B, 4H]
+    pre_boundary: Tensor | None  # [T, B]
+    scratch: Tensor  # [B, 2, H]
+    norm_gain: Tensor | None  # [B, H]
+    norm_offset: Tensor | None
+    input: Tensor | None  # [T, B, D], of the first layer
+    gated: bool  # whether the gradient of the operands holds that of the boundaries that gate them
+
+
+def forward(layers: Sequence[Layer], l: int, t: int, pre: Tensor) -> None:
+    """From the products pre [B, 4H] to layer l's state after step t, and into the operands of the layers beside."""
+    layer, n = layers[l], layers[l].size
+    z_prev, z_below = layer.z_prev(t), layer.z_below(t)
+    flush, update, copy = operation(z_prev, z_below, layer.options)
+    rewritten = flush + update
+    gates = layer.gates[t if layer.keep else 0]
+    torch.add(pre, layer.bias[: 4 * n], out=gates)
+    gates[:, : 3 * n].sigmoid_()
+    gates[:, 3 * n :].tanh_()
+    f, i, o, g = gates.split(n, 1)
+    c = rewritten * (i * g) + update * f * layer.cell[t] + copy * layer.cell[t]
+    layer.cell[t + 1] = c
+    h = rewritten * o * torch.tanh(_normalised(layer, c)[0]) + copy * layer.h(t)
+    layer.operands[t + 1, :, :n] = h
+    _boundary(layer, t, z_prev[:, 0], rewritten[:, 0], copy[:, 0])
+    if layer.z is not None:
+        start = layers[l + 1].size
+        torch.mul(h, layer.z[t + 1, :, None], out=layers[l + 1].operands[t, :, start : start + n])
+    if l and layers[l - 1].above:
+        torch.mul(h, z_below, out=layers[l - 1].operands[t + 1, :, -n:])
+
+
+def _normalised(layer: Layer, c: Tensor) -> tuple[Tensor, Tensor | None, Tensor | None]:
+    """What the tanh reads, and with layer norm the normalised cell and its inverse deviation."""
+    if layer.norm_gain is None or layer.norm_offset is None:
+        return c, None, None
+    centred = c - c.mean(1, keepdim=True)
+    inverse = torch.rsqrt(centred.square().mean(1, keepdim=True) + EPSILON)
+    x = centred * inverse
+    return x * layer.norm_gain + layer.norm_offset, x, inverse
+
+
+def _boundary(layer: Layer, t: int, z_prev: Tensor, rewritten: Tensor, copy: Tensor) -> None:
+    if layer.z is None or layer.decided is None or layer.surrogate is None:
+        return
+    line = (layer.slope * (layer.operands[t] @ layer.boundary_weight + layer.bias[-1]) + 1) / 2
+    z = line.clamp(0, 1)
+    if layer.threshold is not None:
+        z = (z > layer.threshold[t]).to(z.dtype) + (z - z)  # a boundary of NaN must not pass for a 0
+    kept = t if layer.keep else 0
+    layer.surrogate[kept] = ((line >= 0) & (line <= 1)) * (layer.slope / 2)
+    layer.decided[kept] = z
+    if layer.options.copy_boundary == "hold":
+        z = rewritten * z + copy * z_prev
+    elif layer.options.copy_boundary == "zero":
+        z = rewritten * z
+    layer.z[t + 1] = z
+
+
+def backward(layers: Sequence[Layer], gradients: Sequence[Gradients], l: int, t: int) -> None:
+    """From the gradients of layer l's state after step t to those of its pre-activations and, but for the products,
+    of the state before."""
+    layer, d = layers[l], gradients[l]
+    z_prev, z_below = layer.z_prev(t), layer.z_below(t)
+    flush, update, copy = operation(z_prev, z_below, layer.options)
+    rewritten = flush + update
+    f, i, o, g = layer.gates[t].split(layer.size, 1)
+    c_prev, dh = layer.cell[t], d.h
+    read, x, inverse = _normalised(layer, layer.cell[t + 1])
+    tanh_c = torch.tanh(read)
+    dread = dh * rewritten * o * (1 - tanh_c * tanh_c)
+    dc = d.c + _through_norm(layer, d, dread, x, inverse)
+    kept, written = dc * c_prev, rewritten * dc
+    to_rewritten = (dh * o * tanh_c + dc * i * g).sum(1)
+    to_update = (kept * f).sum(1)
+    to_copy = (dh * layer.h(t) + kept).sum(1)
+    df, di, do, dg = d.pre[t].split(layer.size, 1)
+    torch.mul(update * kept, f * (1 - f), out=df)
+    torch.mul(written * g, i * (1 - i), out=di)
+    torch.mul(rewritten * dh * tanh_c, o * (1 - o), out=do)
+    torch.mul(written * i, 1 - g * g, out=dg)
+    torch.mul(dc, update * f + copy, out=d.c)
+    dh.mul_(copy)
+    _backward_boundary(layer, d, gradients[l - 1].z if l else None, t, (to_rewritten, to_update, to_copy))
+
+
+def _through_norm(layer: Layer, d: Gradients, dread: Tensor, x: Tensor | None, inverse: Tensor | None) -> Tensor:
+    """The gradient of the cell from that of what the tanh reads."""
+    if layer.norm_gain is None or x is None or inverse is None or d.norm_gain is None or d.norm_offset is None:
+        return dread
+    d.norm_gain += dread * x
+    d.norm_offset += dread
+    dx = dread * layer.norm_gain
+    return inverse * (dx - dx.mean(1, keepdim=True) - x * (dx * x).mean(1, keepdim=True))
+
+
+def _backward_boundary(
+    layer: Layer, d: Gradients, dz_below: Tensor | None, t: int, through: tuple[Tensor, Tensor, Tensor]
+) -> None:
+    """The boundary's own gradient, and what reaches z_{t-1}^l and z_t^{l-1} through the choice of operation.
+
+    ``through`` holds the gradients [B] of how much is rewritten, updated and copied.
+    """
+    to_rewritten, to_update, to_copy = through
+    options, z_prev, z_below = layer.options, layer.z_prev(t)[:, 0], layer.z_below(t)[:, 0]
+    flush, update, copy = operation(z_prev, z_below, options)
+    dz_prev = torch.zeros_like(z_prev)
+    if layer.decided is not None and layer.surrogate is not None and d.z is not None and d.pre_boundary is not None:
+        dz = d.z
+        if options.copy_boundary != "recompute":
+            to_rewritten = to_rewritten + dz * layer.decided[t]
+            if options.copy_boundary == "hold":
+                to_copy = to_copy + dz * z_prev
+                dz_prev = dz_prev + copy * dz
+            dz = dz * (flush + update)
+        d.pre_boundary[t] = dz * layer.surrogate[t]
+    if options.choice == "mix":
+        against_copy = to_rewritten + to_update - to_copy
+        if options.flush:
+            dz_prev = dz_prev - to_update
+        if options.copy:
+            dz_prev = dz_prev + (1 - z_below) * against_copy
+            if dz_below is not None:
+                dz_below += (1 - z_prev) * against_copy
+    if d.z is not None:
+        d.z.copy_(dz_prev)
+
+
+def scatter(layers: Sequence[Layer], gradients: Sequence[Gradients], l: int, t: int, doperand: Tensor) -> None:
+    """From the gradient of layer l's operand [B, K] of step t to those of the states that it was made of."""
+    layer, d = layers[l], gradients[l]
+    n, below = layer.size, layer.below
+    raw = torch.zeros_like(doperand) if d.pre_boundary is None else d.pre_boundary[t, :, None] * layer.boundary_weight
+    full = doperand + raw
+    through_gate = full if d.gated else raw
+    d.h += full[:, :n]
+    if d.input is not None:
+        d.input[t] = full[:, n : n + below]
+    elif (dz_below := gradients[l - 1].z) is not None:
+        gradients[l - 1].h += layer.z_below(t) * full[:, n : n + below]
+        dz_below += (through_gate[:, n : n + below] * layers[l - 1].h(t + 1)).sum(1)
+    if layer.above and d.z is not None:
+        gradients[l + 1].h += layer.z_prev(t) * full[:, n + below :]
+        d.z += (through_gate[:, n + below :] * layers[l + 1].h(t)).sum(1)

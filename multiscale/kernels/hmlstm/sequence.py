@@ -1,0 +1,285 @@
+"""A whole sequence of an HM-LSTM as one function with a backward pass by hand.
+
+Time-major buffers hold every layer's operand [h_{t-1}, z_t^{l-1} h_t^{l-1}, z_{t-1}^l h_{t-1}^{l+1}], so that a step
+of a layer is one product; what follows it is elementwise (:mod:`multiscale.kernels.hmlstm.gates`, or the same in C++),
+and writes straight into the operands of the next step and of the layers beside. The backward pass leaves the gradients
+of all pre-activations, and each weight matrix gets its gradient in one product at the end. The boundary's column is a
+dot product apart, always in the state's own precision.
+"""
+
+import logging
+from collections.abc import Callable, Sequence
+from functools import cache
+from typing import Any, NamedTuple
+
+import torch
+from torch import Tensor
+from torch.autograd.function import once_differentiable
+
+from multiscale.checks import InvalidInput
+from multiscale.kernels.hmlstm import gates, native
+from multiscale.kernels.hmlstm.gates import Gradients, Layer
+from multiscale.kernels.hmlstm.norms import Normalised
+from multiscale.kernels.hmlstm.operations import Options, operation
+from multiscale.kernels.hmlstm.products import Joint, Plan, Products, Weights
+from multiscale.kernels.workspace import Workspace
+
+log = logging.getLogger(__name__)
+
+Step = Callable[[int, Tensor], None]
+FORMAT = torch.contiguous_format
+
+
+class Output(NamedTuple):
+    levels: tuple[Tensor, ...]  # L of [B, T, H_l]
+    h: tuple[Tensor, ...]  # L of [B, H_l], after the last step
+    c: tuple[Tensor, ...]
+    z: tuple[Tensor, ...]  # L - 1 of [B, 1]
+    boundaries: tuple[Tensor, ...]  # L - 1 of [T + 1, B], slot t before step t, without gradient
+
+
+def plan(options: Options, kernel: str, named: bool, x: Tensor, dtype: torch.dtype) -> Plan:
+    """What of the kernel runs on x, for parameters of ``dtype``: whose gates, and in what precision the products.
+
+    Raises:
+        InvalidInput: if x is not of that type, or not what ``kernel="native"`` works on and that was asked for by name.
+    """
+    if x.dtype != dtype:
+        raise InvalidInput(f"x must be of the parameters' type, {dtype}; got {x.dtype}.")
+    compiled = kernel == "native" and native.runs(x)
+    if kernel == "native" and not compiled:
+        why = f"kernel 'native' of HMLSTM works on CPU tensors of float32 or float64; got {x.dtype} on {x.device}."
+        if named:
+            raise InvalidInput(f"{why} Use kernel=fused or kernel=auto.")
+        _say_once(f"HMLSTM: kernel fused ({why})")
+    short = torch.is_autocast_enabled(x.device.type)
+    return Plan(options, torch.get_autocast_dtype(x.device.type) if short else dtype, compiled)
+
+
+@cache
+def _say_once(message: str) -> None:
+    log.info(message)
+
+
+def trace(boundaries: Sequence[Tensor], x: Tensor, options: Options) -> tuple[Tensor, Tensor]:
+    """How much each layer rewrote and where it ended a segment, [B, T, L], from z [T + 1, B] of all but the top one."""
+    zero, one = x.new_zeros(x.size(1) + 1, x.size(0)), x.new_ones(x.size(1), x.size(0))
+    zs, below = (*boundaries, zero), (one, *(z[1:] for z in boundaries))
+    updates = [1 - operation(z[:-1], b, options)[2] for z, b in zip(zs, below, strict=True)]
+    ended = torch.stack([z[1:] for z in zs], -1) > 0.5
+    return torch.stack(updates, -1).transpose(0, 1), ended.to(x.dtype).transpose(0, 1)
+
+
+def sequence(
+    x: Tensor,
+    state: tuple[Sequence[Tensor], Sequence[Tensor], Sequence[Tensor]],
+    weights: Sequence[Weights],
+    slope: Tensor,
+    thresholds: Tensor | None,
+    plan: Plan,
+) -> Output:
+    """x [B, T, D] and (h, c, z) to the hidden sequences of all layers and the state after them.
+
+    thresholds [L - 1, T, B]: what the hard sigmoid must exceed for a boundary; None for soft boundaries. Differentiable
+    once, in x, the state and the weights.
+    """
+    h, c, z = state
+    count = len(weights)
+    flat = [*h, *c, *z, *(tensor for layer in weights for tensor in layer)]
+    keep = torch.is_grad_enabled() and any(t is not None and t.requires_grad for t in (x, *flat))
+    out = _Sequence.apply(plan, keep, count, x, slope, thresholds, *flat)
+    ends = [count, 2 * count, 3 * count, 4 * count - 1, 5 * count - 2]
+    levels, h, c, z, boundaries = (tuple(out[i:j]) for i, j in zip([0, *ends], ends, strict=False))
+    return Output(levels, h, c, z, boundaries)
+
+
+class _Sequence(torch.autograd.Function):
+    @staticmethod
+    def forward(ctx: Any, plan: Plan, keep: bool, count: int, x: Tensor, slope: Tensor, thresholds: Any, *flat: Tensor):
+        h, c, z, weights = _unflatten(flat, count)
+        workspace = Workspace(x)
+        with torch.autocast(x.device.type, enabled=False):
+            layers = _layers(plan, x, slope, thresholds, (h, c, z), weights, workspace, keep)
+            products = _products(plan, layers, weights, keep, workspace)
+            _run(plan, layers, products, x.size(1))
+        ctx.set_materialize_grads(False)
+        if keep:
+            ctx.plan, ctx.layers, ctx.products, ctx.workspace = plan, layers, products, workspace
+            # Saved so that autograd notices if a weight is written to before the backward pass reads it.
+            ctx.save_for_backward(*flat)
+        # The operands are the workspace's, so what leaves is a copy.
+        levels = [l.operands[1:, :, : l.size].transpose(0, 1).clone(memory_format=FORMAT) for l in layers]
+        boundaries = [l.z for l in layers if l.z is not None]
+        ctx.mark_non_differentiable(*boundaries)
+        return (
+            *levels,
+            *(level[:, -1].clone() for level in levels),
+            *(l.cell[-1].clone() for l in layers),
+            *(b[-1, :, None].clone() for b in boundaries),
+            *boundaries,
+        )
+
+    @staticmethod
+    @once_differentiable
+    def backward(ctx: Any, *grads: Tensor | None):
+        layers, products, count = ctx.layers, ctx.products, len(ctx.layers)
+        _ = ctx.saved_tensors  # raises if one was written to, or if the graph was freed
+        workspace = Workspace(layers[0].cell)
+        dlevels, dh, dc, dz = grads[:count], grads[count : 2 * count], grads[2 * count : 3 * count], grads[3 * count :]
+        with torch.autocast(layers[0].cell.device.type, enabled=False):
+            gradients = _gradients(layers, (dh, dc, dz), workspace)
+            _run_backward(ctx.plan, layers, gradients, products, dlevels, workspace)
+            found = [p.weight_gradients(d) for p, d in zip(products, gradients, strict=True)]
+        dinput = gradients[0].input
+        assert dinput is not None
+        dzs = [d.z[:, None] for d in gradients if d.z is not None]
+        flat = [t for weights in found for t in weights]
+        states = [*(d.h for d in gradients), *(d.c for d in gradients), *dzs]
+        return None, None, None, dinput.transpose(0, 1), None, None, *states, *flat
+
+
+def _unflatten(flat: Sequence[Tensor], count: int) -> tuple[Sequence[Tensor], Sequence[Tensor], Sequence[Tensor], list]:
+    h, c, z = flat[:count], flat[count : 2 * count], flat[2 * count : 3 * count - 1]
+    rest, width = flat[3 * count - 1 :], len(Weights._fields)
+    return h, c, z, [Weights(*rest[i * width : (i + 1) * width]) for i in range(count)]
+
+
+def _layers(
+    plan: Plan,
+    x: Tensor,
+    slope: Tensor,
+    thresholds: Tensor | None,
+    state: tuple[Sequence[Tensor], Sequence[Tensor], Sequence[Tensor]],
+    weights: Sequence[Weights],
+    workspace: Workspace,
+    keep: bool,
+) -> list[Layer]:
+    """The buffers of all layers, with the inputs and the first state in their places."""
+    batch, steps, _ = x.shape
+    h, c, z = state
+    layers: list[Layer] = []
+    for i, w in enumerate(weights):
+        size, below = w.recurrent.size(1), w.bottom_up.size(1)
+        above = 0 if w.top_down is None else w.top_down.size(1)
+        kept = steps if keep else 1
+        top = i == len(weights) - 1
+        layer = Layer(
+            size, below, above, plan.options, slope.to(x.dtype), *_boundary_weights(w, size, top),
+            norm_gain=w.cell_gain,
+            norm_offset=w.cell_offset,
+            operands=workspace.empty(steps + 1, batch, size + below + above),
+            cell=workspace.empty(steps + 1, batch, size),
+            keep=keep,
+            gates=workspace.empty(kept, batch, 4 * size),
+            z=None if top else x.new_empty(steps + 1, batch),
+            decided=None if top else x.new_empty(kept, batch),
+            surrogate=None if top else x.new_empty(kept, batch),
+            threshold=None if top or thresholds is None else thresholds[i].contiguous(),
+            z_under=_after(layers[-1]) if layers else None,
+        )  # fmt: skip
+        layer.operands[0, :, :size] = h[i]
+        layer.cell[0] = c[i]
+        if layer.z is not None:
+            layer.z[0] = z[i][:, 0]
+        if above:
+            torch.mul(z[i], h[i + 1], out=layer.operands[0, :, -above:])
+        layers.append(layer)
+    layers[0].operands[:-1, :, layers[0].size : layers[0].size + layers[0].below] = x.transpose(0, 1)
+    return layers
+
+
+def _after(layer: Layer) -> Tensor | None:
+    """[T, B], the boundaries after each step."""
+    return None if layer.z is None else layer.z[1:]
+
+
+def _boundary_weights(w: Weights, size: int, top: bool) -> tuple[Tensor, Tensor]:
+    """The bias [4H + 1], and the boundary's weights [K] on the whole operand; zeros where the layer lacks them."""
+    matrices = [m for m in (w.recurrent, w.bottom_up, w.top_down) if m is not None]
+    bias = w.bias if len(w.bias) > 4 * size else torch.cat((w.bias, w.bias.new_zeros(1)))
+    if top:
+        return bias, w.bias.new_zeros(sum(m.size(1) for m in matrices))
+    return bias, torch.cat([m[-1] for m in matrices])
+
+
+def _products(
+    plan: Plan, layers: Sequence[Layer], weights: Sequence[Weights], keep: bool, workspace: Workspace
+) -> list[Products]:
+    """Each layer's products; ``keep`` what a backward pass needs."""
+    if plan.options.layer_norm:
+        return [Normalised(layers, l, w, plan, keep, workspace) for l, w in enumerate(weights)]
+    return [Joint(layers, l, w, plan, keep) for l, w in enumerate(weights)]
+
+
+def _run(plan: Plan, layers: Sequence[Layer], products: Sequence[Products], steps: int) -> None:
+    gates = [_forward_step(plan, layers, l) for l in range(len(layers))]
+    pairs = [(p.pre_activations, g) for p, g in zip(products, gates, strict=True)]
+    for t in range(steps):
+        for multiply, gate in pairs:
+            gate(t, multiply(t))
+
+
+def _forward_step(plan: Plan, layers: Sequence[Layer], l: int) -> Step:
+    if plan.native:
+        return native.Step("forward", layers, l)
+    return lambda t, pre: gates.forward(layers, l, t, pre)
+
+
+def _gradients(
+    layers: Sequence[Layer], state: tuple[Sequence[Any], Sequence[Any], Sequence[Any]], workspace: Workspace
+) -> list[Gradients]:
+    """What the backward pass starts from: the gradients of the last state."""
+    dh, dc, dz = state
+    steps, batch, _ = layers[0].gates.shape
+    gradients: list[Gradients] = []
+    for i, layer in enumerate(layers):
+        like, size, top = layer.cell, layer.size, layer.z is None
+        normed = layer.norm_gain is not None
+        gradients.append(
+            Gradients(
+                h=like.new_zeros(batch, size) if dh[i] is None else dh[i].contiguous().clone(),
+                c=like.new_zeros(batch, size) if dc[i] is None else dc[i].contiguous().clone(),
+                z=None if top else like.new_zeros(batch) if dz[i] is None else dz[i][:, 0].contiguous().clone(),
+                pre=workspace.empty(steps, batch, 4 * size),
+                pre_boundary=None if top else like.new_empty(steps, batch),
+                scratch=like.new_empty(batch, 2, size),
+                norm_gain=like.new_zeros(batch, size) if normed else None,
+                norm_offset=like.new_zeros(batch, size) if normed else None,
+                input=like.new_empty(steps, batch, layer.below) if i == 0 else None,
+                gated=not normed,
+            )
+        )
+    return gradients
+
+
+def _run_backward(
+    plan: Plan,
+    layers: Sequence[Layer],
+    gradients: Sequence[Gradients],
+    products: Sequence[Products],
+    dlevels: Sequence[Tensor | None],
+    workspace: Workspace,
+) -> None:
+    work = []
+    for l, (d, p, given) in enumerate(zip(gradients, products, dlevels, strict=True)):
+        backward, scatter = _backward_steps(plan, layers, gradients, l)
+        multiply = p.operand_gradient(gradients, workspace)
+        work.append((d, None if given is None else given.unbind(1), backward, multiply, scatter))
+    for t in reversed(range(len(layers[0].operands) - 1)):
+        for d, dlevel, backward, multiply, scatter in reversed(work):
+            if dlevel is not None:
+                d.h += dlevel[t]
+            backward(t, d.pre)
+            scatter(t, multiply(t))
+
+
+def _backward_steps(plan: Plan, layers: Sequence[Layer], gradients: Sequence[Gradients], l: int) -> tuple[Step, Step]:
+    if plan.native:
+        return (
+            native.Step("backward", layers, l, gradients),
+            native.Step("scatter", layers, l, gradients),
+        )
+    return (
+        lambda t, _: gates.backward(layers, gradients, l, t),
+        lambda t, doperand: gates.scatter(layers, gradients, l, t, doperand),
+    )

@@ -1,0 +1,87 @@
+"""Loggers: metrics as CSV in the run's folder always, Weights & Biases beside it if wanted and possible."""
+
+from collections.abc import Mapping, Sequence
+from pathlib import Path
+from typing import Literal
+
+from pytorch_lightning.loggers import Logger
+from pytorch_lightning.utilities.rank_zero import rank_zero_only
+
+from multiscale.checks import in_range, one_of
+from multiscale.training.logging.csv_log import CSVLog
+from multiscale.training.logging.wandb_log import SafeWandb
+from multiscale.training.logging.wandb_mode import mode_of
+
+
+def csv(folder: str) -> list[Logger]:
+    """``metrics.csv`` in ``folder`` and nothing else."""
+    return [CSVLog(folder)]
+
+
+def wandb(
+    folder: str,
+    project: str,
+    name: str,
+    monitor: str,
+    choices: Mapping[str, str | None],
+    group: str | None = None,
+    tags: Sequence[str] = (),
+    mode: Literal["auto", "online", "offline"] = "auto",
+    timeout: float = 30.0,
+) -> list[Logger]:
+    """``metrics.csv`` and a Weights & Biases run, both in ``folder``.
+
+    The run's group is its configuration without the seed, unless ``group`` says another; its tags are the ``choices``
+    of model, data, head and experiment, and ``tags``. ``mode`` is ``online``, ``offline`` or ``auto``: what
+    ``WANDB_MODE`` says, else online where a key is found (``WANDB_API_KEY`` or a netrc file), else offline. It never
+    asks and never ends a run: what fails is one warning. ``monitor`` and ``timeout`` are those of :class:`SafeWandb`.
+    """
+    one_of("mode", mode, ("auto", "online", "offline"))
+    in_range("timeout", timeout, 0, open_low=True)
+    loggers = csv(folder)
+    if not getattr(rank_zero_only, "rank", 0):
+        chosen = [choices[key] for key in ("model", "data", "head", "experiment")]
+        start = {
+            "project": project,
+            "name": name,
+            "group": group,
+            "job_type": choices["experiment"] or choices["data"],
+            "tags": list(dict.fromkeys([*filter(None, chosen), *tags])),
+            "mode": mode_of(mode),
+        }
+        loggers.append(SafeWandb(folder, start, monitor, choices, timeout))
+    return loggers
+
+
+def log_image(loggers: Sequence[Logger], key: str, path: Path) -> None:
+    """Send a picture to every logger that shows pictures."""
+    for logger in loggers:
+        if isinstance(logger, SafeWandb):
+            logger.log_image(key, path)
+
+
+def log_table(loggers: Sequence[Logger], key: str, columns: Mapping[str, Sequence[str]]) -> None:
+    """Send a table, given by its columns, to every logger that shows tables."""
+    for logger in loggers:
+        if isinstance(logger, SafeWandb):
+            logger.log_table(key, columns)
+
+
+def log_numbers(loggers: Sequence[Logger], numbers: Mapping[str, float]) -> None:
+    """Send numbers of the whole run, such as ``cost/parameters``, to every logger that has a summary."""
+    for logger in loggers:
+        if isinstance(logger, SafeWandb):
+            logger.log_numbers(numbers)
+
+
+def finish(loggers: Sequence[Logger], failed: bool = False, interrupted: bool = False) -> None:
+    """Close the loggers; a W&B run ends as finished, failed or, by a signal, preempted."""
+    for logger in loggers:
+        logger.finalize("failed" if failed or interrupted else "success")
+        if isinstance(logger, SafeWandb):
+            logger.finish("interrupted" if interrupted else "failed" if failed else "finished")
+
+
+def closing_lines(loggers: Sequence[Logger]) -> list[str]:
+    """What the loggers have to say under a run's summary, once they are closed."""
+    return [line for logger in loggers if isinstance(logger, SafeWandb) for line in logger.closing_lines()]

@@ -1,0 +1,282 @@
+"""A Weights & Biases run that a training outlives, whatever happens to the package, the server or the network."""
+
+import csv
+import hashlib
+import json
+import logging
+import os
+import re
+import secrets
+import shlex
+import string
+from collections import Counter
+from collections.abc import Callable, Mapping, Sequence
+from contextlib import suppress
+from pathlib import Path
+from typing import Any
+
+from hydra.core.global_hydra import GlobalHydra
+from omegaconf import OmegaConf
+from omegaconf.errors import OmegaConfBaseException
+from PIL import Image
+from pytorch_lightning.loggers import Logger
+
+from multiscale.checks import InvalidInput
+from multiscale.config.compose import jobs
+from multiscale.runs import files
+
+log = logging.getLogger(__name__)
+
+STEP = "trainer/global_step"  # the x-axis of every curve
+RISING = re.compile(r"(val|trace)/(accuracy|log_likelihood|f1)(_.*)?")  # the higher, the better
+WIDTH, IMAGES, ROWS = 1600, 60, 1000  # of a picture in pixels; pictures of one name; rows of a table
+EXIT_CODES = {"finished": 0, "failed": 1, "interrupted": 143}  # the last is what a shell tells of SIGTERM
+FLUSH = "x_transaction_log_flush_interval"  # not W&B's public face: seconds of rows that a killed run may lack
+APART = ("seed", "folder", "logger", "name", "choices", "threads", "request", "rendezvous")  # no configuration's part
+
+
+class SafeWandb(Logger):
+    """A W&B run that begins with the hyper-parameters; the first call that fails is a warning, and the last one made.
+
+    Where the server does not answer within ``timeout`` the run goes on offline.
+
+    Args:
+        folder: the run's folder; ``wandb_id.txt`` in it makes a resumed training one run with what it resumes.
+        start: arguments of ``wandb.init``; a group of None is made of the choices and the hyper-parameters.
+        monitor: the metric whose least value stands in the summary, and as ``best/<its name>``.
+        choices: the chosen file of the groups model, data and so on.
+        timeout: seconds to wait for the server at the start; at the end, ten times as many for what is not yet sent.
+        skip_rows: see :meth:`skip`.
+    """
+
+    def __init__(
+        self,
+        folder: str,
+        start: Mapping[str, Any],
+        monitor: str,
+        choices: Mapping[str, str | None],
+        timeout: float = 30.0,
+        skip_rows: int = 0,
+    ) -> None:
+        super().__init__()
+        self.folder, self.init = Path(folder), dict(start)
+        self.monitor, self.choices, self.timeout = monitor, choices, timeout
+        self.run: Any = None
+        self.alive = True
+        self.to_skip = skip_rows
+        self.best = float("inf")
+        self.defined: set[str] = set()
+        self.sent: Counter[str] = Counter()
+        self.held: dict[str, Path] = {}
+
+    @property
+    def name(self) -> str:
+        return "wandb"
+
+    @property
+    def version(self) -> None:
+        return None
+
+    def skip(self, rows: int) -> None:
+        """Do not send the next ``rows`` calls of ``log_metrics``: a resumed training makes them a second time."""
+        self.to_skip = rows
+
+    def log_hyperparams(self, params: Any, *args: Any, **kwargs: Any) -> None:
+        self._try(lambda: self._started(_plain(params)))
+
+    def log_metrics(self, metrics: Mapping[str, float], step: int | None = None) -> None:
+        if self.monitor in metrics:
+            self.best = min(self.best, metrics[self.monitor])
+        if self.to_skip > 0:
+            self.to_skip -= 1
+            return
+        self._try(lambda: self._send(metrics, step))
+
+    def log_image(self, key: str, path: Path) -> None:
+        """Send a picture; of more than ``IMAGES`` under one name, the first ones and the last."""
+        if self.sent[key] >= IMAGES - 1:
+            self.held[key] = path  # perhaps the last
+            return
+        self.sent[key] += 1
+        self._try(lambda: self._picture(key, path))
+
+    def log_table(self, key: str, columns: Mapping[str, Sequence[str]]) -> None:
+        """Send a table, given by its columns; one of more than ``ROWS`` rows is cut, and its last row says so."""
+        rows = [list(row) for row in zip(*columns.values(), strict=True)]
+        if len(rows) > ROWS:
+            note = f"{len(rows) - ROWS + 1} more rows were left out"
+            rows = [*rows[: ROWS - 1], [note] + [""] * (len(columns) - 1)]
+        self._try(lambda: self._table(key, list(columns), rows))
+
+    def log_numbers(self, numbers: Mapping[str, float]) -> None:
+        """Put numbers of the whole run into the summary, where bars and tables find them."""
+        self._try(lambda: self._started().summary.update(dict(numbers)))
+
+    def finish(self, state: str = "finished") -> None:
+        """End the run as ``finished``, ``failed`` or ``interrupted``; W&B calls the last one preempted."""
+        for key, path in self.held.items():
+            self._try(lambda key=key, path=path: self._picture(key, path))  # type: ignore[misc]
+        self.held = {}
+        if self.run is not None:
+            self._try(lambda: self._end(state))
+
+    def closing_lines(self) -> list[str]:
+        """How to send what was kept on this machine, or where the run is to be seen; for the end of a summary."""
+        identity = _read(self.folder / "wandb_id.txt")
+        broken = "" if self.alive else "*"  # then also what was meant to be sent at once
+        kept = sorted(self.folder.glob(f"wandb/{broken or 'offline-'}run-*-{identity}*")) if identity else []
+        kept = [path for path in kept if any(path.glob("*.wandb")) and not any(path.glob("*.synced"))]
+        if kept:
+            return [shlex.join(["wandb", "sync", *map(str, kept)])]
+        url = getattr(self.run, "url", None)
+        return [f"Weights & Biases: {url}"] if url else []
+
+    def _try(self, call: Callable[[], Any]) -> None:
+        if not self.alive:
+            return
+        try:
+            call()
+        except Exception as error:  # whatever W&B does, training goes on
+            self.alive = False
+            log.warning("Weights & Biases is off from here: %s", _line(error))
+            if isinstance(error, ConnectionError) or "Closed" in type(error).__name__:
+                _release()
+
+    def _started(self, config: Mapping[str, Any] | None = None) -> Any:
+        """The W&B run, begun at the first call."""
+        if self.run is None:
+            settled = self._settled(config or {})
+            try:
+                self.run = self._begin(settled)
+            except Exception as error:
+                if settled["mode"] != "online":
+                    raise
+                _release()  # the run's id
+                self.run = self._begin({**settled, "mode": "offline"})
+                log.warning("Weights & Biases is offline, and the run is kept in its folder: %s", _line(error))
+        return self.run
+
+    def _settled(self, config: Mapping[str, Any]) -> dict[str, Any]:
+        """The arguments of ``wandb.init``, once the hyper-parameters are known."""
+        group = self.init["group"] or group_name(config, self.choices, str(self.folder))
+        path = self.folder / "wandb_id.txt"
+        chosen = os.environ.get("WANDB_RUN_ID") if os.environ.get("WANDB_SWEEP_ID") else None
+        identity = chosen or _read(path)  # a sweep's agent takes no other id than its own
+        if identity:  # the training goes on, and so does the best of it
+            self.best = min([self.best, *_column(self.folder / "metrics.csv", self.monitor)])
+        else:
+            identity = _new_id()
+        files.write(path, f"{identity}\n".encode())
+        return {**self.init, "group": group, "config": dict(config), "id": identity, "resume": "allow"}
+
+    def _begin(self, arguments: dict[str, Any]) -> Any:
+        import wandb as client
+
+        client.setup(client.Settings(silent=True))  # or it tells where it found a key
+        often: dict[str, Any] = {FLUSH: 1.0} if FLUSH in client.Settings.model_fields else {}
+        settings = client.Settings(
+            silent=True,
+            console="off",
+            disable_git=True,
+            init_timeout=self.timeout,
+            finish_timeout=10 * self.timeout,
+            finish_timeout_raises=True,
+            **often,
+        )
+        run = client.init(**arguments, dir=str(self.folder), settings=settings, reinit="finish_previous")
+        run.define_metric(STEP)
+        run.define_metric("*", step_metric=STEP, step_sync=True)
+        return run
+
+    def _send(self, metrics: Mapping[str, float], step: int | None) -> None:
+        run = self._started()
+        for key in metrics.keys() - self.defined:
+            self.defined.add(key)
+            if key == self.monitor or RISING.fullmatch(key):
+                summary = "min" if key == self.monitor else "max"
+                run.define_metric(key, step_metric=STEP, step_sync=True, summary=summary)
+        row = dict(metrics)
+        if self.monitor in row:  # as a plain number too: a sweep reads no other
+            row[f"best/{self.monitor.rpartition('/')[2]}"] = self.best
+        run.log(row if step is None else {**row, STEP: step})
+
+    def _picture(self, key: str, path: Path) -> None:
+        import wandb as client
+
+        run = self._started()
+        with Image.open(path) as image:
+            if image.width > WIDTH:
+                height = max(1, round(image.height * WIDTH / image.width))
+                shown = client.Image(image.convert("RGB").resize((WIDTH, height)))
+            else:
+                shown = client.Image(str(path))
+        run.log({key: [shown]})
+
+    def _table(self, key: str, columns: Sequence[str], rows: Sequence[Sequence[Any]]) -> None:
+        import wandb as client
+
+        self._started().log({key: client.Table(columns=list(columns), data=[list(row) for row in rows])})
+
+    def _end(self, state: str) -> None:
+        if state == "interrupted":
+            self.run.mark_preempting()
+        self.run.finish(exit_code=EXIT_CODES[state])
+
+
+def group_name(config: Mapping[str, Any], choices: Mapping[str, str | None], folder: str) -> str:
+    """``<model>-<data>``, and where more than the seed was changed, six digits that tell the configuration."""
+    words = [f"{group}={choices[group]}" for group in ("model", "data")]
+    own = fingerprint(config, folder)
+    hydra, outer = GlobalHydra.instance(), GlobalHydra.instance().hydra
+    hydra.clear()  # composing is refused while a run of Hydra's goes on
+    try:
+        plain = jobs(words)[0]
+        plain.folder, plain.choices = folder, dict(choices)  # what only a run of Hydra's knows
+        default = {str(key): _plain(plain[key]) for key in plain if key not in APART}
+        changed = own != fingerprint(default, folder)
+    except (InvalidInput, OmegaConfBaseException):  # a model of one's own, a path that must be given
+        changed = True
+    finally:
+        hydra.hydra = outer
+    name = config.get("name", choices["model"])
+    return f"{name}-{choices['data']}" + (f"-{own}" if changed else "")
+
+
+def _plain(node: Any) -> Any:
+    return OmegaConf.to_container(node, resolve=True) if OmegaConf.is_config(node) else node
+
+
+def fingerprint(config: Mapping[str, Any], folder: str) -> str:
+    """Six hexadecimal digits of a resolved config, the same whatever its seed, folder and logger."""
+    kept = {key: value for key, value in config.items() if key not in APART}
+    text = json.dumps(kept, sort_keys=True, default=str).replace(json.dumps(folder)[1:-1], "")
+    return hashlib.sha256(text.encode()).hexdigest()[:6]
+
+
+def _release() -> None:
+    """Let go of W&B's own process, dead or alive; the next run starts a new one."""
+    import wandb as client
+
+    with suppress(Exception, SystemExit):
+        client.teardown(exit_code=1)
+
+
+def _read(path: Path) -> str:
+    return path.read_text().strip() if path.exists() else ""
+
+
+def _column(path: Path, name: str) -> list[float]:
+    """The numbers of a column of a CSV file that need not exist."""
+    if not path.exists():
+        return []
+    with path.open(newline="") as file:
+        return [float(row[name]) for row in csv.DictReader(file) if row.get(name)]
+
+
+def _new_id() -> str:
+    """Eight letters and digits, as W&B makes them; not from the generators that a seed fixes."""
+    return "".join(secrets.choice(string.ascii_lowercase + string.digits) for _ in range(8))
+
+
+def _line(error: Exception) -> str:
+    return f"{type(error).__name__}: {str(error).strip().splitlines()[0] if str(error).strip() else ''}"

@@ -1,0 +1,62 @@
+"""Tasks: what the inputs are, what is read out and predicted, and what counts as error."""
+
+from abc import ABC, abstractmethod
+from collections.abc import Mapping
+from typing import Any, ClassVar
+
+from torch import Tensor, nn
+
+from multiscale.checks import InvalidInput, in_range, one_of
+from multiscale.data.batch import Batch
+from multiscale.data.facts import Facts
+from multiscale.training.tally import Measure
+
+
+class Task(ABC):
+    """The ends of the network around a backbone, the loss and the metrics.
+
+    Args:
+        monitor: the validation metric that chooses the best weights; one that is to fall.
+        penalty_weight: multiplies the backbone's penalty in the training loss.
+    """
+
+    kind: ClassVar[str]  # of the facts of the data it can be set on
+    measured: ClassVar[tuple[str, ...]] = ("loss",)  # what ``measure`` gives
+    reported: ClassVar[tuple[str, ...]]  # what ``metrics`` gives
+    rising: ClassVar[tuple[str, ...]] = ()  # of ``reported``, what is better the larger it is
+    bidirectional: bool = False
+
+    def __init__(self, monitor: str, penalty_weight: float = 1.0) -> None:
+        self.monitor = one_of("monitor", monitor, self._falling())
+        self.penalty_weight = in_range("penalty_weight", penalty_weight, 0)
+
+    def _falling(self) -> list[str]:
+        return [f"val/{name}" for name in self.reported if name not in self.rising]
+
+    def check(self, facts: Facts) -> None:
+        """Raise :class:`InvalidInput` if the task cannot be set on data of these facts."""
+        if facts.kind != self.kind:
+            raise InvalidInput(
+                f"task must be one for data of kind {facts.kind!r}, which {facts.source} is; "
+                f"got {type(self).__name__}, for kind {self.kind!r}."
+            )
+
+    @abstractmethod
+    def encoder(self, facts: Any) -> nn.Module:
+        """From ``Batch.inputs`` to [B, T, output_size]."""
+
+    @abstractmethod
+    def output_size(self, facts: Any) -> int:
+        """Units that the head must give."""
+
+    def read(self, level: Tensor, mask: Tensor) -> Tensor:
+        """The steps of a level [B, T, H] that the head is to see; all of them unless a task says otherwise."""
+        return level
+
+    @abstractmethod
+    def measure(self, outputs: Tensor, batch: Batch) -> dict[str, Measure]:
+        """Everything in ``measured``; first of all the loss in nats. Padding counts nowhere."""
+
+    @abstractmethod
+    def metrics(self, means: Mapping[str, Tensor]) -> dict[str, Tensor]:
+        """Everything in ``reported``, from the means of what was measured on a split."""

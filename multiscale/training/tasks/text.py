@@ -1,0 +1,44 @@
+"""The language model: the next character of a text."""
+
+import math
+from collections.abc import Mapping
+
+from torch import Tensor
+from torch.nn import functional as F
+
+from multiscale.checks import positive_int
+from multiscale.data.batch import IGNORE, Batch
+from multiscale.data.facts import TextFacts
+from multiscale.nn.encoders import Embedding
+from multiscale.training.tally import Measure
+from multiscale.training.tasks.base import Task
+
+
+class LanguageModel(Task):
+    """Predict the next character; bits per character (bpc) is the mean cross-entropy in bits.
+
+    Args:
+        embedding_size: units of the character embedding.
+        monitor, penalty_weight: as for :class:`Task`.
+    """
+
+    kind = "text"
+    reported = ("bpc",)
+
+    def __init__(self, embedding_size: int, monitor: str = "val/bpc", penalty_weight: float = 1.0) -> None:
+        super().__init__(monitor, penalty_weight)
+        self.embedding_size = positive_int("embedding_size", embedding_size)
+
+    def encoder(self, facts: TextFacts) -> Embedding:
+        return Embedding(facts.num_symbols, self.embedding_size)
+
+    def output_size(self, facts: TextFacts) -> int:
+        return facts.num_symbols
+
+    def measure(self, outputs: Tensor, batch: Batch) -> dict[str, Measure]:
+        logits = outputs.flatten(0, 1).float()
+        total = F.cross_entropy(logits, batch.targets.flatten(), ignore_index=IGNORE, reduction="sum")
+        return {"loss": Measure(total, batch.mask.sum())}
+
+    def metrics(self, means: Mapping[str, Tensor]) -> dict[str, Tensor]:
+        return {"bpc": means["loss"] / math.log(2)}

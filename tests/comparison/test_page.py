@@ -1,0 +1,182 @@
+"""The page of a comparison shows what was measured, holds what runs say apart from markup, and needs nothing else."""
+
+import csv
+import json
+import re
+from html.parser import HTMLParser
+
+import numpy as np
+import pytest
+from plotly import graph_objects
+
+from multiscale.comparison import drawn, interactive, page, passages
+from multiscale.comparison.charts import POINTS, styles, thinned
+from tests.helpers.page_runs import NASTY, TEXT, excerpt, made, several, table
+from tests.helpers.run_folders import log, unfinished
+
+
+@pytest.fixture(scope="module")
+def written(tmp_path_factory):
+    return page.write(table(several(tmp_path_factory.mktemp("runs"))), tmp_path_factory.mktemp("page"))
+
+
+@pytest.fixture
+def without_pictures(monkeypatch):
+    """The PNG files, which take the longest, are not drawn."""
+    monkeypatch.setattr(drawn, "picture", lambda figure, path: path)
+
+
+class Outline(HTMLParser):
+    """Links, labels and elements of a page."""
+
+    def __init__(self, text: str) -> None:
+        super().__init__()
+        self.links: list[str] = []
+        self.plots: list[dict] = []
+        self.tags: list[str] = []
+        self.feed(text)
+
+    def handle_starttag(self, tag, attrs):
+        named = dict(attrs)
+        self.tags.append(tag)
+        self.links += [named["href"]] if tag == "a" else []
+        self.plots += [named] if named.get("class") == "plot" else []
+
+
+def specs(text: str) -> dict[str, dict]:
+    found = re.findall(r'<script type="application/json" id="figure-([^"]+)">(.*?)</script>', text, re.DOTALL)
+    return {key: json.loads(spec) for key, spec in found}
+
+
+def values(folder, key: str) -> list[dict]:
+    with (folder / "figures" / f"{key}.csv").open(newline="") as file:
+        return list(csv.DictReader(file))
+
+
+def test_every_figure_has_its_files_and_words_for_those_who_cannot_see_it(written):
+    outline = Outline(written.read_text())
+    keys = [plot["data-figure"].removeprefix("figure-") for plot in outline.plots]
+    kinds = {key.rsplit("-1-python_docs")[0].rsplit("-2-artificial_language")[0] for key in keys}
+    assert kinds >= {"curves-val", "curves-train", "cost-parameters", "cost-updates", "cost-operations", "cost-time"}
+    assert kinds >= {"rates-update", "rates-boundary", "boundaries", "raster", "periods"}
+    assert sorted(outline.links) == sorted(f"figures/{key}.{kind}" for key in keys for kind in ("png", "csv"))
+    assert all((written.parent / link).stat().st_size for link in outline.links)
+    assert all(len(plot["aria-label"]) > 40 for plot in outline.plots)
+
+
+def test_the_page_holds_all_it_needs(written):
+    outline = Outline(written.read_text())
+    assert not {"link", "iframe", "img"} & set(outline.tags)
+    assert "default-src &#x27;none&#x27;" in written.read_text()
+    assert not re.search(r"<script[^>]* src=", written.read_text())
+
+
+def test_curves_are_means_over_seeds_with_the_lowest_and_the_highest(written):
+    rows = {row["name"]: row for row in values(written.parent, "curves-val-1-python_docs")}
+    assert float(rows["hmlstm"]["val/bpc"]) == pytest.approx((2.0 + 2.25) / 2 + 0.5)
+    assert (float(rows["hmlstm"]["lowest"]), float(rows["hmlstm"]["highest"])) == pytest.approx((2.5, 2.75))
+    assert rows["hmlstm"]["note"] == "2 seeds"
+    train = [row for row in values(written.parent, "curves-train-1-python_docs") if row["name"] == "learned_clock"]
+    assert [int(row["training step"]) for row in train] == [9, 19]
+    assert [float(row["train/bpc"]) for row in train] == pytest.approx([3.6, 3.55])
+
+
+def test_costs_are_held_against_the_test_score(written):
+    row = values(written.parent, "cost-parameters-1-python_docs")[0]
+    assert (row["name"], float(row["parameters"]), float(row["test/bpc"])) == ("hmlstm", 1234, 2.125)
+
+
+def test_the_values_of_boundaries_are_those_of_the_excerpt(written):
+    rows = values(written.parent, "boundaries-1-python_docs-1-hmlstm")
+    assert "".join(row["symbol"] for row in rows) == TEXT
+    assert [int(row["step"]) for row in rows] == list(range(256, 256 + len(TEXT)))
+    assert [row["z, layer 1, boundary"] for row in rows] == [str(int(symbol.isspace())) for symbol in TEXT]
+    assert [float(row["z, layer 1, probability of a boundary"]) for row in rows][:2] == [0.125, 0.75]
+    assert [t for t, row in enumerate(rows) if row["true word ends"] == "1"] == [0, 5]
+    assert not any("layer 3" in title for title in rows[0])  # which has no detector
+
+
+def test_a_strip_on_the_page_shows_every_step_once_in_its_place(written):
+    traces = specs(written.read_text())["boundaries-1-python_docs-1-hmlstm"]["data"]
+    cells = [
+        trace for trace in traces if trace["type"] == "heatmap" and trace["hovertemplate"].startswith("z, layer 1")
+    ]
+    shown = [pair for trace in cells for pair in zip(trace["x"], trace["z"][0], strict=True)]
+    assert shown == [(256 + t, 0.75 if symbol.isspace() else 0.125) for t, symbol in enumerate(TEXT)]
+    text = [trace for trace in traces if trace.get("mode") == "text"]
+    assert [x for trace in text for x in trace["x"]] == list(range(256, 256 + len(TEXT)))
+    assert "".join(s for trace in text for s in trace["text"]).startswith("a·&lt;b&gt;·&amp;·&#123;c}")
+
+
+def test_plotly_takes_every_figure(written):
+    for spec in specs(written.read_text()).values():
+        graph_objects.Figure({"data": spec["data"], "layout": spec["layout"]})
+
+
+def test_a_configuration_has_one_colour_in_all_figures(written):
+    seen: dict[str, set[str]] = {}
+    for key, spec in specs(written.read_text()).items():
+        for trace in spec["data"]:
+            if not key.startswith(("boundaries", "raster")) and trace.get("line", {}).get("color"):
+                seen.setdefault(trace["meta"]["model"], set()).add(trace["line"]["color"])
+            if trace["type"] == "heatmap":
+                red, green, blue = re.findall(r"\d+", trace["colorscale"][1][1])[:3]
+                seen.setdefault(trace["meta"]["model"], set()).add(f"#{int(red):02X}{int(green):02X}{int(blue):02X}")
+    assert sorted(map(len, seen.values())) == [1, 1]
+    assert len(set.union(*seen.values())) == 2
+
+
+def test_styles_are_told_apart_and_do_not_run_out():
+    assert len(set(styles([str(i) for i in range(28)]).values())) == 28
+    assert len(styles([str(i) for i in range(100)])) == 100
+
+
+def test_long_curves_are_thinned_evenly_from_the_first_point_to_the_last():
+    kept = thinned(10_001)
+    assert (len(kept), kept[0], kept[-1]) == (POINTS, 0, 10_000)
+    assert np.ptp(np.diff(kept)) <= 1
+    assert thinned(7).tolist() == list(range(7))
+    assert len(thinned(0)) == 0
+
+
+def test_what_runs_say_is_never_markup(tmp_path, without_pictures):
+    made(tmp_path, 2.0, model=NASTY, data="</script><script>alert(1)</script>")
+    text = page.write(table(tmp_path), tmp_path / "to").read_text()
+    assert "<img" not in text
+    assert "<script>alert" not in text
+    assert text.count("<script") == text.count("</script>")
+    assert interactive.plain("%{x} <b>&") == "%&#123;x} &lt;b&gt;&amp;"
+
+
+def test_runs_set_apart_are_named_with_the_reason_and_their_command(written):
+    text = written.read_text()
+    assert "failed at epoch 2, step 40: ValueError: &lt;img src=x onerror=alert(1)&gt;" in text
+    assert "<code>python -m that</code>" in text
+    assert "5 runs of 3 configurations, and 1 set apart" in text
+
+
+def test_a_damaged_excerpt_is_said_and_the_page_still_written(tmp_path, without_pictures):
+    made(tmp_path, 2.0, told=excerpt(truth={"spaces": 7}))
+    made(tmp_path, 2.5, "clockwork", told={"symbols": "?"})
+    text = page.write(table(tmp_path), tmp_path / "to").read_text()
+    assert "hmlstm__0: its excerpt.json is damaged." in text
+    assert "curves-val" in text
+
+
+def test_only_so_many_passages_are_shown_and_the_page_says_so(tmp_path, without_pictures, monkeypatch):
+    monkeypatch.setattr(passages, "EXCERPTS", 1)
+    for seed in (3, 0):
+        made(tmp_path, 2.0, seed=seed)
+    made(tmp_path, 3.0, "clockwork")
+    text = page.write(table(tmp_path), tmp_path / "to").read_text()
+    shown = [key for key in specs(text) if key.startswith("raster")]
+    assert shown == ["raster-1-python_docs-1-hmlstm"]
+    assert "hmlstm, seed 0, on" in text
+    assert "1 more configurations are left out" in text
+
+
+def test_a_page_of_runs_that_all_failed_says_so(tmp_path):
+    log(unfinished(tmp_path / "runs" / "failed", "failed"))
+    text = page.write(table(tmp_path / "runs"), tmp_path / "to").read_text()
+    assert "No run has a result." in text
+    assert "No run tells this." in text

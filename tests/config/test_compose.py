@@ -1,0 +1,76 @@
+"""Every YAML of every group composes, is consumed whole and instantiates."""
+
+import logging
+import sys
+
+import pytest
+import torch
+
+from multiscale.config.compose import CONF, NO_GROUPS, jobs
+from multiscale.jobs.train import rehearse
+from multiscale.run import run
+
+GROUPS = ["model", "head", "optim", "trainer", "match"]
+ELSEWHERE = ["data", "task", "experiment"]  # in test_tasks.py and test_experiments.py
+FILES = [(group, path.stem) for group in GROUPS for path in sorted((CONF / group).glob("*.yaml"))]
+
+
+def reason_to_skip(group: str, choice: str) -> str | None:
+    if (group, choice) == ("trainer", "gpu") and not torch.cuda.is_available():
+        return "needs a GPU"
+    return None
+
+
+@pytest.mark.parametrize(("group", "choice"), FILES)
+def test_every_choice_composes_and_builds(group, choice):
+    if reason := reason_to_skip(group, choice):
+        pytest.skip(reason)
+    rehearse(jobs([f"{group}={choice}"])[0])
+
+
+@pytest.mark.parametrize("choice", [path.stem for path in sorted((CONF / "logger").glob("*.yaml"))])
+def test_every_logger_takes_every_key_of_its_file(choice):
+    rehearse(jobs([f"logger={choice}"])[0])
+
+
+def test_every_group_has_its_files_tested():
+    folders = {path.name for path in CONF.iterdir() if path.is_dir()}
+    assert folders - set(NO_GROUPS) == {*GROUPS, *ELSEWHERE, "logger", "callbacks", "hydra"}
+    assert set(NO_GROUPS) == {"search", "sweep"}  # in test_search.py and test_sweeps.py
+
+
+def test_a_sweep_is_the_product_of_its_lists():
+    sweep = jobs(["model=hmlstm,clockwork", "seed=0,1,2"])
+    assert [(j.model._target_.split(".")[-1], j.seed) for j in sweep] == [
+        (name, seed) for name in ("HMLSTM", "ClockworkRNN") for seed in (0, 1, 2)
+    ]
+
+
+def test_an_experiment_may_bring_lists_that_the_command_line_replaces():
+    experiment = "experiment=first_comparison"
+    sweep = jobs([experiment, "model=clockwork"], multirun=True)
+    assert len({(j.data._target_, j.seed) for j in sweep}) == len(sweep) == 2 * 3
+    assert [j.seed for j in jobs([experiment, "data=python_docs", "seed=7"], multirun=True)] == [7] * 4
+    assert len(jobs([experiment])) == 1
+    assert [j.seed for j in jobs(["seed=1,2"], multirun=True)] == [1, 2]
+
+
+@pytest.fixture
+def own_logging():
+    """What Hydra sets up for its jobs ends with the test."""
+    root = logging.getLogger()
+    level, handlers = root.level, root.handlers[:]
+    yield
+    root.setLevel(level)
+    root.handlers[:] = handlers
+
+
+@pytest.mark.usefixtures("own_logging")
+def test_the_jobs_that_are_checked_are_those_that_hydra_runs(tmp_path, monkeypatch):
+    ran = []
+    monkeypatch.setattr("multiscale.jobs.start.start", lambda config, *how: ran.append(config) or 0.0)
+    words = ["experiment=first_comparison", "seed=3", "model=clockwork,hmlstm"]
+    monkeypatch.setattr(sys, "argv", ["run", "-m", *words, f"hydra.sweep.dir={tmp_path}"])
+    run()
+    checked = jobs(words, multirun=True)
+    assert [(j.data, j.model, j.seed) for j in ran] == [(j.data, j.model, j.seed) for j in checked]

@@ -1,0 +1,140 @@
+"""The command line, as a user calls it: runs, sweeps, mistakes, W&B, a backbone of one's own."""
+
+import csv
+import json
+import shutil
+
+import pytest
+import torch
+
+from tests.conftest import ROOT, TINY
+
+CLOCK = ["model=clockwork", *TINY]  # the quickest backbone
+
+
+def folders(root) -> list:
+    return sorted(path.parent for path in root.rglob("summary.json"))
+
+
+@pytest.mark.parametrize("model", ["hmlstm", "stacked_lstm", "learned_clock"])
+def test_a_run_ends_with_a_table_figures_metrics_and_two_checkpoints(cli, tmp_path, model):
+    done = cli(f"model={model}", *TINY)
+    assert done.returncode == 0, done.stderr
+    (folder,) = folders(tmp_path)
+    summary = json.loads((folder / "summary.json").read_text())
+    for word in ("test bpc", "parameters", "updates per step", "kernel", "time", *summary["figures"]):
+        assert word in done.stdout
+    assert ("boundaries per step" in done.stdout) == (model == "hmlstm")
+    assert len(summary["data"]["sha256"]) == 64
+    figures = {path.stem for path in (folder / "figures").glob("*.png")}
+    assert figures == {"raster"} | {"hmlstm": {"boundaries"}, "learned_clock": {"periods"}}.get(model, set())
+    rows = list(csv.DictReader((folder / "metrics.csv").open()))
+    assert any(row["val/bpc"] for row in rows)
+    names = {"best.ckpt", "last.ckpt"}
+    assert {path.name for path in (folder / "checkpoints").iterdir()} == names | {f"{name}.sha256" for name in names}
+    for path in (folder / "checkpoints").glob("*.ckpt"):
+        assert torch.load(path, weights_only=True)["recipe"]["config"]["model"]["_target_"].startswith("multiscale.")
+
+
+def test_last_is_the_last_epoch_and_best_the_best(cli, tmp_path):
+    # At this rate of learning the second epoch is worse than the first.
+    words = ["trainer.max_epochs=3", "optim.optimizer.lr=0.003", "optim.scheduler.factor=0.999"]
+    done = cli(*CLOCK, *words, "+callbacks.spoil._target_=tests.helpers.spoil.Spoil", PYTHONPATH=str(ROOT))
+    assert done.returncode == 0, done.stderr
+    (folder,) = folders(tmp_path)
+    saved = {p.stem: torch.load(p, weights_only=True) for p in (folder / "checkpoints").glob("*.ckpt")}
+    epochs = {name: checkpoint["epoch"] for name, checkpoint in saved.items()}
+    scores = [float(row["val/bpc"]) for row in csv.DictReader((folder / "metrics.csv").open()) if row["val/bpc"]]
+    assert epochs == {"best": scores.index(min(scores)), "previous": 2, "last": 3}  # epochs that are over
+    assert epochs["best"] < 2
+    assert json.loads((folder / "summary.json").read_text())["val"]["val/bpc"] == pytest.approx(min(scores))
+
+
+def test_the_same_seed_gives_the_same_summary_and_another_seed_another(cli, tmp_path):
+    scores = {}
+    for number, seed in enumerate((5, 5, 6)):
+        assert cli(*CLOCK, f"seed={seed}", f"hydra.run.dir={tmp_path}/{number}").returncode == 0
+        scores[number] = json.loads((tmp_path / str(number) / "summary.json").read_text())["test"]
+    assert scores[0] == scores[1] != scores[2]
+
+
+@pytest.mark.parametrize(
+    ("words", "message"),
+    [
+        (["modle=hmlstm"], "Did you mean 'model'?"),
+        (["data=pythn_docs"], "Did you mean 'python_docs'?"),
+        (["data=text_file", "data.path=nowhere.txt"], "'nowhere.txt': No such file"),
+        (["model.hidden_size=-1"], "model.hidden_size must be a whole number of at least 1; got -1"),
+        (["-m", "model=hmlstm,clockwrk"], "Did you mean 'clockwork'?"),
+    ],
+)
+def test_a_mistake_is_one_message_exit_code_2_and_no_folder(cli, tmp_path, words, message):
+    done = cli(*words)
+    assert done.returncode == 2
+    assert message in done.stderr
+    assert done.stderr.count("\n") == 1
+    assert not list(tmp_path.iterdir())
+
+
+def test_a_mistake_found_late_is_one_message_too(cli, tmp_path):
+    done = cli(*CLOCK, "callbacks.boundaries.reference=wordends")
+    assert done.returncode == 2
+    assert "Did you mean 'word_ends'?" in done.stderr
+    assert done.stderr.count("\n") == 1
+    assert not list(tmp_path.iterdir())
+
+
+def test_help_names_every_group_and_choice(cli):
+    shown = cli("--help").stdout
+    for word in ("model: clockwork, hmlstm", "python_docs", "logger: csv, wandb", "python -m multiscale.run"):
+        assert word in shown
+
+
+def test_two_processes_train_as_one(cli, tmp_path):
+    words = [*CLOCK, "+trainer.limit_val_batches=null", "+trainer.limit_test_batches=null"]
+    words = [w for w in words if not w.startswith(("+trainer.limit_val_batches=2", "+trainer.limit_test_batches=2"))]
+    for devices in (1, 2):
+        name = f"hydra.run.dir={tmp_path}/{devices}"
+        done = cli(*words, "trainer=ddp", "trainer.accelerator=cpu", f"trainer.devices={devices}", name)
+        assert done.returncode == 0, done.stderr
+    one, two = (json.loads((tmp_path / n / "summary.json").read_text()) for n in "12")
+    assert one["test"]["test/bpc"] == pytest.approx(two["test"]["test/bpc"], rel=1e-4)
+
+
+TOY = """
+import torch
+from torch import nn
+from multiscale.backbones.base import Backbone, StepTrace
+
+class Leaky(Backbone):
+    def __init__(self, input_size: int, hidden_size: int) -> None:
+        super().__init__(input_size, (hidden_size,))
+        self.mix = nn.Linear(input_size + hidden_size, hidden_size)
+
+    def initial_state(self, batch_size, device, dtype):
+        return torch.zeros(batch_size, *self.level_sizes, device=device, dtype=dtype)
+
+    def step(self, x_t, state):
+        h = 0.5 * state + 0.5 * torch.tanh(self.mix(torch.cat([x_t, state], 1)))
+        return (h,), h, StepTrace(torch.full_like(h[:, :1], 0.5))
+"""
+
+
+def test_a_new_backbone_is_one_python_file_and_one_yaml(cli, tmp_path):
+    project = tmp_path / "project"
+    shutil.copytree(ROOT / "multiscale", project / "multiscale")
+    shutil.copytree(ROOT / "conf", project / "conf")
+    (project / "multiscale/backbones/leaky.py").write_text(TOY)
+    (project / "conf/model/leaky.yaml").write_text("_target_: multiscale.backbones.leaky.Leaky\nhidden_size: 20\n")
+    done = cli("model=leaky", *TINY, cwd=project, PYTHONPATH=str(project))
+    assert done.returncode == 0, done.stderr
+    (folder,) = folders(project)
+    assert json.loads((folder / "summary.json").read_text())["levels"][0]["update"] == pytest.approx(0.5)
+
+
+def test_a_backbone_may_also_live_in_a_package_of_the_users(cli, tmp_path):
+    (tmp_path / "mine.py").write_text(TOY)
+    (tmp_path / "extra/model").mkdir(parents=True)
+    (tmp_path / "extra/model/leaky.yaml").write_text("_target_: mine.Leaky\nhidden_size: 20\n")
+    done = cli("--config-dir", "extra", "model=leaky", *TINY)
+    assert done.returncode == 0, done.stderr

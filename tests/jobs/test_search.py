@@ -1,0 +1,305 @@
+"""Hyper-parameter search: several workers, kills, resumption, failures, mistakes; most with a made-up objective."""
+
+import io
+import json
+import os
+import signal
+import subprocess
+import sys
+import threading
+import time
+from contextlib import suppress
+from dataclasses import replace
+from pathlib import Path
+
+import pytest
+from optuna.trial import TrialState
+from rich.console import Console
+
+from multiscale.checks import InvalidInput
+from multiscale.config.compose import CONF
+from multiscale.jobs.study import KILLED, STOPPED, Plan, Search, TrialFailed, distribution, overrides
+from multiscale.search import Order, read, report, run_trial
+from tests.conftest import ROOT, TINY
+
+SPACE = {"lr": {"low": 1e-4, "high": 1e-2, "log": True}, "size": {"low": 3, "high": 11, "step": 2}, "head": ["a", "b"]}
+PLAN = Plan("s", 6, "tpe", 0, 3, {key: distribution(key, given) for key, given in SPACE.items()}, ("model=x",))
+
+
+def quick(number: int, words: list[str]) -> float:
+    """Least at lr = 0.002, size = 7, head = a."""
+    given = dict(word.split("=") for word in words)
+    return abs(float(given["lr"]) - 0.002) * 100 + abs(int(given["size"]) - 7) + (given["head"] == "b")
+
+
+def searched(folder, objective=quick, **changes) -> Search:
+    search = Search(folder, replace(PLAN, **changes), objective)
+    search.work()
+    return search
+
+
+def test_a_search_tries_what_its_space_allows_and_finds_the_best(tmp_path):
+    search = searched(tmp_path, trials=8)
+    trials = search.settled()
+    assert [trial.value for trial in trials] == sorted(quick(0, overrides(trial.params)) for trial in trials)
+    for trial in trials:
+        assert 1e-4 <= trial.params["lr"] <= 1e-2
+        assert trial.params["size"] in (3, 5, 7, 9, 11)
+        assert trial.params["head"] in ("a", "b")
+    assert trials[0].number == search.study.best_trial.number
+
+
+def test_a_resumed_search_asks_what_an_unbroken_one_asks(tmp_path):
+    whole = searched(tmp_path / "whole")
+    searched(tmp_path / "parts", trials=2)
+    searched(tmp_path / "parts", trials=4)
+    parts = searched(tmp_path / "parts")
+    assert [t.params for t in parts.study.trials] == [t.params for t in whole.study.trials]
+    assert len({str(trial.params) for trial in parts.study.trials}) == len(parts.study.trials) == 6
+    other = searched(tmp_path / "other", seed=100)
+    assert [t.params for t in other.study.trials] != [t.params for t in whole.study.trials]
+
+
+def test_a_failing_trial_is_told_with_its_reason_and_the_search_goes_on(tmp_path):
+    def objective(number: int, words: list[str]) -> float:
+        if number == 1:
+            raise TrialFailed("exit code 2: no such thing")
+        return float("nan") if number == 2 else quick(number, words)
+
+    search = searched(tmp_path, objective, trials=5)
+    reasons = {trial.number: trial.user_attrs.get("reason") for trial in search.study.trials}
+    assert reasons == {0: None, 1: "exit code 2: no such thing", 2: "its value is not a number", 3: None, 4: None}
+    assert [trial.state for trial in search.study.trials[1:3]] == [TrialState.FAIL] * 2
+    assert [trial.number for trial in search.settled()[-2:]] == [1, 2]
+
+
+def test_a_stopped_trial_is_told_and_made_again(tmp_path):
+    def objective(number: int, words: list[str]) -> float:
+        if number == 1:
+            raise KeyboardInterrupt
+        return quick(number, words)
+
+    with pytest.raises(KeyboardInterrupt):
+        searched(tmp_path, objective, trials=3)
+    search = searched(tmp_path, trials=3)
+    first, stopped, again, *_ = search.study.trials
+    assert (stopped.state, stopped.user_attrs["reason"]) == (TrialState.FAIL, STOPPED)
+    assert again.params == stopped.params
+    assert [trial.number for trial in search.study.trials if trial.value is not None] == [0, 2, 3]
+    assert first.state == TrialState.COMPLETE
+
+
+def test_two_workers_share_the_trials_of_one_study(tmp_path):
+    made, both = [], threading.Barrier(2)
+
+    def objective(number: int, words: list[str]) -> float:
+        if number < 2:
+            both.wait(20)  # a trial of each worker is under way at once
+        made.append((number, threading.get_ident()))
+        return quick(number, words)
+
+    searches = [Search(tmp_path, PLAN, objective) for _ in range(2)]
+    workers = [threading.Thread(target=search.work) for search in searches]
+    for worker in workers:
+        worker.start()
+    for worker in workers:
+        worker.join(60)
+    assert sorted(number for number, _ in made) == list(range(6))
+    assert len({worker for _, worker in made}) == 2
+    assert len({str(trial.params) for trial in searches[0].settled()}) == 6
+
+
+WORKER = """
+import sys, time
+from pathlib import Path
+from tests.jobs.test_search import PLAN, quick
+from multiscale.jobs.study import Search
+
+def objective(number, words):
+    if number == 2:
+        print("under way", flush=True)
+        time.sleep(60)
+    return quick(number, words)
+
+Search(Path(sys.argv[1]), PLAN, objective).work()
+"""
+
+
+def test_the_trial_of_a_killed_worker_is_failed_and_made_again(tmp_path):
+    words = [sys.executable, "-c", WORKER, str(tmp_path)]
+    with subprocess.Popen(
+        words, cwd=ROOT, stdout=subprocess.PIPE, env={**os.environ, "PYTHONPATH": str(ROOT)}
+    ) as worker:
+        assert worker.stdout.readline() == b"under way\n"
+        other = Search(tmp_path, replace(PLAN, trials=3), quick)
+        other.work()  # leaves the trial that is under way alone
+        assert [trial.state for trial in other.study.trials][2] == TrialState.RUNNING
+        worker.kill()
+    search = searched(tmp_path)
+    killed, again = search.study.trials[2:4]
+    assert (killed.state, killed.user_attrs["reason"]) == (TrialState.FAIL, KILLED)
+    assert (again.params, again.state) == (killed.params, TrialState.COMPLETE)
+    assert len([trial for trial in search.study.trials if trial.state == TrialState.COMPLETE]) == 6
+
+
+def test_a_study_of_something_else_is_refused(tmp_path):
+    searched(tmp_path, trials=1)
+    with pytest.raises(InvalidInput, match="another command line"):
+        Search(tmp_path, replace(PLAN, words=("model=y",)), quick)
+    with pytest.raises(InvalidInput, match="another space"):
+        Search(tmp_path, replace(PLAN, space={"lr": PLAN.space["lr"]}), quick)
+
+
+@pytest.mark.parametrize(
+    ("given", "message"),
+    [
+        ([], "must be a list of choices or a range"),
+        (3, "must be a list of choices or a range"),
+        ({"low": 1}, r"space.x.high must be a finite number; got None"),
+        ({"low": 1, "high": "b"}, "space.x.high must be a finite number; got 'b'"),
+        ({"low": 1, "hihg": 2}, "space.x.hihg does not exist; .*Did you mean 'high'"),
+        ({"low": 2, "high": 1}, "space.x is no range"),
+        ({"low": 0.0, "high": 1.0, "log": True}, "space.x is no range"),
+        ({"low": 1, "high": 5, "log": True, "step": 2}, "space.x is no range"),
+    ],
+)
+def test_a_part_of_a_space_that_is_none_is_named(given, message):
+    with pytest.raises(InvalidInput, match=message):
+        distribution("x", given)
+
+
+def test_values_are_written_as_overrides_read_them():
+    assert overrides({"a": 1e-05, "b": True, "c": None, "d": [1, [2, "x"]], "e": "gated"}) == [
+        "a=1e-05",
+        "b=true",
+        "c=null",
+        "d=[1,[2,x]]",
+        "e=gated",
+    ]
+
+
+@pytest.mark.parametrize("name", [path.stem for path in sorted((CONF / "search").glob("*.yaml"))])
+def test_every_search_of_the_project_composes_and_builds(name):
+    order = read([f"search={name}", "experiment=quick_look"])
+    assert order.monitor == "val/bpc"
+    assert order.plan.study == name
+
+
+@pytest.mark.parametrize(
+    ("words", "message"),
+    [
+        ([], "search must be given, as search=<name>; there is lr_and_size, reading"),
+        (["search=lr_and_sise"], "search must be one of .*Did you mean 'lr_and_size'"),
+        (["search=reading", "search.trails=2"], "search.trails does not exist; .*Did you mean 'search.trials'"),
+        (["search=reading", "search.trials=0"], "search.trials must be a whole number of at least 1; got 0"),
+        (["search=reading", "search.sampler=tpf"], "search.sampler must be one of tpe, random; .*Did you mean 'tpe'"),
+        (["search=reading", "modle=hmlstm"], "modle does not exist; .*Did you mean 'model'"),
+        (["search=reading", "seed=0,1"], "a search takes one value for each key"),
+        (["search=reading", "head=top"], "head is searched, and cannot be given too; got 'head=top'"),
+        (["search=reading", "hydra.run.dir=x"], "hydra.run.dir is the search's own to choose"),
+        (["search=reading", "-m"], "-m is no word of a search"),
+        (["search=reading", "model=clockwork"], "space of search reading: model.num_layers does not exist"),
+        (["--config-dir", "mine", "search=key"], "Did you mean 'hidden_size'"),
+        (["--config-dir", "mine", "search=end"], "model.hidden_size must be a whole number of at least 1; got -4"),
+        (["--config-dir", "mine", "search=choice"], "Did you mean 'gated'"),
+        (["--config-dir", "mine", "search=part"], "spice is no part of a search; .*Did you mean 'space'"),
+        (["--config-dir", "mine", "search=none"], "a search must have a space"),
+    ],
+)
+def test_a_mistake_is_named_before_anything_runs(tmp_path, monkeypatch, words, message):
+    (tmp_path / "mine/search").mkdir(parents=True)
+    for name, text in {
+        "key": "study: s\nspace: {model.hiden_size: [8, 16]}",
+        "end": "study: s\nspace: {model.hidden_size: {low: -4, high: 8}}",
+        "choice": "study: s\nspace: {head: [gatd, top]}",
+        "part": "study: s\nspice: {}",
+        "none": "study: s\nspace: {}",
+    }.items():
+        (tmp_path / f"mine/search/{name}.yaml").write_text(text)
+    monkeypatch.chdir(tmp_path)
+    with pytest.raises(InvalidInput, match=message) as error:
+        read(words)
+    assert "\n" not in str(error.value).strip()
+    assert not (tmp_path / "searches").exists()
+
+
+def test_without_optuna_the_error_says_what_to_install(cli, tmp_path):
+    (tmp_path / "absent").mkdir()
+    (tmp_path / "absent/optuna.py").write_text("raise ImportError('No module named optuna')\n")
+    path = os.pathsep.join([str(tmp_path / "absent"), str(ROOT)])
+    done = cli("search=reading", module="search", PYTHONPATH=path)
+    assert done.returncode == 2
+    assert "pip install 'multiscale[search]'" in done.stderr
+    assert done.stderr.count("\n") == 1
+
+
+def test_a_run_that_fails_is_a_failed_trial_with_its_last_line(tmp_path):
+    with pytest.raises(TrialFailed, match=r"exit code 2: .*Did you mean 'model'"):
+        run_trial(tmp_path / "trial_000", ["modle=hmlstm"])
+    assert "modle" in (tmp_path / "trial_000.log").read_text()
+
+
+def test_the_report_names_the_best_and_what_failed(tmp_path):
+    def objective(number: int, words: list[str]) -> float:
+        if number == 1:
+            raise TrialFailed("exit code 2: [a] is none of [b]")
+        return quick(number, words)
+
+    search = searched(tmp_path, objective, trials=4)
+    console = Console(file=io.StringIO(), width=200)
+    report(search, Order("s", PLAN, None, "val/bpc"), console)
+    said = console.file.getvalue()
+    best = search.settled()[0]
+    assert f"best: python -m multiscale.run model=x {' '.join(overrides(best.params))}" in said
+    assert "trial 1 failed: exit code 2: [a] is none of [b]" in said
+    assert "4 of 6 trials have ended" in said
+    first = next(line for line in said.splitlines() if line.split()[:1] == [str(best.number)])
+    assert f"{best.value:.4f}" in first
+    assert said.index(first) < min(said.index(f"{trial.value:.4f}") for trial in search.settled()[1:3])
+
+
+@pytest.mark.slow
+def test_a_search_of_runs_makes_a_folder_a_trial_and_ends_with_the_command_of_the_best(cli, tmp_path):
+    words = ["search=lr_and_size", "search.trials=2", "model=clockwork", *TINY]
+    done = cli(*words, module="search")
+    assert done.returncode == 0, done.stderr
+    folder = tmp_path / "searches/lr_and_size"
+    values = [
+        json.loads((folder / f"trial_00{number}/summary.json").read_text())["val"]["val/bpc"] for number in (0, 1)
+    ]
+    assert "best: python -m multiscale.run model=clockwork" in done.stdout
+    assert done.stdout.index(f"{min(values):.4f}") >= 0
+    again = cli(*words, module="search")
+    assert again.returncode == 0
+    assert not list(folder.glob("trial_002*"))
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize("how", [signal.SIGINT, signal.SIGKILL])
+def test_a_search_that_is_stopped_takes_its_run_with_it(tmp_path, how):
+    words = [sys.executable, "-m", "multiscale.search", "search=lr_and_size", "experiment=quick_look", "logger=csv"]
+    environment = {**os.environ, "PYTHONPATH": str(ROOT), "OMP_NUM_THREADS": "1"}
+    with subprocess.Popen(words, cwd=tmp_path, env=environment, stdout=subprocess.PIPE, text=True) as worker:
+        until(lambda: list(tmp_path.rglob("trial_000/config.yaml")))
+        assert runs(tmp_path)
+        worker.send_signal(how)
+        said, _ = worker.communicate(timeout=60)
+    assert worker.returncode == (130 if how == signal.SIGINT else -how)
+    assert ("stopped; the same command goes on" in said) == (how == signal.SIGINT)
+    until(lambda: not runs(tmp_path))
+
+
+def runs(folder: Path) -> list[str]:
+    """The processes that train in ``folder``."""
+    lines = []
+    for process in Path("/proc").glob("[0-9]*/cmdline"):
+        with suppress(OSError):  # it has ended
+            lines.append(process.read_bytes().replace(b"\0", b" ").decode())
+    return [line for line in lines if "multiscale.run" in line and str(folder) in line]
+
+
+def until(condition, seconds: float = 60.0) -> None:
+    end = time.monotonic() + seconds
+    while not condition():
+        assert time.monotonic() < end, "it never came"
+        time.sleep(0.2)

@@ -1,0 +1,101 @@
+"""What is logged of boundaries and updates is what the network did, on every step of a split and no other."""
+
+import logging
+
+import pytest
+import torch
+
+from multiscale.analysis.boundaries import score
+from multiscale.analysis.segmentation import BoundaryScores
+from multiscale.backbones.base import Trace
+from multiscale.checks import InvalidInput
+from multiscale.training.loaders import Loaders
+from multiscale.training.tally import Measure, Tally
+from tests.conftest import network, trainer
+
+ALL = torch.ones(2, 3, dtype=torch.bool)
+NOTHING = {"loss": Measure(torch.tensor(0.0), ALL.sum())}
+
+
+def trace(boundary: list[list[int]] | None, update: float = 1.0) -> Trace:
+    """Two streams of three steps with the same boundaries in both; two levels, the second without a detector."""
+    marks = None if boundary is None else torch.tensor(boundary).T.float().expand(2, 3, 2)
+    return Trace(torch.tensor([1.0, update]).expand(2, 3, 2), marks, ("layer 1", "layer 2"))
+
+
+def test_rates_are_means_over_the_valid_steps():
+    tally = Tally((10, 30))
+    valid = ALL.clone()
+    valid[1, 1:] = False
+    tally.update({"loss": Measure(torch.tensor(8.0), valid.sum())}, trace([[1, 0, 1], [0, 0, 0]], update=0.5), valid)
+    means, rates = tally.compute()
+    assert means["loss"] == 2.0
+    assert rates["update"].tolist() == [1.0, 0.5]
+    assert rates["copy"].tolist() == [0.0, 0.5]
+    assert rates["operations"] == pytest.approx((10 * 1 + 30 * 0.5) / 40)
+    assert rates["boundary"].tolist() == [3 / 4, 0]
+
+
+def test_a_flush_is_the_step_after_a_boundary_across_chunks_too():
+    tally = Tally((10, 30))
+    tally.update(NOTHING, trace([[0, 1, 1], [0, 0, 0]]), ALL)
+    assert tally.compute()[1]["flush"][0] == pytest.approx(1 / 3)
+    tally.update(NOTHING, trace([[0, 0, 0], [0, 0, 0]]), ALL)
+    assert tally.compute()[1]["flush"][0] == pytest.approx(2 / 6)
+    tally.reset()
+    tally.update(NOTHING, trace([[0, 0, 0], [0, 0, 0]]), ALL)
+    assert tally.compute()[1]["flush"][0] == 0
+
+
+def test_a_backbone_without_boundaries_has_no_boundary_rates():
+    tally = Tally((10, 30))
+    tally.update(NOTHING, trace(None), ALL)
+    assert set(tally.compute()[1]) == {"operations", "update", "copy", "active"}
+
+
+@pytest.mark.parametrize("split", ["val", "test"])
+def test_logged_scores_are_those_of_the_whole_split(data, tmp_path, split):
+    module = network(data, "model.hidden_size=9").eval()
+    run = trainer(tmp_path, callbacks=[BoundaryScores("word_ends", offset=1)])
+    logged = (run.validate if split == "val" else run.test)(module, datamodule=Loaders(data), verbose=False)[0]
+    streams = data.loader("val").dataset if split == "val" else data.loader("test").dataset
+    whole = type(streams)(streams.symbols, *data.bounds[split], data.batch_size, steps=10**6)[0]
+    with torch.no_grad():
+        fired = module(whole.inputs, trace=True)[1].trace.boundary[..., 0]
+    valid = whole.targets >= 0
+    text = "".join(data.facts.vocabulary[i] for i in whole.inputs[valid].tolist())
+    ends = torch.tensor([a.isalnum() and not b.isalnum() for a, b in zip(text, text[1:] + ".", strict=True)])
+    expected = score(fired[valid], ends, offset=1)
+    where = "trace" if split == "val" else "trace/test"
+    assert 0 < expected.found < len(text)
+    assert logged[f"{where}/f1_1"] == pytest.approx(expected.f1)
+    assert logged[f"{where}/precision_1"] == pytest.approx(expected.precision)
+    assert logged[f"{where}/boundary_1"] == pytest.approx(expected.found / len(text))
+    assert logged[f"{where}/precision_always"] == pytest.approx(expected.true / len(text))
+    assert f"{where}/f1_3" not in logged
+
+
+def test_all_stands_for_every_segmentation_that_the_data_know(data, tmp_path):
+    run = trainer(tmp_path, callbacks=[BoundaryScores("all")])
+    logged = run.validate(network(data, "model.hidden_size=9"), datamodule=Loaders(data), verbose=False)[0]
+    found = {key for key in logged if key.startswith("trace/f1_") and key.endswith("_1") and "random" not in key}
+    assert found == {f"trace/f1_{name}_1" for name in data.segmentations("val")}
+    assert len(found) == 3
+
+
+def test_a_level_that_never_fires_is_named_in_a_warning(data, tmp_path, caplog):
+    module = network(data)
+    for layer in module.backbone.layers[:-1]:
+        layer.bias.data[-1] = -100.0
+    with caplog.at_level(logging.WARNING, logger="multiscale"):
+        trainer(tmp_path, callbacks=[BoundaryScores("spaces")]).validate(
+            module, datamodule=Loaders(data), verbose=False
+        )
+    assert [record.getMessage()[:19] for record in caplog.records] == ["layer 1 has collaps", "layer 2 has collaps"]
+
+
+def test_an_unknown_reference_is_refused_with_the_known_ones(data, tmp_path):
+    with pytest.raises(InvalidInput, match=r"one of spaces, word_ends, sentence_ends; got 'wordends'. Did you mean"):
+        trainer(tmp_path, callbacks=[BoundaryScores("wordends")]).validate(
+            network(data), datamodule=Loaders(data), verbose=False
+        )
