@@ -10,6 +10,11 @@ class InvalidInput(ValueError):
     """Something the user gave cannot be used; the message alone says what to change."""
 
 
+def first_line(error: BaseException) -> str:
+    """The first line of what an error says; its kind if it says nothing."""
+    return next(iter(str(error).strip().splitlines()), type(error).__name__)
+
+
 def nearest(name: str, allowed: Iterable[str]) -> str:
     """A hint that names the allowed word closest to ``name``, or nothing if none is close."""
     match = get_close_matches(str(name), list(allowed), n=1, cutoff=0.5)
@@ -68,3 +73,10 @@ def sizes(argument: str, value: Any, count: int) -> tuple[int, ...]:
     if len(value) != count:
         raise InvalidInput(f"{argument} must be one number or {count} of them; got {list(value)!r}.")
     return tuple(positive_int(f"{argument}[{i}]", v) for i, v in enumerate(value))
+
+
+def seed_number(argument: str, value: Any) -> int:
+    """Return ``value`` if it may seed a generator, 0 to 2^32 - 1, else raise :class:`InvalidInput`."""
+    if isinstance(value, bool) or not isinstance(value, int) or not 0 <= value < 2**32:
+        raise InvalidInput(f"{argument} must be a whole number from 0 to 2^32 - 1; got {value!r}.")
+    return value

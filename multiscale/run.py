@@ -1,13 +1,11 @@
 """Train one backbone, test it, and say what it learned: ``python -m multiscale.run [group=choice] [key=value]``.
 
-compose -> check -> instantiate -> fit -> test -> summary. A sweep is ``-m`` with lists: ``-m model=hmlstm,clockwork``;
-what was stopped goes on with ``resume=<folder of the run or sweep>``.
+words -> config -> prepared -> run folder -> summary. A sweep is ``-m`` with lists: ``-m model=hmlstm,clockwork``; what
+was stopped goes on with ``resume=<folder of the run or sweep>``.
 """
 
 import shlex
 import sys
-from argparse import ArgumentParser
-from pathlib import Path
 
 import hydra
 from hydra.core.hydra_config import HydraConfig
@@ -15,72 +13,10 @@ from hydra.types import RunMode
 from omegaconf import DictConfig
 
 from multiscale.checks import InvalidInput
-from multiscale.cli import fail
-from multiscale.config.compose import CONF, composed
-
-FLAGS = (  # of Hydra
-    *("-m", "--multirun", "-h", "--help", "--hydra-help", "--version", "-c", "--cfg", "-p", "--package", "--resolve"),
-    *("-r", "--run", "-i", "--info", "-cp", "--config-path", "-cn", "--config-name", "-sc", "--shell-completion"),
-    "--experimental-rerun",
-)
-
-SWEEP = ("-m", "--multirun")
-
-
-@hydra.main(config_path=str(CONF), config_name="config", version_base="1.3")
-def run(config: DictConfig) -> float:
-    """One job; returns the monitored metric of the best weights, for a sweeper to minimise."""
-    from multiscale.jobs import start
-    from multiscale.runs import folder
-
-    hydra_config = HydraConfig.get()
-    command = shlex.join(["python", "-m", "multiscale.run", *hydra_config.overrides.task])
-    sweep = hydra_config.mode == RunMode.MULTIRUN
-    quiet = sweep and "BasicLauncher" not in hydra_config.launcher._target_
-    try:
-        return start.start(folder.frozen(config), command, sweep, quiet)
-    except InvalidInput as error:
-        if not sweep:
-            fail(error)
-        raise
-
-
-def check(arguments: list[str]) -> int:
-    """Compose and build every job of a command line without running it; returns how many there are.
-
-    Raises:
-        InvalidInput: for whatever is wrong with any of them.
-    """
-    parser = ArgumentParser(add_help=False, allow_abbrev=False)
-    parser.add_argument("--config-dir", "-cd")
-    known, rest = parser.parse_known_args(arguments)
-    flags = [word for word in rest if word.startswith("-")]
-    if unknown := [flag for flag in flags if flag.partition("=")[0] not in FLAGS]:
-        raise InvalidInput(
-            f"{unknown[0]} is not an option; values have no dashes, as model=hmlstm, and --help names all."
-        )
-    if not set(flags) <= set(SWEEP):
-        return 0  # --help and the like run nothing
-    words = [word for word in rest if not word.startswith("-")]
-    several = bool(set(SWEEP) & set(rest)) or "hydra.mode=MULTIRUN" in words
-    found = composed(words, known.config_dir, several, multirun=several)
-
-    from multiscale.jobs.preflight import preflight  # each takes a second or two to import
-
-    preflight(found)
-
-    from multiscale.jobs import sweep
-
-    for word in words:
-        if word.startswith("hydra.sweep.dir="):
-            sweep.check_folder(Path(word.partition("=")[2]), words)
-
-    from multiscale.jobs.train import rehearse
-
-    for job in found:
-        with job.named():
-            rehearse(job.config)
-    return len(found)
+from multiscale.cli import INTERRUPTED, fail
+from multiscale.config.compose import CONF, CommandLine, compose_jobs, read_line
+from multiscale.config.hydra_internals import run_single
+from multiscale.config.identity import freeze
 
 
 def main() -> None:
@@ -88,22 +24,62 @@ def main() -> None:
     words = sys.argv[1:]
     try:
         if any(word.startswith("resume=") for word in words):
-            from multiscale.jobs.resume import resume
-
-            words = sys.argv[1:] = resume(words)
-        count = check(words)
+            words = _resume(words)
+        line = read_line(words)
+        if line.sweeps:
+            sys.exit(_sweep(line))
+        if not line.left_to_hydra:
+            return _run(line)
     except InvalidInput as error:
         fail(error)
-    if count and set(SWEEP) & set(words):
-        sys.exit(_sweep(count))
-    run()
+    except KeyboardInterrupt:
+        sys.exit(INTERRUPTED)
+    return run()
 
 
-def _sweep(count: int) -> int:
-    """Run the jobs, and tell in the end how each went; returns the exit code."""
-    from multiscale.jobs.sweep import Sweep, conclude
+def _resume(words: list[str]) -> list[str]:
+    """Go on with the run that the words name, and exit; or give the words of what is left of a sweep."""
+    from multiscale.jobs.resume import read_request, read_sweep, resume_run
+
+    request = read_request(words)
+    if (request.folder / "multirun.yaml").exists():
+        return read_sweep(request)
+    sys.exit(resume_run(request))
+
+
+def _run(line: CommandLine) -> None:
+    """A single run: composed once, prepared once."""
+    (job,) = compose_jobs(line.words, line.config_dir, several=False)
+
+    from multiscale.jobs.prepare import check_start, prepare  # torch takes a second or two
+
+    check_start(job.config)
+    prepared = prepare(job.config)
+
+    from multiscale.jobs.start import needs_processes, start_job
+
+    ready = None if needs_processes(job.config) else prepared  # else they prepare it themselves
+    del prepared
+
+    def start(_: DictConfig) -> float:
+        try:
+            return start_job(job.config, command_of(line.words), prepared=ready)
+        except InvalidInput as error:
+            fail(error)
+
+    run_single(job.composed, str(CONF), start)
+
+
+def _sweep(line: CommandLine) -> int:
+    """Check every job, run them, and tell in the end how each went; returns the exit code."""
+    from multiscale.jobs.prepare import check_jobs
+    from multiscale.jobs.sweep import Sweep, check_folder, conclude
     from multiscale.runs.signals import Interrupted, Signals
 
+    jobs = compose_jobs(line.words, line.config_dir, multirun=True)
+    check_jobs(jobs)
+    check_folder(line.words)
+    sys.argv[1:] = [*line.options, *line.words]
     code = 0
     with Signals(silent=True):
         try:
@@ -112,7 +88,30 @@ def _sweep(count: int) -> int:
             code = signal.exit_code
         except SystemExit as end:
             code = end.code if isinstance(end.code, int) else 1
-    return conclude(Sweep.folder, code, count) if Sweep.folder else code
+    return conclude(Sweep.folder, code, len(jobs)) if Sweep.folder else code
+
+
+@hydra.main(config_path=str(CONF), config_name="config", version_base="1.3")
+def run(config: DictConfig) -> float:
+    """A job that Hydra composed, one of a sweep's mostly; returns the monitored metric of the best weights."""
+    from multiscale.jobs.start import start_job
+
+    known = HydraConfig.get()
+    words = list(known.overrides.task)
+    sweep = known.mode == RunMode.MULTIRUN
+    quiet = sweep and "BasicLauncher" not in known.launcher._target_
+    try:
+        return start_job(freeze(config, words, str(config.folder)), command_of(words), sweep, quiet)
+    except InvalidInput as error:
+        if not sweep:
+            fail(error)
+        raise
+
+
+def command_of(words: list[str] | tuple[str, ...]) -> str:
+    """The command line of these words, without those for Hydra itself."""
+    own = [word for word in words if not word.lstrip("+~").startswith(("hydra.", "hydra/"))]
+    return shlex.join(["python", "-m", "multiscale.run", *own])
 
 
 if __name__ == "__main__":

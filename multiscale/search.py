@@ -21,8 +21,8 @@ from rich.table import Table
 
 from multiscale.checks import InvalidInput, nearest, one_of, positive_int
 from multiscale.cli import arguments, command
-from multiscale.config.compose import CONF, jobs
-from multiscale.run import check
+from multiscale.config.compose import CONF, compose_jobs, jobs
+from multiscale.jobs.prepare import check_jobs
 
 if TYPE_CHECKING:
     from optuna.trial import FrozenTrial
@@ -126,14 +126,14 @@ def _check_space(name: str, plan: "Plan", config_dir: str | None) -> None:
     """Compose every choice and both ends of every range; build the first and the last of all together."""
     from multiscale.jobs.study import ends, overrides
 
-    places = ["--config-dir", config_dir] if config_dir else []
     values_of = {key: ends(kind) for key, kind in plan.space.items()}
     try:
         for key, values in values_of.items():
             for value in values:
                 jobs([*plan.words, *overrides({key: value})], config_dir)
         for end in (0, -1):
-            check([*places, *plan.words, *overrides({key: values[end] for key, values in values_of.items()})])
+            words = overrides({key: values[end] for key, values in values_of.items()})
+            check_jobs(compose_jobs([*plan.words, *words], config_dir))
     except InvalidInput as error:
         raise InvalidInput(f"the space of search {name}: {error}") from error
 

@@ -9,7 +9,7 @@ from omegaconf import OmegaConf
 
 from multiscale.checks import InvalidInput
 from multiscale.config.compose import CONF, jobs
-from multiscale.jobs.train import rehearse
+from multiscale.jobs.prepare import prepare
 from multiscale.run import main
 from multiscale.training.build import load
 from tests.conftest import ROOT
@@ -116,7 +116,7 @@ def test_a_missing_file_is_named_with_where_and_how(tmp_path, monkeypatch):
     gone = Remote("text8/text8", "0", "http://127.0.0.1:9/text8.zip", "text8")
     monkeypatch.setattr(language, "TEXT8", gone)
     with pytest.raises(InvalidInput) as error:
-        rehearse(jobs(["data=text8"])[0])
+        prepare(jobs(["data=text8"])[0])
     message = str(error.value)
     for word in ("text8/text8 is missing", f"{tmp_path}/text8/text8", "Download http://127.0.0.1:9", "MULTISCALE_DATA"):
         assert word in message

@@ -7,7 +7,7 @@ import pytest
 import pytorch_lightning as pl
 
 from multiscale.config.compose import jobs
-from multiscale.jobs.train import make
+from multiscale.config.instantiate import make
 from multiscale.training.build import build
 from multiscale.training.loaders import Loaders
 from tests.conftest import trainer

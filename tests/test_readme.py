@@ -6,7 +6,7 @@ import pytest
 import torch
 
 from multiscale.config.compose import jobs
-from multiscale.jobs.train import rehearse
+from multiscale.jobs.prepare import prepare
 from tests.conftest import ROOT
 
 README = (ROOT / "README.md").read_text()
@@ -22,7 +22,7 @@ def test_every_run_command_composes_and_builds(command, tmp_path):
     (tmp_path / "book.txt").write_text("It was a dark and stormy night. " * 300)
     words = command.replace("book.txt", str(tmp_path / "book.txt")).split()
     for config in jobs([word for word in words if word != "-m"]):
-        rehearse(config)
+        prepare(config)
 
 
 def test_every_make_target_it_names_exists():

@@ -1,38 +1,59 @@
-"""The config tree, and the checks of a command line before anything runs."""
+"""From words to configs: the jobs of a command line, composed once, with what is wrong in one line."""
 
 import itertools
 from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
-from dataclasses import dataclass
-from functools import cache
+from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
 from hydra import compose, initialize_config_dir
+from hydra.core.hydra_config import HydraConfig
 from hydra.core.override_parser.overrides_parser import OverridesParser
 from hydra.core.override_parser.types import Glob, Override
 from hydra.errors import HydraException
-from omegaconf import DictConfig, OmegaConf
+from omegaconf import DictConfig, OmegaConf, open_dict, read_write
 from omegaconf.errors import OmegaConfBaseException
 
-from multiscale.checks import InvalidInput, nearest
+from multiscale.checks import InvalidInput, first_line, nearest
+from multiscale.config.hydra_internals import make_parser
+from multiscale.config.identity import FOLDER, MISSING, freeze
 
 _PACKAGE = Path(__file__).parent.parent
 CONF = next(folder for folder in (_PACKAGE / "conf", _PACKAGE.parent / "conf") if folder.is_dir())
 
 NO_GROUPS = {"search": "python -m multiscale.search", "sweep": "wandb sweep"}  # folders of CONF, and who reads them
+LEFT_TO_HYDRA = (  # options that run nothing, or another config than ours
+    *("help", "hydra_help", "cfg", "info", "shell_completion"),
+    *("config_name", "config_path", "experimental_rerun"),
+)
+
+
+@dataclass(frozen=True)
+class CommandLine:
+    """A command line of runs: its overrides, its options, where more YAML is, whether it sweeps or is Hydra's alone."""
+
+    words: tuple[str, ...]
+    options: tuple[str, ...]
+    config_dir: str | None
+    sweeps: bool
+    left_to_hydra: bool
 
 
 @dataclass(frozen=True)
 class Job:
-    """One job of a command line, and the words that tell it from the other jobs of its sweep."""
+    """One job of a command line: its frozen config, and the words that tell it from the other jobs of its sweep.
+
+    ``composed`` is the config as Hydra knows it, with its own part.
+    """
 
     config: DictConfig
     words: tuple[str, ...] = ()
+    composed: DictConfig = field(default_factory=OmegaConf.create)
 
     @contextmanager
     def named(self) -> Iterator[None]:
-        """A mistake found inside is told with the job that it is in."""
+        """A mistake inside is told with the job that it is in."""
         try:
             yield
         except InvalidInput as error:
@@ -41,23 +62,37 @@ class Job:
             raise InvalidInput(f"{error} This is the job {' '.join(self.words)}.") from error
 
 
+def read_line(arguments: Sequence[str]) -> CommandLine:
+    """What the arguments of a run's command line ask for; raises :class:`InvalidInput` for an unknown option."""
+    known, more = make_parser().parse_known_args(list(arguments))
+    if unknown := [word for word in more if word.startswith("-")]:
+        raise InvalidInput(
+            f"{unknown[0]} is not an option; values have no dashes, as model=hmlstm, and --help names all."
+        )
+    words = (*known.overrides, *more)
+    options = tuple(word for word in arguments if word not in words)
+    sweeps = known.multirun or "hydra.mode=MULTIRUN" in words
+    left = any(getattr(known, name) for name in LEFT_TO_HYDRA)
+    return CommandLine(words, options, known.config_dir, sweeps, left)
+
+
 def jobs(overrides: Sequence[str], config_dir: str | None = None, multirun: bool = False) -> list[DictConfig]:
-    """The composed config of every job of a command line; arguments and errors as of :func:`composed`."""
-    return [job.config for job in composed(overrides, config_dir, multirun=multirun)]
+    """The frozen config of every job of a command line; arguments and errors as of :func:`compose_jobs`."""
+    return [job.config for job in compose_jobs(overrides, config_dir, multirun=multirun)]
 
 
-def composed(
+def compose_jobs(
     overrides: Sequence[str], config_dir: str | None = None, several: bool = True, multirun: bool = False
 ) -> list[Job]:
     """Every job of a command line: one, or the product of its lists.
 
-    ``config_dir`` is searched for YAML after the project's own. ``several`` says that there may be more than one job.
-    With ``multirun`` the lists that the config itself sweeps over, ``hydra.sweeper.params``, come first, but for keys
-    that the command line gives. Values that only exist inside a run, such as its folder, are left as interpolations.
+    ``config_dir`` is searched for YAML after the project's own. ``several`` says that there may be more than one job;
+    else the job has its folder, which is made by nobody yet. With ``multirun`` the lists that the config itself sweeps
+    over, ``hydra.sweeper.params``, come first, but for keys that the command line gives.
 
     Raises:
-        InvalidInput: for an override that cannot be read, a group, choice or key that does not exist, or a value of a
-            wrong kind; names the nearest valid one.
+        InvalidInput: for an override that cannot be read, a group, choice or key that does not exist, or a value that
+            refers to one; names the nearest valid one.
     """
     folders = [CONF, *([Path(config_dir).resolve()] if config_dir else [])]
     if config_dir and not folders[-1].is_dir():
@@ -70,8 +105,8 @@ def composed(
             f"{lists[0].get_key_element()}=[...]."
         )
     extra = [f"hydra.searchpath=[file://{folders[1]}]"] if config_dir else []
-    made = []
-    with initialize_config_dir(str(CONF), version_base="1.3"):
+    made: list[Job] = []
+    with initialize_config_dir(str(CONF), version_base="1.3", job_name="run"):
         if multirun:
             parsed = [*_swept_by_experiment(parsed, folders, extra), *parsed]
         choices = [_picks(o, folders) if o.is_sweep_override() else [None] for o in parsed]
@@ -79,10 +114,11 @@ def composed(
             words = [_word(o, pick) for o, pick in zip(parsed, picked, strict=True)]
             for override, word in zip(parsed, words, strict=True):
                 _check_choice(override, word.partition("=")[2], folders)
-            job = Job(_compose(words, extra), tuple(w for w, pick in zip(words, picked, strict=True) if pick))
-            with job.named():
-                _check_top(job.config)
-            made.append(job)
+            told_apart = tuple(word for word, pick in zip(words, picked, strict=True) if pick)
+            composed = _compose(words, extra)
+            with Job(composed, told_apart).named():
+                config = _freeze(composed, words, single=not several)
+            made.append(Job(config, told_apart, composed))
     return made
 
 
@@ -90,7 +126,7 @@ def _parse(text: str) -> Override:
     try:
         return OverridesParser.create().parse_override(text)
     except HydraException as error:
-        raise InvalidInput(f"{text!r} is not of the form key=value: {_first_line(error)}") from error
+        raise InvalidInput(f"{text!r} is not of the form key=value: {first_line(error)}") from error
 
 
 def _picks(override: Override, folders: Sequence[Path]) -> list[str]:
@@ -109,7 +145,7 @@ def _swept_by_experiment(parsed: Sequence[Override], folders: Sequence[Path], ex
     words = [_word(override, None) for override in single]
     for override, word in zip(single, words, strict=True):
         _check_choice(override, word.partition("=")[2], folders)
-    params = _compose(words, extra, with_hydra=True).hydra.sweeper.params or {}
+    params = _compose(words, extra).hydra.sweeper.params or {}
     given = {override.get_key_element() for override in parsed}
     return [_parse(f"{key}={value}") for key, value in params.items() if key not in given]
 
@@ -136,64 +172,78 @@ def _check_choice(override: Override, value: str, folders: Sequence[Path]) -> No
         raise InvalidInput(f"{group} must be one of {', '.join(allowed)}; got {value!r}.{nearest(value, allowed)}")
 
 
-def _compose(words: Sequence[str], extra: Sequence[str], with_hydra: bool = False) -> DictConfig:
+def _compose(words: Sequence[str], extra: Sequence[str]) -> DictConfig:
     try:
-        return compose("config", overrides=[*words, *extra], return_hydra_config=with_hydra)
+        return compose("config", overrides=[*words, *extra], return_hydra_config=True)
     except (HydraException, OmegaConfBaseException) as error:
         chosen = [word for word in words if (CONF / word.partition("=")[0]).is_dir()]
         try:
             known = compose("config", overrides=[*chosen, *extra])
         except (HydraException, OmegaConfBaseException):
-            raise InvalidInput(_first_line(error)) from error
+            raise InvalidInput(first_line(error)) from error
         for word in words:
             if word not in chosen:  # an experiment is no key of what it composes
                 _check_key(word.partition("=")[0].lstrip("~"), known)
-        raise InvalidInput(_first_line(error)) from error
+        raise InvalidInput(first_line(error)) from error
 
 
 def _check_key(path: str, known: DictConfig) -> None:
     """Raise :class:`InvalidInput` for a dotted key that ``known`` does not have, with the nearest that it has."""
     if path.startswith(("+", "hydra")):
         return
-    node: Any = known
+    node: Any = OmegaConf.to_container(known, resolve=False)
     walked: list[str] = []
     for part in path.split("."):
-        keys = [str(key) for key in node] if isinstance(node, DictConfig) else []
+        keys = list(map(str, node)) if isinstance(node, dict) else []
         if part not in keys:
             where = f"below {'.'.join(walked)}" if walked else "at the top"
             raise InvalidInput(
                 f"{path} does not exist; {where} there is {', '.join(keys) or 'nothing'}.{nearest(part, keys)}"
             )
         walked.append(part)
-        node = node._get_node(part)
+        node = node[part]
 
 
-@cache
-def _top() -> dict[str, bool]:
-    """The keys at the top of a config, each with whether it is a group."""
-    config = compose("config")
-    return {str(key): (CONF / str(key)).is_dir() for key in config}
+def _freeze(composed: DictConfig, words: Sequence[str], single: bool) -> DictConfig:
+    """The frozen config of a job; that of a ``single`` run has its folder."""
+    _check_top(composed)
+    before = HydraConfig.instance().cfg
+    try:
+        HydraConfig.instance().set_config(composed)
+        with read_write(composed.hydra), open_dict(composed.hydra):
+            composed.hydra.job.num, composed.hydra.job.id = 0, "0"
+            composed.hydra.runtime.output_dir = FOLDER
+            config = freeze(_own(composed), words)
+            if single:
+                config.folder = str(Path(composed.hydra.run.dir).absolute())
+                composed.hydra.run.dir = composed.hydra.runtime.output_dir = config.folder
+        return config
+    finally:
+        HydraConfig.instance().cfg = before
 
 
-@cache
-def _optional() -> list[str]:
-    """The groups of which a config may have none, and has none by default."""
-    choices = [entry for entry in OmegaConf.load(CONF / "config.yaml").defaults if isinstance(entry, DictConfig)]
-    return [str(group) for entry in choices for group, choice in entry.items() if choice is None]
+def _own(composed: DictConfig) -> DictConfig:
+    """The config without Hydra's part."""
+    own = composed.copy()
+    with read_write(own), open_dict(own):
+        del own["hydra"]
+    return own
 
 
-def _check_top(config: DictConfig) -> None:
+def _check_top(composed: DictConfig) -> None:
     """Raise :class:`InvalidInput` for a key at the top that nothing reads, and for one that is missing."""
-    keys, known = list(map(str, config)), _top()
-    for key in keys:
-        if key not in (*known, *_optional()) and f"${{{key}" not in OmegaConf.to_yaml(config):
+    first = OmegaConf.load(CONF / "config.yaml")
+    groups = {str(group): choice for entry in first.defaults if entry != "_self_" for group, choice in entry.items()}
+    known = [str(key) for key in first if key not in ("defaults", "hydra")]
+    known += [group for group, choice in groups.items() if choice is not None and " " not in group]
+    plain: Any = OmegaConf.to_container(composed, resolve=False)
+    del plain["hydra"]
+    written = str(plain)
+    for key in plain:
+        if key not in (*known, *groups) and f"${{{key}" not in written:
             raise InvalidInput(f"{key} does not exist; at the top there is {', '.join(known)}.{nearest(key, known)}")
-    for key, group in known.items():
-        if key not in keys or (group and not isinstance(config._get_node(key), DictConfig)):
+    for key in known:
+        if key not in plain or (key in groups and not isinstance(plain[key], dict)):
             raise InvalidInput(f"{key} must not be removed or emptied: every run needs it.")
-        if OmegaConf.is_missing(config, key):
+        if plain[key] == MISSING:
             raise InvalidInput(f"{key} must be given, as {key}=...")
-
-
-def _first_line(error: Exception) -> str:
-    return str(error).strip().splitlines()[0]

@@ -29,6 +29,8 @@ class JSBChorales(SequenceDataModule):
         verify: compare the file with its checksum.
     """
 
+    kind = "switches"
+
     def __init__(self, batch_size: int, resolution: str = "quarter", verify: bool = True) -> None:
         super().__init__(batch_size)
         self.resolution = one_of("resolution", resolution, tuple(CHECKSUMS))

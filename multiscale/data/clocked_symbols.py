@@ -33,6 +33,8 @@ class ClockedSymbols(SequenceDataModule):
             classes.
     """
 
+    kind = "labels"
+
     def __init__(
         self,
         batch_size: int,

@@ -30,6 +30,8 @@ class IAMOnDB(SequenceDataModule):
         max_steps: a longer line is cut there.
     """
 
+    kind = "strokes"
+
     def __init__(self, batch_size: int, max_steps: int) -> None:
         super().__init__(batch_size)
         self.max_steps = positive_int("max_steps", max_steps)

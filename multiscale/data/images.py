@@ -55,6 +55,8 @@ class SequentialMNIST(SequenceDataModule):
         verify: compare the files with their checksums.
     """
 
+    kind = "labels"
+
     def __init__(
         self, batch_size: int, held_out: int = 5000, permutation_seed: int | None = None, verify: bool = True
     ) -> None:

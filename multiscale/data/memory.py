@@ -58,6 +58,8 @@ class Adding(Generated):
         steps: T, at least 2.
     """
 
+    kind = "numbers"
+
     def __init__(self, batch_size: int, steps: int, sequences: tuple[int, int, int], seed: int = 0) -> None:
         super().__init__(batch_size, sequences, seed)
         self.steps = int(in_range("steps", positive_int("steps", steps), 2))
@@ -96,6 +98,8 @@ class CopyMemory(Generated):
         batch_size, sequences, seed: as for :class:`Generated`.
         delay: T, steps.
     """
+
+    kind = "labels"
 
     def __init__(self, batch_size: int, delay: int, sequences: tuple[int, int, int], seed: int = 0) -> None:
         super().__init__(batch_size, sequences, seed)

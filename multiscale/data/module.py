@@ -3,7 +3,7 @@
 from abc import ABC, abstractmethod
 from collections.abc import Callable, Sequence
 from functools import partial
-from typing import Any, NamedTuple
+from typing import Any, ClassVar, NamedTuple
 
 import torch
 from torch import Tensor
@@ -32,6 +32,7 @@ class DataModule(ABC):
         batch_size: B, over all devices together.
     """
 
+    kind: ClassVar[str | None] = None  # of the facts, where it is known before reading
     facts: Facts
 
     def __init__(self, batch_size: int) -> None:

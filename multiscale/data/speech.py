@@ -73,6 +73,8 @@ class SpokenDigits(SequenceDataModule):
         verify: compare the files with their checksum.
     """
 
+    kind = "labels"
+
     def __init__(self, batch_size: int, validation: Sequence[int] = (5, 6, 7, 8, 9), verify: bool = True) -> None:
         super().__init__(batch_size)
         self.validation = tuple(validation)

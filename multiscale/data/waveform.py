@@ -30,6 +30,8 @@ class Waveform(SequenceDataModule):
         repeats: steps of training an epoch.
     """
 
+    kind = "waveform"
+
     def __init__(
         self,
         batch_size: int,

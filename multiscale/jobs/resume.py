@@ -1,47 +1,40 @@
 """``resume=<folder>``: go on with a run, or with what is left of a sweep."""
 
-import sys
+from collections.abc import Sequence
 from pathlib import Path
-from typing import Any
+from typing import Any, NamedTuple
 
+import yaml
 from omegaconf import DictConfig, OmegaConf
 
 from multiscale.checks import InvalidInput, nearest, positive_int
 from multiscale.config.compose import jobs
-from multiscale.jobs import start, sweep
-from multiscale.runs import files, folder
-from multiscale.training.build import check_targets
+from multiscale.config.instantiate import check_targets
+from multiscale.jobs.start import needs_processes, run_here, run_in_process
+from multiscale.jobs.sweep import read_words
+from multiscale.runs import files
+from multiscale.runs import folder as folders
 
 ALLOWED = ("resume", "trainer.max_epochs", "trust")
 
 
-def resume(words: list[str]) -> list[str]:
-    """Run the run that ``words`` name to its end and exit; or give the words that run the rest of a sweep.
+class Request(NamedTuple):
+    """What is to go on: the folder of a run or sweep, a run's new length, and packages whose classes it may name."""
+
+    folder: Path
+    max_epochs: Any = None
+    trusted: tuple[str, ...] = ()
+
+
+def read_request(words: Sequence[str]) -> Request:
+    """What ``words`` ask to go on with.
 
     ``resume=`` is the folder of a run or sweep, or one of a run's whole checkpoints. ``trainer.max_epochs=`` lets a run
     go on for longer; ``trust=[package.]`` names packages beside ours whose classes its config may name.
 
     Raises:
-        InvalidInput: for a folder that is neither, a run that is finished, or a config with classes of others.
+        InvalidInput: for other words, or a checkpoint that has weights only.
     """
-    given = _arguments(words)
-    path, trusted = Path(given["resume"]), tuple(given.get("trust", ()))
-    if path.suffix == ".ckpt":
-        path = _from_checkpoint(path)
-    if (path / "multirun.yaml").exists():
-        if "trainer.max_epochs" in given:
-            raise InvalidInput("a sweep goes on as it was begun; trainer.max_epochs is for a single run.")
-        words = sweep.command(path.resolve())
-        for config in jobs(words[1:]):
-            check_targets(OmegaConf.to_container(config), trusted)
-        return words
-    config = folder.read(path)
-    check_targets(OmegaConf.to_container(config), trusted)
-    _lengthen(config, given)
-    sys.exit(start.apart(path) if start.processes(config) > 1 else start.work(path))
-
-
-def _arguments(words: list[str]) -> dict[str, Any]:
     given = {}
     for word in words:
         key, equals, text = word.partition("=")
@@ -50,11 +43,35 @@ def _arguments(words: list[str]) -> dict[str, Any]:
                 f"with resume= there may only be {', '.join(ALLOWED[1:])}; got {word!r}. A run goes on as it was "
                 f"begun; init_from=<checkpoint> begins another with its weights.{nearest(key, ALLOWED)}"
             )
-        given[key] = OmegaConf.to_container(OmegaConf.from_dotlist([f"x={text}"]))["x"] if key != "resume" else text  # type: ignore[call-overload,index]
-    return given
+        given[key] = text if key == "resume" else yaml.safe_load(text)
+    path = Path(given["resume"])
+    folder = _restore(path) if path.suffix == ".ckpt" else path
+    return Request(folder, given.get("trainer.max_epochs"), tuple(given.get("trust", ())))
 
 
-def _from_checkpoint(path: Path) -> Path:
+def read_sweep(request: Request) -> list[str]:
+    """The words that run what is left of a sweep; raises :class:`InvalidInput` if they may not."""
+    if request.max_epochs is not None:
+        raise InvalidInput("a sweep goes on as it was begun; trainer.max_epochs is for a single run.")
+    words = read_words(request.folder)
+    for config in jobs(words):
+        check_targets(OmegaConf.to_container(config), request.trusted)
+    return ["-m", *words, f"hydra.sweep.dir={request.folder.resolve()}"]
+
+
+def resume_run(request: Request) -> int:
+    """Run a run to its end; returns the exit code.
+
+    Raises:
+        InvalidInput: for a folder that is none, a run that is finished, or a config with classes of others.
+    """
+    config = folders.read(request.folder)
+    check_targets(OmegaConf.to_container(config), request.trusted)
+    _lengthen(config, request.max_epochs)
+    return run_in_process(request.folder) if needs_processes(config) else run_here(request.folder)
+
+
+def _restore(path: Path) -> Path:
     """Put a run's other checkpoint in the place of its last, which stays aside; returns the run's folder."""
     if "resume" not in files.load(path):
         raise InvalidInput(f"{path} has weights and no whole training; use init_from={path} to begin with them.")
@@ -65,14 +82,14 @@ def _from_checkpoint(path: Path) -> Path:
     return path.parent.parent
 
 
-def _lengthen(config: DictConfig, given: dict[str, Any]) -> None:
+def _lengthen(config: DictConfig, max_epochs: Any) -> None:
     """Take a new ``trainer.max_epochs``, larger than the old; without it, a finished run is done."""
-    place, old = Path(config.folder), config.trainer.max_epochs
-    if "trainer.max_epochs" in given:
-        longer = positive_int("trainer.max_epochs", given["trainer.max_epochs"])
+    folder, old = Path(config.folder), config.trainer.max_epochs
+    if max_epochs is not None:
+        longer = positive_int("trainer.max_epochs", max_epochs)
         if longer < old:
             raise InvalidInput(f"trainer.max_epochs must be at least the {old} of the run; got {longer}.")
         config.trainer.max_epochs = longer
-        folder.save(config)
-    if folder.state(place) == folder.FINISHED and config.trainer.max_epochs == old:
-        raise InvalidInput(f"{place} holds a finished run; trainer.max_epochs={old + 1} or more lets it go on.")
+        folders.save(config)
+    if folders.state(folder) == folders.FINISHED and config.trainer.max_epochs == old:
+        raise InvalidInput(f"{folder} holds a finished run; trainer.max_epochs={old + 1} or more lets it go on.")

@@ -1,6 +1,5 @@
 """How jobs are started: in this process, in one of their own, or in several; what their ends mean."""
 
-import os
 import signal
 import subprocess
 import sys
@@ -13,32 +12,25 @@ from omegaconf import DictConfig
 
 from multiscale.checks import InvalidInput
 from multiscale.cli import USER_ERROR
-from multiscale.runs import folder, status
+from multiscale.config.identity import to_plain
+from multiscale.jobs.prepare import Prepared
+from multiscale.runs import folder as folders
+from multiscale.runs import status
+from multiscale.runs.processes import get_rank, is_rank
 from multiscale.runs.signals import Interrupted, Signals
+from multiscale.training.devices import count_processes
 
 FAILED = 1
 GRACE = 10  # seconds that a process which lost a peer waits to be ended with it
 
 
-def processes(config: DictConfig) -> int:
-    """How many processes train together, on all nodes."""
-    devices = config.trainer.get("devices", 1)
-    if isinstance(devices, str) and devices.lstrip("-").isdigit():
-        devices = int(devices)
-    if devices in ("auto", -1):
-        import torch
-
-        wants_gpu = config.trainer.get("accelerator", "auto") in ("auto", "gpu", "cuda")
-        devices = max(1, torch.cuda.device_count()) if wants_gpu else 1
-    here = devices if isinstance(devices, int) else len(devices)
-    return here * config.trainer.get("num_nodes", 1)
-
-
-def start(config: DictConfig, command: str, sweep: bool, quiet: bool = False) -> float:
+def start_job(
+    config: DictConfig, command: str, sweep: bool = False, quiet: bool = False, prepared: Prepared | None = None
+) -> float:
     """Run the job of a frozen config: alone and on one device in this process, else in others.
 
     A job of a sweep that has finished is not run again; one that fails does not stop the sweep. ``quiet`` writes
-    what it prints to ``output.txt`` in its folder.
+    what it prints to ``output.txt`` in its folder. What is ``prepared`` of it is used where it runs in this process.
 
     Returns:
         The monitored metric of the best weights; NaN for a job of a sweep that failed.
@@ -47,19 +39,26 @@ def start(config: DictConfig, command: str, sweep: bool, quiet: bool = False) ->
         InvalidInput: if its folder holds another run, or one that is finished.
         SystemExit: with the exit code of a job that failed or was interrupted, or a sweep that was.
     """
-    place = Path(config.folder)
-    if folder.claim(config, command) == folder.FINISHED:
+    folder = Path(config.folder)
+    if folders.claim(config, command) == folders.FINISHED:
         if not sweep:
-            raise InvalidInput(f"{place} holds this run, finished; give another hydra.run.dir to run it again.")
-        return folder.value(place)
-    alone = not sweep and processes(config) == 1
-    code = work(place) if alone else apart(place, place / "output.txt" if quiet else None)
+            raise InvalidInput(f"{folder} holds this run, finished; give another hydra.run.dir to run it again.")
+        return folders.value(folder)
+    if sweep or needs_processes(config):
+        code = run_in_process(folder, folder / "output.txt" if quiet else None)
+    else:
+        code = run_here(folder, prepared)
     if code and not sweep:
         sys.exit(code)
-    return folder.value(place) if code == 0 else float("nan")
+    return folders.value(folder) if code == 0 else float("nan")
 
 
-def apart(place: Path, output: Path | None = None) -> int:
+def needs_processes(config: DictConfig) -> bool:
+    """Whether several processes train the job together."""
+    return count_processes(to_plain(config.trainer)) > 1
+
+
+def run_in_process(folder: Path, output: Path | None = None) -> int:
     """Run the job of a folder in a process of its own, to which signals are passed on.
 
     Returns:
@@ -68,7 +67,7 @@ def apart(place: Path, output: Path | None = None) -> int:
     Raises:
         Interrupted: if this process was asked to end; the job has then ended by itself.
     """
-    command = [sys.executable, "-m", "multiscale.jobs.worker", str(place)]
+    command = [sys.executable, "-m", "multiscale.jobs.worker", str(folder)]
     with Signals(silent=True) as signals:
         signals.deferred = True
         file = output.open("ab") if output else None
@@ -85,84 +84,84 @@ def apart(place: Path, output: Path | None = None) -> int:
         if signals.received:
             raise Interrupted(signals.received)
     if child.returncode < 0:
-        state = status.Status(place)
+        state = status.Status(folder)
         if state.known.get("state") == status.RUNNING:
             state.update(status.INTERRUPTED, error=f"ended by {signal.Signals(-child.returncode).name}")
         return 128 - child.returncode
     return child.returncode
 
 
-def work(place: Path) -> int:
+def run_here(folder: Path, prepared: Prepared | None = None) -> int:
     """Run the job of a folder in this process, from its last checkpoint if there is one; returns the exit code.
 
     What went wrong is said on the terminal, and with the traceback in ``error.txt``; a folder that another process has
     is left as it is.
     """
     try:
-        with folder.held(place, int(os.environ.get("RANK", "0"))):
-            return _work(place)
-    except folder.InUse as error:
+        with folders.held(folder, get_rank()):
+            return _run(folder, prepared)
+    except folders.InUse as error:
         print(f"error: {error}", file=sys.stderr)
         return USER_ERROR
 
 
-def _work(place: Path) -> int:
-    from multiscale.jobs import train
+def _run(folder: Path, prepared: Prepared | None) -> int:
+    from multiscale.jobs.train import train
 
-    if train.rank() == 0:
-        (place / "error.txt").unlink(missing_ok=True)
+    if get_rank() == 0:
+        (folder / "error.txt").unlink(missing_ok=True)
     try:
-        train.train(folder.read(place))
+        train(folder, prepared)
     except InvalidInput as error:
-        return _failed(place, USER_ERROR, error, f"error: {error}", f"{error}\n")
+        return _fail(folder, USER_ERROR, error, f"error: {error}", f"{error}\n")
     except Interrupted as error:
-        if train.rank() == 0:
-            status.Status(place).update(status.INTERRUPTED, error=str(error))
-            print(f"{error}: saved. Go on with: python -m multiscale.run resume={place}", file=sys.stderr)
+        if get_rank() == 0:
+            status.Status(folder).update(status.INTERRUPTED, error=str(error))
+            print(f"{error}: saved. Go on with: python -m multiscale.run resume={folder}", file=sys.stderr)
         return error.exit_code
     except Exception as error:
-        if lost_peer(error):
+        if _lost_peer(error):
             time.sleep(GRACE)  # who failed first speaks first, and ends the others
         text = traceback.format_exc()
-        return _failed(place, FAILED, error, text.rstrip(), text)
+        return _fail(folder, FAILED, error, text.rstrip(), text)
     return 0
 
 
-def lost_peer(error: Exception) -> bool:
+def _lost_peer(error: Exception) -> bool:
     """Whether another process of the same training is gone, which is that one's failure."""
     words = ("Connection closed by peer", "Connection reset by peer", "NCCL", "recvBuffer", "Broken pipe")
-    return "WORLD_SIZE" in os.environ and any(word in str(error) for word in words)
+    return is_rank() and any(word in str(error) for word in words)
 
 
-def _failed(place: Path, code: int, error: Exception, said: str, kept: str) -> int:
+def _fail(folder: Path, code: int, error: Exception, message: str, kept: str) -> int:
     """Say what went wrong, unless that of another process was first."""
-    if first_error(place, kept):
+    if keep_first_error(folder, kept):
         line = f"{type(error).__name__}: {str(error).strip().partition(chr(10))[0]}"
-        status.Status(place).update(status.FAILED, error=line)
-        print(said, file=sys.stderr, flush=True)
+        status.Status(folder).update(status.FAILED, error=line)
+        print(message, file=sys.stderr, flush=True)
     return code
 
 
-def first_error(place: Path, text: str) -> bool:
+def keep_first_error(folder: Path, text: str) -> bool:
     """Keep ``text`` as what went wrong, unless another process of the same training was first."""
     try:
-        with (place / "error.txt").open("x") as file:
+        with (folder / "error.txt").open("x") as file:
             file.write(text)
     except FileExistsError:
         return False
     return True
 
 
-def describe(place: Path) -> dict[str, Any]:
+def describe_job(folder: Path) -> dict[str, Any]:
     """A job in a row of a table: its folder's name, state, metric and what went wrong."""
-    known = status.read(place)
+    known = status.read(folder)
     state = known.get("state", "not begun")
     if state == status.RUNNING and status.is_gone(known):
         state, known["error"] = status.INTERRUPTED, "ended without a word"
     return {
-        "job": place.name,
+        "job": folder.name,
         "state": state,
         "epoch": known.get("epoch", 0),
-        "value": folder.value(place),
+        "value": folders.value(folder),
         "error": known.get("error", ""),
     }

@@ -1,6 +1,7 @@
 """What a sweep's user wants to know at its end: how every job went, and how to go on."""
 
 import sys
+from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
 
@@ -10,6 +11,7 @@ from rich.console import Console
 from rich.table import Table
 
 from multiscale.checks import InvalidInput
+from multiscale.jobs.start import describe_job
 from multiscale.runs import status
 
 STYLES = {status.FINISHED: "green", status.FAILED: "red", status.INTERRUPTED: "yellow"}
@@ -29,9 +31,7 @@ def conclude(folder: Path, code: int, jobs: int) -> int:
 
     That is ``code`` unless it is 0 and a job has not finished, then 1.
     """
-    from multiscale.jobs import start
-
-    rows = [start.describe(config.parent) for config in sorted(folder.glob("*/config.yaml"), key=_number)]
+    rows = [describe_job(config.parent) for config in sorted(folder.glob("*/config.yaml"), key=_number)]
     table = Table(box=None, pad_edge=False, padding=(0, 2, 0, 0))
     for title, side in (("job", "left"), ("state", "left"), ("epochs", "right"), ("best", "right"), ("", "left")):
         table.add_column(title, justify=side)  # type: ignore[arg-type]
@@ -55,13 +55,12 @@ def _number(config: Path) -> tuple[int, str]:
     return (int(first) if first.isdigit() else sys.maxsize, config.parent.name)
 
 
-def command(folder: Path) -> list[str]:
-    """The words of the command line that runs what is left of the sweep in ``folder``."""
-    overrides = _overrides(folder)
-    return ["-m", *overrides, f"hydra.sweep.dir={folder}"]
+def read_words(folder: Path) -> list[str]:
+    """The words of the command line that began the sweep in ``folder``, but for where it is.
 
-
-def _overrides(folder: Path) -> list[str]:
+    Raises:
+        InvalidInput: if there is none, or it cannot be read.
+    """
     try:
         saved = OmegaConf.load(folder / "multirun.yaml")
         words = [*saved.hydra.overrides.task, *saved.hydra.overrides.hydra]
@@ -70,11 +69,13 @@ def _overrides(folder: Path) -> list[str]:
     return [word for word in words if not word.startswith(("hydra.sweep.dir=", "hydra.mode="))]
 
 
-def check_folder(folder: Path, words: list[str]) -> None:
-    """Raise :class:`InvalidInput` if ``folder`` holds another sweep than that of these ``words``."""
-    if (folder / "multirun.yaml").exists():
-        there, asked = sorted(_overrides(folder)), sorted(w for w in words if not w.startswith("hydra.sweep.dir="))
-        if there != asked:
-            raise InvalidInput(
-                f"hydra.sweep.dir must be a folder of this sweep's own; {folder} holds that of: {' '.join(there)}"
-            )
+def check_folder(words: Sequence[str]) -> None:
+    """Raise :class:`InvalidInput` if the folder that ``words`` give a sweep holds another one."""
+    place = [Path(word.partition("=")[2]) for word in words if word.startswith("hydra.sweep.dir=")]
+    for folder in place:
+        if (folder / "multirun.yaml").exists():
+            there, asked = sorted(read_words(folder)), sorted(w for w in words if not w.startswith("hydra.sweep.dir="))
+            if there != asked:
+                raise InvalidInput(
+                    f"hydra.sweep.dir must be a folder of this sweep's own; {folder} holds that of: {' '.join(there)}"
+                )

@@ -10,24 +10,29 @@ import signal
 import sys
 from pathlib import Path
 
-from multiscale.jobs import start
-from multiscale.runs import folder, status
+from omegaconf import DictConfig
+
+from multiscale.config.identity import to_plain
+from multiscale.jobs.start import keep_first_error, needs_processes, run_here
+from multiscale.runs import status
+from multiscale.runs.folder import read
+from multiscale.runs.processes import is_rank
+from multiscale.training.devices import count_devices
 
 PARENT_DEATH = 1  # of Linux's prctl: the signal that a process gets when its parent is gone
 
 
 def main() -> int:
     """Run the job, or start the processes that run it together; returns the exit code."""
-    place = Path(sys.argv[1])
+    folder = Path(sys.argv[1])
     _end_with_parent()
     logging.basicConfig(level=logging.WARNING, format="%(levelname)s %(name)s: %(message)s")
-    config = folder.read(place)
-    if start.processes(config) > 1 and "LOCAL_RANK" not in os.environ:
-        return together(place)
-    return start.work(place)
+    if not is_rank() and needs_processes(config := read(folder)):
+        return run_ranks(folder, config)
+    return run_here(folder)
 
 
-def together(place: Path) -> int:
+def run_ranks(folder: Path, config: DictConfig) -> int:
     """Run the job in several processes, by torch.distributed.run; the first to fail is named."""
     from torch.distributed import run
     from torch.distributed.elastic.multiprocessing import SignalException
@@ -35,32 +40,31 @@ def together(place: Path) -> int:
 
     logging.getLogger("torch.distributed").setLevel(logging.CRITICAL)  # what failed is told once, below
     os.environ.setdefault("OMP_NUM_THREADS", "1")
-    config = folder.read(place)
     nodes = config.trainer.get("num_nodes", 1)
     meet = ["--standalone"]
     if nodes > 1:
         meet = ["--nnodes", str(nodes), "--rdzv-backend", "c10d", "--rdzv-endpoint", config.rendezvous]
-        meet += ["--rdzv-id", config.request[:16]]
-    here = str(start.processes(config) // nodes)
-    words = [*meet, "--nproc-per-node", here, "--max-restarts", "0", "-m", "multiscale.jobs.worker", str(place)]
+        meet += ["--rdzv-id", config.identity.request[:16]]
+    here = str(count_devices(to_plain(config.trainer)))
+    words = [*meet, "--nproc-per-node", here, "--max-restarts", "0", "-m", "multiscale.jobs.worker", str(folder)]
     try:
         run.main(words)
     except SignalException as error:
         return 128 + int(error.sigval)
     except ChildFailedError as error:
-        return _told(place, {rank: failure.exitcode for rank, failure in error.failures.items()})
+        return _settle(folder, {rank: failure.exitcode for rank, failure in error.failures.items()})
     return 0
 
 
-def _told(place: Path, codes: dict[int, int]) -> int:
+def _settle(folder: Path, codes: dict[int, int]) -> int:
     """One exit code for those of all ranks; a rank that a signal ended without a word gets one here."""
     asked = [code for code in codes.values() if code in (128 + signal.SIGINT, 128 + signal.SIGTERM)]
     killed = {rank: -code for rank, code in codes.items() if code < 0 and -code != signal.SIGTERM}
     for rank, number in killed.items():
         told = f"rank {rank} was ended by {signal.Signals(number).name}"
-        if start.first_error(place, f"{told}\n"):
+        if keep_first_error(folder, f"{told}\n"):
             print(f"error: {told}", file=sys.stderr)
-            status.Status(place).update(status.FAILED, error=told)
+            status.Status(folder).update(status.FAILED, error=told)
     if killed or not asked:
         return max([code for code in codes.values() if code > 0 and code not in asked], default=1)
     return asked[0]

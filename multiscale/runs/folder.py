@@ -1,49 +1,18 @@
 """The folder of a run: one config, one process at a time, and how far it is."""
 
-import hashlib
 import json
 from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
-from typing import Any
 
 from filelock import FileLock, Timeout
 from omegaconf import DictConfig, OmegaConf
 
 from multiscale.checks import InvalidInput
+from multiscale.config.identity import PLACES, flatten
 from multiscale.runs import files, status
 
 NEW, UNFINISHED, FINISHED = "new", "unfinished", "finished"
-PLACES = ("folder", "request", "rendezvous")  # of a config: where it runs, not what
-
-
-def frozen(config: DictConfig) -> DictConfig:
-    """The same config without anything that only exists while Hydra runs, and with ``request``, its fingerprint."""
-    plain = OmegaConf.to_container(config, resolve=False)
-    whole = OmegaConf.create(_without_hydra(plain, config))
-    choices = {name: choice for name, choice in whole.choices.items() if not str(name).startswith("hydra/")}
-    whole.choices = choices
-    asked = {key: value for key, value in OmegaConf.to_container(whole).items() if key not in PLACES}  # type: ignore[union-attr]
-    whole.request = hashlib.sha256(json.dumps(asked, sort_keys=True, default=str).encode()).hexdigest()
-    return whole
-
-
-def _without_hydra(plain: Any, config: Any) -> Any:
-    """``plain`` with every value that asks Hydra or the clock replaced by what ``config`` says."""
-    if isinstance(plain, dict):
-        return {key: _without_hydra_value(value, config, key) for key, value in plain.items()}
-    if isinstance(plain, list):
-        return [_without_hydra_value(value, config, i) for i, value in enumerate(plain)]
-    return plain
-
-
-def _without_hydra_value(value: Any, parent: Any, key: Any) -> Any:
-    if isinstance(value, str) and ("${hydra:" in value or "${now:" in value):
-        found = parent[key]
-        return OmegaConf.to_container(found, resolve=True) if OmegaConf.is_config(found) else found
-    if isinstance(value, (dict, list)):
-        return _without_hydra(value, parent._get_node(key))
-    return value
 
 
 def claim(config: DictConfig, command: str) -> str:
@@ -57,11 +26,9 @@ def claim(config: DictConfig, command: str) -> str:
     folder = Path(config.folder)
     if (folder / "config.yaml").exists():
         there = read(folder)
-        if there.get("request") != config.request:
+        if (there.get("identity") or {}).get("request") != config.identity.request:
             raise InvalidInput(f"{folder} holds another run{_difference(there, config)}; give it a folder of its own.")
         return state(folder)
-    if (folder / "summary.json").exists():
-        raise InvalidInput(f"{folder} holds another run, of an earlier version; give it a folder of its own.")
     save(config)
     status.Status(folder).begin(status.WAITING, command)
     return NEW
@@ -69,18 +36,10 @@ def claim(config: DictConfig, command: str) -> str:
 
 def _difference(there: DictConfig, asked: DictConfig) -> str:
     """A few of the keys in which two configs differ."""
-    one, other = (dict(_flat(OmegaConf.to_container(c))) for c in (there, asked))
+    one, other = (flatten(OmegaConf.to_container(c)) for c in (there, asked))
     keys = [k for k in {**one, **other} if one.get(k) != other.get(k) and k.split(".")[0] not in PLACES]
     shown = [f"{key} is {one.get(key)!r} there and {other.get(key)!r} here" for key in keys[:3]]
     return f" ({', '.join(shown)}{', ...' if len(keys) > 3 else ''})" if shown else ""
-
-
-def _flat(config: Any, path: str = "") -> Iterator[tuple[str, Any]]:
-    if isinstance(config, dict):
-        for key, value in config.items():
-            yield from _flat(value, f"{path}.{key}" if path else str(key))
-    else:
-        yield path, config
 
 
 def state(folder: Path) -> str:

@@ -1,4 +1,4 @@
-"""From a composed config and the facts of the data to a module; checkpoints back to modules."""
+"""From a config and the facts of the data to a module; checkpoints back to modules."""
 
 from dataclasses import asdict
 from pathlib import Path
@@ -8,20 +8,27 @@ from hydra.utils import get_object
 from omegaconf import DictConfig, OmegaConf
 
 from multiscale.checks import InvalidInput
-from multiscale.config.instantiate import check_arguments, check_targets, make
+from multiscale.config.instantiate import check_targets
 from multiscale.data.facts import Facts
 from multiscale.runs import files
 from multiscale.training.module import SequenceModule
-from multiscale.training.parts import parts
-
-__all__ = ["build", "check_arguments", "check_targets", "load", "make"]
+from multiscale.training.parts import Parts, build_parts
 
 PARTS = ("model", "head", "task", "optim")
 
 
 def build(config: DictConfig, facts: Facts) -> SequenceModule:
-    """The module that ``config`` (with the groups model, head, task and optim) describes, for data of these facts."""
-    module = SequenceModule(*parts(config, facts), facts.streams)
+    """The module that the groups model, head, task and optim of ``config`` describe, for data of these facts.
+
+    Raises:
+        InvalidInput: for what the user got wrong.
+    """
+    return assemble(config, build_parts(config, facts), facts)
+
+
+def assemble(config: DictConfig, parts: Parts, facts: Facts) -> SequenceModule:
+    """The module of ``parts`` that were built from ``config``, with the recipe by which its checkpoints rebuild it."""
+    module = SequenceModule(*parts, facts.streams)
     plain = {part: OmegaConf.to_container(config[part], resolve=True) for part in PARTS}
     # Plain values, so that a checkpoint loads with weights_only=True and can rebuild the module by itself.
     kind = f"{type(facts).__module__}.{type(facts).__qualname__}"

@@ -14,8 +14,9 @@ from hydra.errors import InstantiationException
 from omegaconf import DictConfig, ListConfig
 
 from multiscale.checks import InvalidInput, in_range, positive_int
+from multiscale.config.instantiate import make
 from multiscale.data.facts import Facts
-from multiscale.training.build import build, make
+from multiscale.training.build import build
 
 log = logging.getLogger(__name__)
 

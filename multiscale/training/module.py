@@ -12,7 +12,8 @@ from multiscale.backbones.base import Backbone, BackboneOutput, State, Trace, de
 from multiscale.backbones.bidirectional import flip, join
 from multiscale.data.batch import Batch
 from multiscale.data.facts import Facts
-from multiscale.training.tally import Measure, Tally
+from multiscale.training.measure import Measure
+from multiscale.training.tally import Tally
 from multiscale.training.tasks.base import Task
 
 

@@ -24,7 +24,7 @@ class Parts(NamedTuple):
     reverse: Backbone | None
 
 
-def parts(config: DictConfig, facts: Facts) -> Parts:
+def build_parts(config: DictConfig, facts: Facts) -> Parts:
     """The parts that the groups model, head, task and optim describe, for data of these facts.
 
     Raises:

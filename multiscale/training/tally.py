@@ -1,25 +1,13 @@
 """Sums over a split that are exact over chunks of any length and over ranks."""
 
 from collections.abc import Mapping, Sequence
-from typing import NamedTuple
 
 import torch
 from torch import Tensor
 from torchmetrics import Metric
 
 from multiscale.backbones.base import Trace
-
-
-class Measure(NamedTuple):
-    """One thing measured on a batch: its mean over batches is the sum of the totals over the sum of the weights."""
-
-    total: Tensor  # []
-    weight: Tensor  # []
-
-    @property
-    def mean(self) -> Tensor:
-        """total / weight; 0 for a batch in which nothing was measured."""
-        return self.total / self.weight.clamp(min=1e-12)
+from multiscale.training.measure import Measure
 
 
 class Tally(Metric):

@@ -16,7 +16,8 @@ from multiscale.config.compose import jobs
 from multiscale.data.facts import LabelFacts
 from multiscale.nn.schedules import Constant
 from multiscale.training.build import build
-from multiscale.training.tally import Measure, Tally
+from multiscale.training.measure import Measure
+from multiscale.training.tally import Tally
 from tests.conftest import MODELS, backbone, network
 
 D = 5

@@ -7,7 +7,7 @@ import pytest
 import torch
 
 from multiscale.config.compose import CONF, NO_GROUPS, jobs
-from multiscale.jobs.train import rehearse
+from multiscale.jobs.prepare import prepare
 from multiscale.run import run
 
 GROUPS = ["model", "head", "optim", "trainer", "match"]
@@ -25,12 +25,12 @@ def reason_to_skip(group: str, choice: str) -> str | None:
 def test_every_choice_composes_and_builds(group, choice):
     if reason := reason_to_skip(group, choice):
         pytest.skip(reason)
-    rehearse(jobs([f"{group}={choice}"])[0])
+    prepare(jobs([f"{group}={choice}"])[0])
 
 
 @pytest.mark.parametrize("choice", [path.stem for path in sorted((CONF / "logger").glob("*.yaml"))])
 def test_every_logger_takes_every_key_of_its_file(choice):
-    rehearse(jobs([f"logger={choice}"])[0])
+    prepare(jobs([f"logger={choice}"])[0])
 
 
 def test_every_group_has_its_files_tested():
@@ -68,7 +68,7 @@ def own_logging():
 @pytest.mark.usefixtures("own_logging")
 def test_the_jobs_that_are_checked_are_those_that_hydra_runs(tmp_path, monkeypatch):
     ran = []
-    monkeypatch.setattr("multiscale.jobs.start.start", lambda config, *how: ran.append(config) or 0.0)
+    monkeypatch.setattr("multiscale.jobs.start.start_job", lambda config, *how: ran.append(config) or 0.0)
     words = ["experiment=first_comparison", "seed=3", "model=clockwork,hmlstm"]
     monkeypatch.setattr(sys, "argv", ["run", "-m", *words, f"hydra.sweep.dir={tmp_path}"])
     run()

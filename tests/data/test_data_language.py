@@ -14,9 +14,9 @@ import torch
 
 from multiscale.checks import InvalidInput
 from multiscale.config.compose import jobs
+from multiscale.config.instantiate import make
 from multiscale.data.artificial import ALPHABET, Grammar, Kind
 from multiscale.data.files import DataError, data_folder
-from multiscale.jobs.train import make
 from multiscale.training.build import build
 from tests.conftest import ROOT
 from tests.helpers import tiny

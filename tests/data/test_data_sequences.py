@@ -9,12 +9,12 @@ import torch
 
 from multiscale.checks import InvalidInput
 from multiscale.config.compose import jobs
+from multiscale.config.instantiate import make
 from multiscale.data.chorales import read_chorales
 from multiscale.data.files import DataError, data_folder
 from multiscale.data.images import read_idx
 from multiscale.data.speech import features, mel_filters
 from multiscale.data.wav import read_wav
-from multiscale.jobs.train import make
 from tests.helpers import tiny
 
 

@@ -7,7 +7,6 @@ from pathlib import Path
 
 import pytorch_lightning as pl
 import torch
-from omegaconf import OmegaConf
 
 from multiscale.config.compose import jobs
 from multiscale.jobs import train
@@ -84,13 +83,12 @@ def run(folder: Path, *words: str) -> None:
     folder.mkdir(parents=True, exist_ok=True)
     (folder / "text.txt").write_text(TEXT)
     (config,) = jobs([*SMALL, f"data.path={folder}/text.txt", *words])
-    config = OmegaConf.create(OmegaConf.to_container(config))
-    config.name, config.folder, config.choices, config.request = "small", str(folder), {}, "none"
+    config.name, config.folder, config.choices = "small", str(folder), {}
     run_folder.save(config)
     before = Path.cwd()
     os.chdir(folder)
     try:
-        train.train(config)
+        train.train(folder)
     finally:
         os.chdir(before)
 

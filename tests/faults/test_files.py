@@ -14,8 +14,8 @@ import pytest
 import torch
 
 from multiscale.checks import InvalidInput
-from multiscale.jobs.resume import resume
-from multiscale.jobs.start import work
+from multiscale.jobs.resume import read_request, resume_run
+from multiscale.jobs.start import run_here
 from multiscale.runs import files
 from multiscale.runs import folder as run_folder
 from tests.conftest import ROOT
@@ -23,6 +23,12 @@ from tests.faults.breaking import SMALL, run
 from tests.faults.processes import finish, start
 
 pytestmark = pytest.mark.slow
+
+
+def resume(words: list[str]) -> None:
+    """What ``python -m multiscale.run resume=...`` does for a run."""
+    sys.exit(resume_run(read_request(words)))
+
 
 WORDS = ["model=clockwork", "trainer.max_epochs=2"]
 
@@ -161,7 +167,7 @@ def contents(folder) -> dict:
 def test_two_processes_do_not_share_a_folder(copy, capfd):
     before = contents(copy)
     with run_folder.held(copy, 0):
-        assert work(copy) == 2
+        assert run_here(copy) == 2
     assert re.search(r"is in use by process \d+", capfd.readouterr().err)
     assert before == contents(copy)
 
@@ -225,7 +231,7 @@ def test_a_write_is_whole_or_not_there(tmp_path):
     path = tmp_path / "file"
     files.write(path, b"0" * 10**6)
     program = (
-        "import sys; from pathlib import Path; from multiscale.training import storage\n"
+        "import sys; from pathlib import Path; from multiscale.runs import files\n"
         f"path = Path({str(path)!r})\nprint(flush=True)\n"
         "for i in range(10**6): files.write(path, str(i % 10).encode() * 10**6)"
     )

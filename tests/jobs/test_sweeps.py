@@ -6,8 +6,8 @@ import sys
 import pytest
 from wandb.sdk.launch.sweeps.utils import create_sweep_command, create_sweep_command_args, load_sweep_config
 
-from multiscale.config.compose import CONF, jobs
-from multiscale.run import check
+from multiscale.config.compose import CONF, compose_jobs, jobs, read_line
+from multiscale.jobs.prepare import check_jobs
 from tests.conftest import ROOT, TINY
 
 SWEEPS = sorted((CONF / "sweep").glob("*.yaml"))
@@ -43,7 +43,8 @@ def test_every_sweep_expands_to_runs_that_compose_and_build(path):
     for end in (0, -1):
         words = line(config, end)
         assert words[:4] == ["/usr/bin/env", "python", "-m", "multiscale.run"]
-        check(words[4:])
+        asked = read_line(words[4:])
+        check_jobs(compose_jobs(asked.words, several=asked.sweeps))
     for key, parameter in config["parameters"].items():
         for value in values(parameter):
             jobs([f"{key}={value}"])

@@ -7,9 +7,9 @@ import torch
 from torch.distributions import MultivariateNormal
 
 from multiscale.config.compose import jobs
+from multiscale.config.instantiate import make
 from multiscale.data.files import DataError
 from multiscale.data.handwriting import read_strokes
-from multiscale.jobs.train import make
 from multiscale.training.tasks.handwriting import log_density
 from tests.helpers import tiny
 from tests.training import test_tasks

@@ -16,7 +16,8 @@ from multiscale.data.batch import IGNORE, last_step, pad
 from multiscale.data.facts import BinaryFacts, LabelFacts, NumberFacts, StrokeFacts, TextFacts, WaveFacts
 from multiscale.data.module import Passage
 from multiscale.training.build import build
-from multiscale.training.tally import Measure, Tally
+from multiscale.training.measure import Measure
+from multiscale.training.tally import Tally
 from tests.conftest import MODELS
 
 KNOWN = {"source": "here", "sha256": "0"}

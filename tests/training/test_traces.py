@@ -10,7 +10,8 @@ from multiscale.analysis.segmentation import BoundaryScores
 from multiscale.backbones.base import Trace
 from multiscale.checks import InvalidInput
 from multiscale.training.loaders import Loaders
-from multiscale.training.tally import Measure, Tally
+from multiscale.training.measure import Measure
+from multiscale.training.tally import Tally
 from tests.conftest import network, trainer
 
 ALL = torch.ones(2, 3, dtype=torch.bool)

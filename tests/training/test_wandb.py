@@ -12,13 +12,10 @@ from pathlib import Path
 
 import pytest
 import wandb
-from omegaconf import OmegaConf, open_dict
 from PIL import Image
 
-from multiscale.config.compose import jobs
 from multiscale.training.logging import wandb_log
 from multiscale.training.logging.loggers import SafeWandb, closing_lines, finish, log_image, log_table
-from multiscale.training.logging.wandb_log import fingerprint, group_name
 from tests.conftest import ROOT, TINY
 
 WANDB = ["model=clockwork", *(word for word in TINY if word != "logger=csv")]  # the quickest backbone
@@ -181,29 +178,6 @@ def test_the_last_picture_of_many_is_sent(logger, tmp_path, monkeypatch):
         log_image([mine], "figures/raster", tmp_path / f"{width}.png")
     finish([mine])
     assert [row["figures/raster.width"] for row in rows(fragments(tmp_path)[0])] == [10, 40]
-
-
-def test_a_group_is_a_configuration_without_seed_and_folder():
-    config = {"seed": 0, "folder": "/a", "logger": {"x": 1}, "model": {"size": 3}, "callbacks": {"to": "/a/figures"}}
-    same = {**config, "seed": 1, "folder": "/b", "logger": {}, "callbacks": {"to": "/b/figures"}}
-    assert fingerprint(config, "/a") == fingerprint(same, "/b")
-    assert fingerprint(config, "/a") != fingerprint({**config, "model": {"size": 4}}, "/a")
-    name = group_name({**config, "name": "mine"}, {"model": "of_my_own", "data": "python_docs"}, "/a")
-    assert name == f"mine-python_docs-{fingerprint(config, '/a')}"
-
-
-@pytest.mark.parametrize(
-    ("words", "changed"),
-    [([], False), (["seed=4"], False), (["threads=2"], False), (["model.hidden_size=9"], True), (["head=top"], True)],
-)
-def test_a_group_has_no_digits_where_nothing_but_the_seed_was_changed(words, changed):
-    config = jobs(["model=clockwork", *words])[0]
-    choices = {"model": "clockwork", "data": "python_docs", "head": "gated", "experiment": None}
-    with open_dict(config):
-        config.name, config.folder, config.choices, config.request = "clockwork", "/a", choices, "of a run"
-    name = group_name(OmegaConf.to_container(config, resolve=True), choices, "/a")
-    assert name.startswith("clockwork-python_docs")
-    assert (name != "clockwork-python_docs") == changed
 
 
 @pytest.mark.slow

@@ -1,8 +1,6 @@
 """A Weights & Biases run that a training outlives, whatever happens to the package, the server or the network."""
 
 import csv
-import hashlib
-import json
 import logging
 import os
 import re
@@ -15,14 +13,10 @@ from contextlib import suppress
 from pathlib import Path
 from typing import Any
 
-from hydra.core.global_hydra import GlobalHydra
-from omegaconf import OmegaConf
-from omegaconf.errors import OmegaConfBaseException
 from PIL import Image
 from pytorch_lightning.loggers import Logger
 
-from multiscale.checks import InvalidInput
-from multiscale.config.compose import jobs
+from multiscale.config.identity import group_name, to_plain
 from multiscale.runs import files
 
 log = logging.getLogger(__name__)
@@ -32,7 +26,6 @@ RISING = re.compile(r"(val|trace)/(accuracy|log_likelihood|f1)(_.*)?")  # the hi
 WIDTH, IMAGES, ROWS = 1600, 60, 1000  # of a picture in pixels; pictures of one name; rows of a table
 EXIT_CODES = {"finished": 0, "failed": 1, "interrupted": 143}  # the last is what a shell tells of SIGTERM
 FLUSH = "x_transaction_log_flush_interval"  # not W&B's public face: seconds of rows that a killed run may lack
-APART = ("seed", "folder", "logger", "name", "choices", "threads", "request", "rendezvous")  # no configuration's part
 
 
 class SafeWandb(Logger):
@@ -82,7 +75,7 @@ class SafeWandb(Logger):
         self.to_skip = rows
 
     def log_hyperparams(self, params: Any, *args: Any, **kwargs: Any) -> None:
-        self._try(lambda: self._started(_plain(params)))
+        self._try(lambda: self._started(to_plain(params)))
 
     def log_metrics(self, metrics: Mapping[str, float], step: int | None = None) -> None:
         if self.monitor in metrics:
@@ -158,7 +151,7 @@ class SafeWandb(Logger):
 
     def _settled(self, config: Mapping[str, Any]) -> dict[str, Any]:
         """The arguments of ``wandb.init``, once the hyper-parameters are known."""
-        group = self.init["group"] or group_name(config, self.choices, str(self.folder))
+        group = self.init["group"] or group_name(config)
         path = self.folder / "wandb_id.txt"
         chosen = os.environ.get("WANDB_RUN_ID") if os.environ.get("WANDB_SWEEP_ID") else None
         identity = chosen or _read(path)  # a sweep's agent takes no other id than its own
@@ -221,36 +214,6 @@ class SafeWandb(Logger):
         if state == "interrupted":
             self.run.mark_preempting()
         self.run.finish(exit_code=EXIT_CODES[state])
-
-
-def group_name(config: Mapping[str, Any], choices: Mapping[str, str | None], folder: str) -> str:
-    """``<model>-<data>``, and where more than the seed was changed, six digits that tell the configuration."""
-    words = [f"{group}={choices[group]}" for group in ("model", "data")]
-    own = fingerprint(config, folder)
-    hydra, outer = GlobalHydra.instance(), GlobalHydra.instance().hydra
-    hydra.clear()  # composing is refused while a run of Hydra's goes on
-    try:
-        plain = jobs(words)[0]
-        plain.folder, plain.choices = folder, dict(choices)  # what only a run of Hydra's knows
-        default = {str(key): _plain(plain[key]) for key in plain if key not in APART}
-        changed = own != fingerprint(default, folder)
-    except (InvalidInput, OmegaConfBaseException):  # a model of one's own, a path that must be given
-        changed = True
-    finally:
-        hydra.hydra = outer
-    name = config.get("name", choices["model"])
-    return f"{name}-{choices['data']}" + (f"-{own}" if changed else "")
-
-
-def _plain(node: Any) -> Any:
-    return OmegaConf.to_container(node, resolve=True) if OmegaConf.is_config(node) else node
-
-
-def fingerprint(config: Mapping[str, Any], folder: str) -> str:
-    """Six hexadecimal digits of a resolved config, the same whatever its seed, folder and logger."""
-    kept = {key: value for key, value in config.items() if key not in APART}
-    text = json.dumps(kept, sort_keys=True, default=str).replace(json.dumps(folder)[1:-1], "")
-    return hashlib.sha256(text.encode()).hexdigest()[:6]
 
 
 def _release() -> None:

@@ -9,7 +9,7 @@ from torch import Tensor, nn
 from multiscale.checks import InvalidInput, in_range, one_of
 from multiscale.data.batch import Batch
 from multiscale.data.facts import Facts
-from multiscale.training.tally import Measure
+from multiscale.training.measure import Measure
 
 
 class Task(ABC):

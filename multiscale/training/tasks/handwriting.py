@@ -10,7 +10,7 @@ from torch.nn import functional as F
 from multiscale.checks import positive_int
 from multiscale.data.batch import Batch
 from multiscale.data.facts import SequenceFacts
-from multiscale.training.tally import Measure
+from multiscale.training.measure import Measure
 from multiscale.training.tasks.sequences import SequenceTask
 
 

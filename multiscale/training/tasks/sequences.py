@@ -10,7 +10,7 @@ from multiscale.checks import InvalidInput
 from multiscale.data.batch import IGNORE, Batch, last_step
 from multiscale.data.facts import Facts, LabelFacts, SequenceFacts
 from multiscale.nn.encoders import OneHot, Values
-from multiscale.training.tally import Measure
+from multiscale.training.measure import Measure
 from multiscale.training.tasks.base import Task
 
 

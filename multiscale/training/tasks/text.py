@@ -10,7 +10,7 @@ from multiscale.checks import positive_int
 from multiscale.data.batch import IGNORE, Batch
 from multiscale.data.facts import TextFacts
 from multiscale.nn.encoders import Embedding
-from multiscale.training.tally import Measure
+from multiscale.training.measure import Measure
 from multiscale.training.tasks.base import Task
 
 

@@ -1,26 +1,23 @@
-"""What is wrong with a command line is said before Lightning is imported, in one line, and nothing is left behind."""
+"""What is wrong with a command line is said in one line, before there is a folder; a run is prepared once."""
 
-import ast
+import contextlib
 import importlib
 import inspect
-import subprocess
 import sys
-from typing import get_args
+import typing
+from collections.abc import Mapping, Sequence
+from pathlib import Path
 
 import pytest
 import torch
-from hydra.utils import get_object
-from omegaconf import OmegaConf
+from torch import Tensor
 
-from multiscale import run
 from multiscale.checks import InvalidInput
-from multiscale.config.annotations import check_kind
-from multiscale.config.compose import CONF, composed
-from multiscale.config.signatures import signature
-from multiscale.jobs.preflight import preflight
-from multiscale.jobs.train import rehearse
-from multiscale.training import trainer_checks
-from tests.conftest import ROOT
+from multiscale.config.compose import CONF, compose_jobs, read_line
+from multiscale.config.kinds import find_wrong_kind
+from multiscale.jobs.prepare import check_jobs
+from multiscale.training.devices import count_devices
+from tests.helpers import tiny
 
 NO_GPU = pytest.mark.skipif(torch.cuda.is_available(), reason="there is a GPU")
 
@@ -145,22 +142,24 @@ SWEEPS = [
 ]
 
 
+@pytest.fixture
+def small_data(tmp_path, monkeypatch):
+    """Small files for every data set that reads files."""
+    tiny.data_sets(tmp_path)
+    monkeypatch.setenv("MULTISCALE_DATA", str(tmp_path))
+    monkeypatch.chdir(tmp_path)
+
+
 def check(words: str) -> None:
-    given = words.split()
-    preflight(composed([word for word in given if word != "-m"], several="-m" in given))
+    line = read_line(words.split())
+    check_jobs(compose_jobs(line.words, line.config_dir, several=line.sweeps))
 
 
-@pytest.mark.parametrize(("words", "message"), [*NAMES, *REMOVED, *VALUES, *PAIRS, *SWEEPS[:-1]])
+@pytest.mark.parametrize(("words", "message"), [*NAMES, *REMOVED, *VALUES, *PAIRS, *SWEEPS])
 def test_a_mistake_is_one_line_with_what_is_allowed(words, message):
     with pytest.raises(InvalidInput, match=message) as error:
         check(words)
     assert "\n" not in str(error.value).strip()
-
-
-def test_a_word_with_dashes_is_no_option():
-    words, message = SWEEPS[-1]
-    with pytest.raises(InvalidInput, match=message):
-        run.check([words])
 
 
 @NO_GPU
@@ -178,12 +177,19 @@ def test_devices_are_those_of_the_machine(monkeypatch, devices, allowed):
     monkeypatch.setattr(torch.cuda, "device_count", lambda: 2)
     values = {"accelerator": "gpu", "devices": devices}
     if allowed:
-        trainer_checks.check_devices(values, batch_size=32)
-        with pytest.raises(InvalidInput, match=r"multiple of the number of devices, which trainer\.devices makes 2"):
-            trainer_checks.check_devices(values, batch_size=31)
+        assert count_devices(values) == 2
     else:
         with pytest.raises(InvalidInput, match=r"trainer\.devices .*got"):
-            trainer_checks.check_devices(values, batch_size=32)
+            count_devices(values)
+
+
+@pytest.mark.parametrize(
+    ("devices", "count"), [(2, 2), ("2", 2), ("0,1", 2), ([1], 1), ("auto", 2), (-1, 2), (None, 2)]
+)
+def test_devices_are_counted_as_they_are_written(monkeypatch, devices, count):
+    monkeypatch.setattr(torch.cuda, "is_available", lambda: True)
+    monkeypatch.setattr(torch.cuda, "device_count", lambda: 2)
+    assert count_devices({"accelerator": "gpu", "devices": devices}) == count
 
 
 @pytest.mark.parametrize(
@@ -199,80 +205,51 @@ def test_devices_are_those_of_the_machine(monkeypatch, devices, allowed):
         f"{STOP} +callbacks.stop.monitor=val/bpc",
         f"{STOP} +callbacks.stop.monitor=trace/f1_1",
         "-m model=glob(*) seed=range(0,3)",
-        "data=smnist task=sequence_classification task.bidirectional=true",
+        "data=smnist data.verify=false data.held_out=8 task=sequence_classification task.bidirectional=true",
     ],
 )
-def test_what_is_right_passes(words):
+def test_what_is_right_passes(words, small_data):
     check(words)
 
 
 @pytest.mark.parametrize("name", sorted(path.stem for path in (CONF / "experiment").glob("*.yaml")))
-def test_every_experiment_passes(name, monkeypatch, tmp_path):
-    (tmp_path / "book.txt").write_text("It was a dark and stormy night. " * 200)
-    small = [f"data.path={tmp_path}/book.txt"] if name == "text_file" else []
-    check(" ".join([f"experiment={name}", "model.hidden_size=16", *small]))
-
-
-def targets(node) -> set[str]:
-    if not isinstance(node, dict):
-        return set()
-    return {node["_target_"]} if "_target_" in node else set().union(*map(targets, node.values()))
-
-
-TARGETS = sorted(
-    set().union(*(targets(OmegaConf.to_container(OmegaConf.load(path))) for path in CONF.rglob("*.yaml")))
-    | {"multiscale.nn.schedules.Linear", "tests.helpers.spoil.Spoil", "pytorch_lightning.callbacks.EarlyStopping"}
-    | {"torch.optim.SGD", "torch.optim.lr_scheduler.StepLR", "torch.nn.Identity", "pytorch_lightning.Callback"}
-)
-
-
-@pytest.mark.parametrize("target", TARGETS)
-def test_what_a_source_tells_is_what_python_says(target):
-    read = signature(target)
-    said = inspect.signature(get_object(target)).parameters.values()
-    named = [p for p in said if p.kind in (p.POSITIONAL_OR_KEYWORD, p.KEYWORD_ONLY)]
-    assert {name: a.required for name, a in read.arguments.items()} == {p.name: p.default is p.empty for p in named}
-    assert read.anything == any(p.kind is p.VAR_KEYWORD for p in said)
-
-
-def test_the_words_for_a_trainer_are_those_of_lightning():
-    from lightning_fabric.connector import _PRECISION_INPUT
-    from pytorch_lightning import Trainer
-    from pytorch_lightning.accelerators import AcceleratorRegistry
-    from pytorch_lightning.strategies import StrategyRegistry
-
-    precisions = {str(word) for kind in get_args(_PRECISION_INPUT) for word in get_args(kind)}
-    assert set(trainer_checks.PRECISIONS) == precisions
-    assert {"auto", "gpu", *AcceleratorRegistry.available_accelerators()} == set(trainer_checks.ACCELERATORS)
-    assert {"auto", *StrategyRegistry.available_strategies()} <= set(trainer_checks.STRATEGIES)
-    assert set(trainer_checks.CHECKS) <= set(inspect.signature(Trainer).parameters)
+def test_every_experiment_passes(name, small_data):
+    data = compose_jobs([f"experiment={name}"])[0].config.choices.data
+    check(" ".join([f"experiment={name}", "model.hidden_size=16", *tiny.SMALL[data]]))
 
 
 @pytest.mark.parametrize(
-    ("annotation", "fitting", "others"),
+    ("hint", "fitting", "others"),
     [
-        ("int", [3, -1], [True, 1.5, "3", None]),
-        ("float", [3, 1.5], [True, "x", None]),
-        ("bool", [True], [1, "yes", None]),
-        ("str | None", ["x", None], [3, True]),
-        ("Optional[int]", [3, None], [1.5]),
-        ("typing.Union[int, 'str']", [3, "x"], [1.5, None]),
-        ("Literal['a', 'b'] | int", ["a", 3], ["c", None]),
-        ("Sequence[int] | int", [[1], 3], ["x", {"a": 1}]),
-        ("dict[str, int]", [{"a": 1}], [[1], 3]),
-        ("float | Tensor", [1.5], ["x"]),
-        ("Path | int", ["x", 1.5, None], []),  # what Path means is not told
+        (int, [3, -1], [True, 1.5, "3", None]),
+        (float, [3, 1.5], [True, "x", None]),
+        (bool, [True], [1, "yes", None]),
+        (str | None, ["x", None], [3, True]),
+        (typing.Optional[int], [3, None], [1.5]),  # noqa: UP045
+        (typing.Union[int, "str"], [3, "x"], [1.5, None]),
+        (typing.Literal["a", "b"] | int, ["a", 3], ["c", None]),
+        (Sequence[int] | int, [[1], 3], ["x", {"a": 1}]),
+        (dict[str, int], [{"a": 1}], [[1], 3]),
+        (Mapping[str, int | None], [{"a": None}], [3]),
+        (tuple[int, ...], [[1, 2], []], [3, ["x"]]),
+        (float | Tensor, [1.5], ["x"]),
+        (Path | int, ["x", 1], [1.5]),
     ],
 )
-def test_a_value_fits_its_annotation_or_is_refused(annotation, fitting, others):
-    node = ast.parse(annotation, mode="eval").body
+def test_a_value_fits_its_annotation_or_is_refused(hint, fitting, others):
+    def takes(size): ...
+
+    takes.__annotations__["size"] = hint
+    parameter = inspect.signature(takes).parameters["size"]
     for value in fitting:
-        check_kind("size", value, node)
+        assert find_wrong_kind("size", value, takes, parameter) is None
     for value in others:
-        with pytest.raises(InvalidInput, match="size must be"):
-            check_kind("size", value, node)
+        wrong = find_wrong_kind("size", value, takes, parameter)
+        assert wrong
+        assert "size" in str(wrong.error)
+        assert "must be" in str(wrong.error)
         if value is None:
-            check_kind("size", value, node, nullable=True)
+            assert find_wrong_kind("size", None, takes, parameter.replace(default=None)) is None
 
 
 LEAKY = """
@@ -310,19 +287,16 @@ def test_a_backbone_of_the_users_is_checked_as_ours(tmp_path, monkeypatch, words
     monkeypatch.syspath_prepend(tmp_path)
     monkeypatch.delitem(sys.modules, "mine_too", raising=False)
     importlib.invalidate_caches()
-    found = composed(["model=leaky", *words], str(tmp_path / "extra"))
-    if message:
-        with pytest.raises(InvalidInput, match=message):
-            preflight(found)
-    else:
-        preflight(found)
+    found = compose_jobs(["model=leaky", *words], str(tmp_path / "extra"))
+    with pytest.raises(InvalidInput, match=message) if message else contextlib.nullcontext():
+        check_jobs(found)
 
 
 def test_a_typo_in_an_experiment_of_the_users_is_found_too(tmp_path):
     (tmp_path / "experiment").mkdir()
     (tmp_path / "experiment/mine.yaml").write_text("# @package _global_\ntrainr: {max_epochs: 3}\n")
     with pytest.raises(InvalidInput, match=r"trainr does not exist; .*Did you mean 'trainer'"):
-        composed(["experiment=mine"], str(tmp_path))
+        compose_jobs(["experiment=mine"], str(tmp_path))
 
 
 def test_a_sweep_reads_its_data_and_builds_its_network_once(monkeypatch):
@@ -338,7 +312,7 @@ def test_a_sweep_reads_its_data_and_builds_its_network_once(monkeypatch):
             original(self, *args, **kwargs)
 
         monkeypatch.setattr(kind, "__init__", counted)
-    preflight(composed(["seed=0,1,2", "model.hidden_size=8"]))
+    check_jobs(compose_jobs(["seed=0,1,2", "model.hidden_size=8"]))
     assert set(calls.values()) == {1}
 
 
@@ -350,19 +324,13 @@ def test_a_sweep_reads_its_data_and_builds_its_network_once(monkeypatch):
             "callbacks.boundaries.reference must be .*Did you mean 'word_ends'",
         ),
         ("callbacks.boundaries.tolerance=-1", "callbacks.boundaries.tolerance must be a number at least 0; got -1"),
-        ("callbacks.learning_rate.logging_interval=day", "callbacks.learning_rate is refused by pytorch_lightning"),
+        (
+            "callbacks.learning_rate.logging_interval=day",
+            "callbacks.learning_rate.logging_interval must be one of step",
+        ),
     ],
 )
 def test_what_only_lightning_or_the_data_can_tell_is_found_before_a_run_too(words, message):
     with pytest.raises(InvalidInput, match=message) as error:
-        rehearse(composed([words])[0].config)
+        check(words)
     assert "\n" not in str(error.value).strip()
-
-
-def test_names_are_checked_without_torch():
-    program = (
-        "import sys\nfrom multiscale.run import main\nsys.argv = ['run', 'trainer.max_epochs=abc']\n"
-        "try: main()\nfinally: assert 'torch' not in sys.modules"
-    )
-    done = subprocess.run([sys.executable, "-c", program], capture_output=True, text=True, check=False, cwd=ROOT)
-    assert (done.returncode, done.stderr.count("\n")) == (2, 1), done.stderr

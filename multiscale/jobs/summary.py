@@ -1,0 +1,111 @@
+"""What a run tells at its end: everything a table or a report needs, and a few lines on the terminal."""
+
+import platform
+from pathlib import Path
+from typing import Any
+
+import pytorch_lightning as pl
+import torch
+from omegaconf import OmegaConf
+from rich.console import Console
+from rich.table import Table
+
+from multiscale import __version__
+from multiscale.analysis import cost
+from multiscale.jobs.prepare import Prepared
+from multiscale.runs.status import Status
+
+
+def summarise(job: Prepared, score: float, status: Status) -> dict[str, Any]:
+    """Everything a table or a report needs of a run that is tested, as plain values."""
+    config, trainer, module = job.config, job.trainer, job.module
+    folder = Path(config.folder)
+    measured = {name: value.item() for name, value in trainer.callback_metrics.items()}
+    traces = {key.removeprefix("trace/test/"): v for key, v in measured.items() if key.startswith("trace/test/")}
+    levels: list[dict[str, Any]] = [
+        {"name": name, "units": units} for name, units in zip(module.level_names, module.level_sizes, strict=True)
+    ]
+    for key in [key for key in traces if key.rpartition("_")[2].isdigit()]:
+        name, _, number = key.rpartition("_")
+        levels[int(number) - 1][name] = traces.pop(key)
+    return {
+        "name": config.name,
+        "seed": config.seed,
+        "command": status.known["command"],
+        "choices": OmegaConf.to_container(config.choices),
+        "data": job.data.facts.report(),
+        "val": {module.task.monitor: score},
+        "test": {name: value for name, value in measured.items() if name.startswith("test/")},
+        "parameters": sum(p.numel() for p in module.parameters()),
+        "macs": cost.macs(module, levels),
+        "state_size": cost.state_size(module),
+        "levels": levels,
+        "trace": traces,
+        "kernel": module.backbone.kernel,
+        "epochs": status.known["epoch"],
+        "seconds": round(status.seconds(), 1),
+        "versions": {
+            "multiscale": __version__,
+            "torch": torch.__version__,
+            "pytorch_lightning": pl.__version__,
+            "python": platform.python_version(),
+        },
+        "folder": str(folder),
+        "figures": sorted(str(path) for path in (folder / "figures").glob("*.png")),
+        "checkpoints": [str(path) for path in sorted(folder.rglob("*.ckpt")) if path.stem in ("best", "last")],
+    }
+
+
+COLUMNS = {  # of the table of levels: what is measured, its title, and how it is written
+    "units": ("units", "{:d}"),
+    "update": ("updates per step", "{:.3f}"),
+    "boundary": ("boundaries per step", "{:.3f}"),
+    "f1": ("F1", "{:.2f}"),
+    "f1_random": ("F1 at random", "{:.2f}"),
+}
+
+
+def describe_run(summary: dict[str, Any]) -> dict[str, str]:
+    """The run's results as one row."""
+    row = {"run": f"{summary['name']}, seed {summary['seed']}"}
+    row |= {name.replace("/", " "): f"{value:.4f}" for name, value in summary["test"].items()}
+    row |= {name: f"{value:.4f}" for name, value in summary["data"]["references"].items()}
+    row["parameters"] = f"{summary['parameters']:,}"
+    row["operations"] = f"{summary['trace']['operations']:.3f} of a stacked LSTM's updates"
+    row["products"] = "{done:,.0f} of {dense:,} multiply-accumulates a step".format(**summary["macs"])
+    row["kernel"] = summary["kernel"]
+    row["time"] = f"{summary['seconds']:.0f} s for {summary['epochs']} epochs"
+    return row
+
+
+def describe_levels(summary: dict[str, Any]) -> dict[str, list[str]]:
+    """The results of each level, by title; a dash where a level has none."""
+    levels = summary["levels"]
+    written = {"level": [level["name"] for level in levels]}
+    several = sorted({kind for level in levels for kind in level if kind.startswith("f1_") and "random" not in kind})
+    columns = COLUMNS | {kind: (kind.replace("f1_", "F1, ").replace("_", " "), "{:.2f}") for kind in several}
+    for kind, (title, form) in columns.items():
+        if any(kind in level for level in levels):
+            written[title] = [form.format(level[kind]) if kind in level else "-" for level in levels]
+    return written
+
+
+def show(summary: dict[str, Any]) -> None:
+    """Print the result, a line a level, and where the files are."""
+    console = Console()
+    style: Any = {"box": None, "pad_edge": False, "padding": (0, 2, 0, 0)}
+    result = Table(show_header=False, **style)
+    for name, value in describe_run(summary).items():
+        result.add_row(f"[bold]{name}[/bold]", value)
+    levels, columns = Table(**style), describe_levels(summary)
+    for title in columns:
+        levels.add_column(title, justify="left" if title == "level" else "right")
+    for cells in zip(*columns.values(), strict=True):
+        levels.add_row(*cells)
+    for table in (result, levels):
+        console.print()
+        console.print(table)
+    console.print()
+    for kind in ("figure", "checkpoint"):
+        for path in summary[f"{kind}s"]:
+            console.print(f"{kind:<12}{path}", soft_wrap=True, highlight=False)

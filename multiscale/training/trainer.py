@@ -1,0 +1,89 @@
+"""What a trainer may be asked for that Lightning would refuse late, or in words that do not name the argument."""
+
+from collections.abc import Callable, Mapping
+from typing import Any, Literal, get_args, get_origin, get_type_hints
+
+from multiscale.checks import InvalidInput, in_range, nearest, one_of, positive_int
+
+DEFAULT_PRECISION = "32-true"
+
+
+def check_ranges(trainer: Mapping[str, Any]) -> None:
+    """Raise :class:`InvalidInput` for a number out of range among the arguments of a trainer; needs no Lightning."""
+    for name, check in RANGES.items():
+        if trainer.get(name) is not None:
+            check(f"trainer.{name}", trainer[name])
+
+
+def check_words(trainer: Mapping[str, Any]) -> None:
+    """Raise :class:`InvalidInput` for an accelerator, strategy or precision that Lightning does not know."""
+    from pytorch_lightning import Trainer
+    from pytorch_lightning.accelerators import AcceleratorRegistry
+    from pytorch_lightning.strategies import StrategyRegistry
+
+    if isinstance(accelerator := trainer.get("accelerator"), str):
+        one_of("trainer.accelerator", accelerator, ("auto", "gpu", *AcceleratorRegistry.available_accelerators()))
+    if isinstance(strategy := trainer.get("strategy"), str):
+        known = ("auto", *StrategyRegistry.available_strategies())
+        if strategy not in known:
+            raise InvalidInput(
+                f"trainer.strategy must be auto, ddp, or another that Lightning knows; got {strategy!r}."
+                f"{nearest(strategy, known)}"
+            )
+    if (precision := trainer.get("precision")) is not None:
+        words = dict.fromkeys((DEFAULT_PRECISION, *map(str, _words(get_type_hints(Trainer.__init__)["precision"]))))
+        one_of("trainer.precision", str(precision), tuple(words))
+
+
+def _words(hint: Any) -> list[Any]:
+    """The words of every ``Literal`` in an annotation."""
+    own = list(get_args(hint)) if get_origin(hint) is Literal else []
+    return own or [word for inner in get_args(hint) for word in _words(inner)]
+
+
+def _at_least(low: int, whole: bool = True) -> Callable[[str, Any], None]:
+    def check(where: str, value: Any) -> None:
+        in_range(where, value, low)
+        if whole and not isinstance(value, int):
+            raise InvalidInput(f"{where} must be a whole number of at least {low}; got {value!r}.")
+
+    return check
+
+
+def _limit(zero: bool) -> Callable[[str, Any], None]:
+    """Whole numbers are batches, fractions a share of them; ``zero`` says whether none is allowed."""
+
+    def check(where: str, value: Any) -> None:
+        whole = isinstance(value, int) and not isinstance(value, bool)
+        if not (whole or isinstance(value, float)) or not value >= 0 or (not whole and not value <= 1):
+            raise InvalidInput(f"{where} must be a number of batches, or a fraction of them up to 1.0; got {value!r}.")
+        if not (zero or value):
+            raise InvalidInput(f"{where} must be above 0; got {value!r}.")
+
+    return check
+
+
+def _length(where: str, value: Any) -> None:
+    if isinstance(value, bool) or not isinstance(value, int) or (value < 1 and value != -1):
+        raise InvalidInput(f"{where} must be at least 1 and whole, or -1 for no limit; got {value!r}.")
+
+
+def _interval(where: str, value: Any) -> None:
+    if isinstance(value, int | float):  # else a time
+        _limit(zero=False)(where, value)
+
+
+RANGES: dict[str, Callable[[str, Any], Any]] = {
+    "max_epochs": _length,
+    "max_steps": _length,
+    "min_epochs": _at_least(0),
+    "min_steps": _at_least(0),
+    "limit_train_batches": _limit(zero=False),
+    "limit_val_batches": _limit(zero=False),
+    "limit_test_batches": _limit(zero=True),
+    "val_check_interval": _interval,
+    "check_val_every_n_epoch": positive_int,
+    "log_every_n_steps": _at_least(0),
+    "accumulate_grad_batches": positive_int,
+    "gradient_clip_val": _at_least(0, whole=False),
+}
