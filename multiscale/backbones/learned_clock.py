@@ -86,7 +86,7 @@ class LearnedClockRNN(Backbone):
     def measures(self) -> dict[str, Tensor]:
         """Period in steps, entropy in bits, duty cycle and top-two gap of each module's clock."""
         readout = self.readout()
-        return {name: getattr(readout, name) for name in ("period", "entropy", "duty", "gap")}
+        return {"period": readout.period, "entropy": readout.entropy, "duty": readout.duty, "gap": readout.gap}
 
     def parameter_groups(self) -> list[dict[str, Any]]:
         """The network's parameters, and the clock's without weight decay and with ``clock_lr`` if given."""
