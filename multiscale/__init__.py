@@ -11,14 +11,29 @@ if TYPE_CHECKING:
     from multiscale.backbones.hmlstm import HMLSTM
     from multiscale.backbones.learned_clock import LearnedClockRNN
     from multiscale.backbones.lstm import StackedLSTM
+    from multiscale.nn.clocks.pulse import PulseClock, SparsePulseClock
+    from multiscale.nn.clocks.wave import DCTClock, DirectClock
 
 __version__ = "0.1.0"
-__all__ = ["HMLSTM", "ClockworkRNN", "LearnedClockRNN", "StackedLSTM"]
+__all__ = [
+    "HMLSTM",
+    "ClockworkRNN",
+    "DCTClock",
+    "DirectClock",
+    "LearnedClockRNN",
+    "PulseClock",
+    "SparsePulseClock",
+    "StackedLSTM",
+]
 
 _HOMES = {
     "HMLSTM": "multiscale.backbones.hmlstm",
     "ClockworkRNN": "multiscale.backbones.clockwork",
+    "DCTClock": "multiscale.nn.clocks.wave",
+    "DirectClock": "multiscale.nn.clocks.wave",
     "LearnedClockRNN": "multiscale.backbones.learned_clock",
+    "PulseClock": "multiscale.nn.clocks.pulse",
+    "SparsePulseClock": "multiscale.nn.clocks.pulse",
     "StackedLSTM": "multiscale.backbones.lstm",
 }
 

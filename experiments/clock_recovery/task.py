@@ -14,7 +14,7 @@ from matplotlib.figure import Figure
 from torch import Tensor, nn
 from torch.nn import functional as F
 
-from multiscale import ClockworkRNN, LearnedClockRNN, StackedLSTM
+from multiscale import ClockworkRNN, LearnedClockRNN, PulseClock, StackedLSTM
 from multiscale.analysis.clocks import score_periods
 from multiscale.analysis.plots import COLOURS, save
 from multiscale.backbones.base import Backbone, State, StepTrace
@@ -52,17 +52,17 @@ def contenders(periods: list[int]) -> dict[str, Callable[[], Backbone]]:
         return lambda: ClockworkRNN(ALPHABET, UNITS, [*faster, *last])
 
     def learned(initialisation: str) -> Callable[[], Backbone]:
-        schedule = Geometric(1.0, 0.1, EPOCHS * 0.8)
-        return lambda: LearnedClockRNN(
-            ALPHABET,
-            UNITS,
-            num_modules=4,
-            max_period=32,
-            temperature=schedule,
-            hard_from=EPOCHS,  # after the last, to be measured
-            clock_lr=0.03,
-            initialisation=initialisation,
-        )
+        def build() -> LearnedClockRNN:
+            clock = PulseClock(
+                num_modules=4,
+                max_period=32,
+                temperature=Geometric(1.0, 0.1, EPOCHS * 0.8),
+                hard_from=EPOCHS,  # after the last, to be measured
+                initialisation=initialisation,
+            )
+            return LearnedClockRNN(ALPHABET, UNITS, clock, clock_lr=0.03)
+
+        return build
 
     return {
         "learned clock, spread start": learned("spread"),

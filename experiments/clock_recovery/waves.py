@@ -15,10 +15,10 @@ from torch import Tensor
 from torch.nn import functional as F
 
 from multiscale.analysis.clocks import is_harmonic, is_within, phase_error, wave_phase
-from multiscale.nn.clocks.base import Clock, ClockOptions
+from multiscale.nn.clocks.base import Clock
 from multiscale.nn.clocks.pulse import PulseClock
 from multiscale.nn.clocks.wave import DCTClock, DirectClock
-from multiscale.nn.schedules import Constant, Geometric
+from multiscale.nn.schedules import Geometric
 
 HERE = Path(__file__).parent
 PERIODS = (2, 3, 4, 5, 6, 8, 10, 12, 16, 20, 24, 32)
@@ -34,23 +34,14 @@ class Method(NamedTuple):
 
 def methods() -> list[Method]:
     """Every clock that is compared; each starts at random, with one module for each true period."""
-    random = ClockOptions(initialisation="random", l1=0.01)
-    listed = [
-        Method("binary + softmax", 0.05, lambda: PulseClock(MODULES, LONGEST, Geometric(epochs=EPOCHS), options=random))
+    start = {"num_modules": MODULES, "max_period": LONGEST, "initialisation": "random"}
+    pulses = Method("binary + softmax", 0.05, lambda: PulseClock(**start, temperature=Geometric(epochs=EPOCHS)))
+    transforms = [
+        Method(f"DCT + L1, length {length}", 0.05, lambda length=length: DCTClock(**start, length=length, l1=0.01))
+        for length in (240, 256, 512)
     ]
-    for length in (240, 256, 512):
-        listed.append(
-            Method(
-                f"DCT + L1, length {length}",
-                0.05,
-                lambda length=length: DCTClock(MODULES, LONGEST, Constant(4.0), length, random),
-            )
-        )
-    for rate in (0.001, 0.01, 0.05):
-        listed.append(
-            Method(f"direct, rate {rate:g}", rate, lambda: DirectClock(MODULES, LONGEST, Constant(4.0), random))
-        )
-    return listed
+    sines = [Method(f"direct, rate {rate:g}", rate, lambda: DirectClock(**start)) for rate in (0.001, 0.01, 0.05)]
+    return [pulses, *transforms, *sines]
 
 
 def fit(clock: Clock, target: Tensor, learning_rate: float) -> Tensor:

@@ -45,13 +45,13 @@ def match_periods(learned: Sequence[float], true: Sequence[float]) -> tuple[tupl
 def score_periods(learned: Sequence[float], true: Sequence[float]) -> PeriodScores:
     """The scores after matching; a true period without a partner counts as not found."""
     pairs = match_periods(learned, true)
-    found = [(learned[i], true[j]) for i, j in pairs]
+    matched = [(learned[i], true[j]) for i, j in pairs]
     return PeriodScores(
         pairs,
-        exact=sum(math.isclose(p, q, rel_tol=1e-6) for p, q in found) / len(true),
-        within=sum(is_within(p, q) for p, q in found) / len(true),
-        harmonic=sum(is_harmonic(p, q) for p, q in found) / len(true),
-        octaves=sum(abs(math.log2(p / q)) for p, q in found) / len(found),
+        exact=sum(math.isclose(p, q, rel_tol=1e-6) for p, q in matched) / len(true),
+        within=sum(is_within(p, q) for p, q in matched) / len(true),
+        harmonic=sum(is_harmonic(p, q) for p, q in matched) / len(true),
+        octaves=sum(abs(math.log2(p / q)) for p, q in matched) / len(matched),
     )
 
 
@@ -73,7 +73,7 @@ def phase_error(learned: float, true: float, period: float) -> float:
 
 
 def wave_phase(wave: Sequence[float] | np.ndarray, period: float) -> float:
-    """The phase in [0, period) at which a wave [T] has the crest of its component of this period:
+    """The phase in [0, period) steps at which a wave [T] has the crest of its component of this period:
     -arg(sum_t a(t) e^{-2 pi i t / period}), in steps. For a train of pulses, the first pulse.
 
     Only whole periods enter, as many as the wave holds, for a rest would shift the crest.

@@ -14,7 +14,6 @@ transform, then binary pulses, in place of the fixed periods of a Clockwork RNN.
 | b      | bias           | [H]                                                            |
 """
 
-from collections.abc import Sequence
 from typing import Any
 
 import torch
@@ -24,15 +23,9 @@ from torch.nn import functional as F
 from multiscale.backbones.base import Backbone, Product, State, StepTrace, choose_kernel, fold
 from multiscale.backbones.clockwork import module_of_unit, split_units
 from multiscale.backbones.hard_clock import CONNECTIVITY, HardClockRNN, connection_mask
-from multiscale.checks import InvalidInput, in_range, one_of, positive_int
+from multiscale.checks import in_range, one_of, positive_int
 from multiscale.kernels.clocked import hoisted
-from multiscale.nn.clocks.base import Clock, ClockOptions, Readout
-from multiscale.nn.clocks.pulse import PulseClock
-from multiscale.nn.clocks.wave import DCTClock, DirectClock
-from multiscale.nn.schedules import Constant, Geometric, Schedule
-
-# What selects among the basis functions; the first is the default.
-BASES = {"binary": ("softmax", "l1"), "square": ("softmax", "l1"), "dct": ("l1",), "direct": ("none",)}
+from multiscale.nn.clocks.base import Clock, Readout, check_clock
 
 
 class LearnedClockRNN(Backbone):
@@ -41,31 +34,15 @@ class LearnedClockRNN(Backbone):
     Args:
         input_size: D, units of the input.
         hidden_size: H, units of all modules together; extra units go to the first modules.
-        num_modules: L.
-        max_period: longest period in steps.
-        basis: ``binary`` pulses, ``square`` waves, ``dct`` (thresholded inverse cosine transform), or the baseline
-            ``direct`` (thresholded sine of learned frequency and phase).
-        candidates: of the pulses: ``all``, ``powers``, ``log`` or a list of periods.
-        phases: of the pulses: offsets of each candidate; 1 is phase 0 alone.
-        duty: the share of a period that a square wave is active.
-        selection: ``softmax`` or ``l1``; None is the basis's first of :data:`BASES`.
-        temperature: of the softmax, at an epoch; 1 to 0.1, geometrically, over 20 epochs if None.
-        slope: of the waves' squashing, at an epoch; 4 if None.
-        l1: weight in the penalty of the mean absolute sum of a module's weights, where selection is by l1.
-        dct_length: T, steps of the transform; max_period if None.
-        hard_from: epoch from which clocks are hard, with straight-through gradient; never if None.
+        clock: a_m(t) of L modules: any :class:`multiscale.nn.clocks.base.Clock`.
         connectivity: who reads whom: ``full``, ``slow_to_fast`` by the current periods, or ``none``.
-        update_cost: lambda_R, weight of the mean activation in the penalty.
-        normalisation: ``none`` or ``minmax``.
-        initialisation: ``spread`` (module m starts near period 2^(m-1)), ``zeros`` or ``random``.
         clock_lr: learning rate of the clock's weights; the optimizer's own if None. They never get weight decay,
             which would pull towards no period in particular.
         kernel: ``auto``, ``hoisted`` (all that does not depend on the state is computed before the loop) or
             ``reference``.
 
     Raises:
-        InvalidInput: for numbers out of range, fewer units than modules, a spread start or a candidate beyond
-            max_period, or an unknown word.
+        InvalidInput: for numbers out of range, fewer units than modules, what is no clock, or an unknown word.
     """
 
     unit_module: Tensor
@@ -74,44 +51,17 @@ class LearnedClockRNN(Backbone):
         self,
         input_size: int,
         hidden_size: int,
-        num_modules: int,
-        max_period: int,
-        basis: str = "binary",
-        candidates: str | Sequence[int] = "all",
-        phases: int = 1,
-        duty: float = 0.5,
-        selection: str | None = None,
-        temperature: Schedule | None = None,
-        slope: Schedule | None = None,
-        l1: float = 1e-4,
-        dct_length: int | None = None,
-        hard_from: float | None = None,
+        clock: Clock,
         connectivity: str = "full",
-        update_cost: float = 0.0,
-        normalisation: str = "none",
-        initialisation: str = "spread",
         clock_lr: float | None = None,
         kernel: str = "auto",
     ) -> None:
-        one_of("basis", basis, tuple(BASES))
-        selection = one_of("selection", selection or BASES[basis][0], BASES[basis])
-        level_sizes = split_units(hidden_size, positive_int("num_modules", num_modules))
+        level_sizes = split_units(hidden_size, check_clock(clock).num_modules)
         super().__init__(positive_int("input_size", input_size), level_sizes)
         self.connectivity = one_of("connectivity", connectivity, CONNECTIVITY)
         self.clock_lr = None if clock_lr is None else in_range("clock_lr", clock_lr, 0)
         self.kernel = choose_kernel("LearnedClockRNN", kernel, {"hoisted": None, "reference": None})
-        options = ClockOptions(initialisation, hard_from, normalisation, update_cost, l1)
-        slope = slope or Constant(4.0)
-        self.clock: Clock
-        if basis == "dct":
-            self.clock = DCTClock(num_modules, max_period, slope, dct_length, options)
-        elif basis == "direct":
-            self.clock = DirectClock(num_modules, max_period, slope, options)
-        else:
-            temperature = temperature or Geometric()
-            self.clock = PulseClock(
-                num_modules, max_period, temperature, basis, candidates, phases, duty, selection, options
-            )
+        self.clock = clock
         self.register_buffer("unit_module", module_of_unit(level_sizes), persistent=False)
         self.input = nn.Parameter(torch.empty(hidden_size, input_size))
         self.recurrent = nn.Parameter(torch.empty(hidden_size, hidden_size))
@@ -135,8 +85,8 @@ class LearnedClockRNN(Backbone):
 
     def measures(self) -> dict[str, Tensor]:
         """Period in steps, entropy in bits, duty cycle and top-two gap of each module's clock."""
-        told = self.readout()
-        return {"period": told.period, "entropy": told.entropy, "duty": told.duty, "gap": told.gap}
+        readout = self.readout()
+        return {"period": readout.period, "entropy": readout.entropy, "duty": readout.duty, "gap": readout.gap}
 
     def parameter_groups(self) -> list[dict[str, Any]]:
         """The network's parameters, and the clock's without weight decay and with ``clock_lr`` if given."""
@@ -191,13 +141,9 @@ class LearnedClockRNN(Backbone):
         this network once its clock is hard, without computing what is then held.
 
         Raises:
-            InvalidInput: unless the clock selects among binary pulses by softmax; others have no one period and phase.
+            InvalidInput: for a clock that does not come down to one period and phase a module.
         """
-        clock = self.clock
-        if not isinstance(clock, PulseClock) or not clock.single_pulses:
-            raise InvalidInput("harden() needs basis=binary with selection=softmax.")
-        atoms = clock.chosen()
-        periods, phases = clock.atom_period[atoms].tolist(), clock.atom_phase[atoms].tolist()
+        periods, phases = self.clock.single_pulses()
         hard = HardClockRNN(self.input_size, self.level_sizes, periods, phases, self.connectivity)
         hard.to(self.input.device, self.input.dtype)
         own = {name: p for name, p in self.state_dict().items() if not name.startswith("clock.")}

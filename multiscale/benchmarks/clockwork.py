@@ -10,6 +10,7 @@ from multiscale.backbones.clockwork import ClockworkRNN
 from multiscale.backbones.hard_clock import HardClockRNN
 from multiscale.backbones.learned_clock import LearnedClockRNN
 from multiscale.benchmark import Peer, Settings, Size, ratios, round_robin, table, training_pass
+from multiscale.nn.clocks.pulse import PulseClock
 
 SIZES = (Size(512, 64, 256), Size(1024, 64, 256))
 INPUTS = (1, 64)
@@ -45,7 +46,7 @@ def networks(size: Size, inputs: int) -> dict[str, tuple[nn.Module, float]]:
     for connectivity in ("slow_to_fast", "full"):
         hard = HardClockRNN(inputs, clockwork.level_sizes, PERIODS, None, connectivity)
         found[f"hardened clock, {connectivity}, {hard.kernel}"] = (hard, hard.macs_per_step())
-    soft = LearnedClockRNN(inputs, size.units, len(PERIODS), max(PERIODS))
+    soft = LearnedClockRNN(inputs, size.units, PulseClock(len(PERIODS), max(PERIODS)))
     found[f"learned clock, {soft.kernel}"] = (soft, dense)
     return found
 

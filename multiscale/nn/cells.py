@@ -43,19 +43,20 @@ class GateNorm(NamedTuple):
 
 
 def tanh_cell(u: Tensor, v: Tensor, state: CellState, norm: Norm = no_norm) -> CellState:
-    """h = tanh(u + v)."""
+    """h = tanh(u + v) (Elman 1990), state (h,)."""
     return (torch.tanh(norm(u + v, 0)),)
 
 
 def lstm_cell(u: Tensor, v: Tensor, state: CellState, norm: Norm = no_norm) -> CellState:
-    """i, f, g, o = u + v; c = sigma(f) c + sigma(i) tanh(g); h = sigma(o) tanh(c)."""
+    """i, f, g, o = u + v; c = sigma(f) c + sigma(i) tanh(g); h = sigma(o) tanh(c) (Gers et al. 2000), state (h, c)."""
     i, f, g, o = norm(u + v, 0).chunk(4, -1)
     c = torch.sigmoid(f) * state[1] + torch.sigmoid(i) * torch.tanh(g)
     return torch.sigmoid(o) * torch.tanh(c), c
 
 
 def gru_cell(u: Tensor, v: Tensor, state: CellState, norm: Norm = no_norm) -> CellState:
-    """r, z = sigma(u + v); n = tanh(u_n + r v_n); h = (1 - z) n + z h, as in torch.nn.GRU."""
+    """r, z = sigma(u + v); n = tanh(u_n + r v_n); h = (1 - z) n + z h, as in torch.nn.GRU (Cho et al. 2014),
+    state (h,)."""
     size = u.size(-1) // 3
     r, z = torch.sigmoid(norm(u[..., : 2 * size] + v[..., : 2 * size], 0)).chunk(2, -1)
     n = torch.tanh(norm(u[..., 2 * size :] + r * v[..., 2 * size :], 2))

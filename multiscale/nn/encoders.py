@@ -1,4 +1,7 @@
-"""Encoders: what a data set yields to the inputs [B, T, D] of a backbone."""
+"""Encoders: what a data set yields to the inputs [B, T, D] of a backbone, D = ``output_size``.
+
+Each raises :class:`multiscale.checks.InvalidInput` for a size below 1.
+"""
 
 import torch
 from torch import Tensor, nn

@@ -1,6 +1,7 @@
 """Heads: the hidden sequences of all levels to outputs; each takes the levels of any backbone.
 
-levels: L tensors [B, T, H_l], fastest first -> outputs [B, T, output_size], with no activation on them.
+levels: L tensors [B, T, H_l], fastest first -> outputs [B, T, output_size], with no activation on them. Each raises
+:class:`multiscale.checks.InvalidInput` for a size below 1.
 """
 
 from collections.abc import Sequence
@@ -30,10 +31,10 @@ class Gated(nn.Module):
         hidden = torch.cat(tuple(levels), -1)
         gates = torch.sigmoid(self.gates(hidden))
         # sum_l g_l W_l h_l is one product with the gated states side by side.
-        spread = torch.cat(
+        gate_of_unit = torch.cat(
             [g.expand(*g.shape[:-1], n) for g, n in zip(gates.split(1, -1), self.level_sizes, strict=True)], -1
         )
-        return self.output(torch.relu(self.embedding(spread * hidden)))
+        return self.output(torch.relu(self.embedding(gate_of_unit * hidden)))
 
 
 class Concat(nn.Module):

@@ -1,4 +1,7 @@
-"""Schedules of slopes and temperatures: an epoch, possibly fractional, to a number."""
+"""Schedules of slopes and temperatures: an epoch, possibly fractional, to a number.
+
+Each raises :class:`multiscale.checks.InvalidInput` for a number out of the range that it names.
+"""
 
 from collections.abc import Callable
 from typing import TypeAlias
@@ -6,10 +9,11 @@ from typing import TypeAlias
 from multiscale.checks import in_range
 
 Schedule: TypeAlias = Callable[[float], float]
+"""epoch >= 0 -> value."""
 
 
 class Constant:
-    """The same value at every epoch; raises :class:`InvalidInput` unless value > 0."""
+    """The same value at every epoch; value > 0."""
 
     def __init__(self, value: float = 1.0) -> None:
         self.value = in_range("value", value, 0, open_low=True)
@@ -31,7 +35,7 @@ class Linear:
 
 
 class Geometric:
-    """start * (end / start)^(epoch / epochs), and end from then on; all three > 0. Defaults: a temperature's."""
+    """start * (end / start)^(epoch / epochs), and end from then on; all three > 0. Defaults: of a clock's softmax."""
 
     def __init__(self, start: float = 1.0, end: float = 0.1, epochs: float = 20.0) -> None:
         self.start = in_range("start", start, 0, open_low=True)

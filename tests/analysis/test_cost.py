@@ -14,6 +14,7 @@ from multiscale.backbones.learned_clock import LearnedClockRNN
 from multiscale.backbones.lstm import StackedLSTM
 from multiscale.config.compose import jobs
 from multiscale.data.facts import LabelFacts
+from multiscale.nn.clocks.pulse import PulseClock
 from multiscale.nn.schedules import Constant
 from multiscale.training.build import build
 from multiscale.training.measure import Measure
@@ -130,8 +131,7 @@ def test_an_hmlstm_without_top_down_has_no_top_down_product():
 
 
 def test_a_soft_clock_saves_nothing_and_a_hard_one_what_its_period_tells():
-    clock = {"num_modules": 3, "max_period": 8, "hard_from": 1.0, "connectivity": "full"}
-    model = LearnedClockRNN(D, 6, **clock, temperature=Constant(1.0))
+    model = LearnedClockRNN(D, 6, PulseClock(3, 8, temperature=Constant(1.0), hard_from=1.0))
     x = torch.randn(2, 16, D)
     rows, sums = 2 * (5 + 6), 3 * 8
     found = backbone_macs(model, measured(model, x))

@@ -72,7 +72,7 @@ def test_training_learns_what_can_be_learned(data, tmp_path):
 
 
 def test_the_penalty_enters_the_training_loss_with_its_weight(data):
-    module = network(data, "model=learned_clock_dct", "model.num_modules=4", "task.penalty_weight=3").double()
+    module = network(data, "model=learned_clock_dct", "model.clock.num_modules=4", "task.penalty_weight=3").double()
     module.log = module.log_dict = lambda *_, **__: None
     batch = next(iter(data.loader("train")))
     loss = module.training_step(batch, 0)

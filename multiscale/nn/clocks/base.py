@@ -1,4 +1,4 @@
-"""Learned clocks: what all have in common.
+"""Learned clocks: the contract, and what all have in common.
 
 A clock maps step counters t to the activations a_m(t) of M modules, each in [0, 1]. K basis functions, Q periods.
 The waves go on for ever: nothing ends with the training sequence.
@@ -7,44 +7,17 @@ The waves go on for ever: nothing ends with the training sequence.
 import math
 from abc import ABC, abstractmethod
 from collections.abc import Sequence
-from dataclasses import dataclass
-from typing import NamedTuple
+from typing import Any, NamedTuple
 
 import torch
 from torch import Tensor, nn
 
 from multiscale.checks import InvalidInput, in_range, one_of, positive_int
+from multiscale.nn.schedules import Schedule
 from multiscale.nn.straight_through import clip
 
-
-@dataclass(frozen=True)
-class ClockOptions:
-    """What every clock can do.
-
-    Args:
-        initialisation: ``spread`` (module m starts near period 2^(m-1)), ``zeros`` or ``random``.
-        hard_from: epoch from which decisions are hard, with straight-through gradient; never if None.
-        normalisation: ``none``, or ``minmax``: each module's wave is stretched to fill [0, 1].
-        update_cost: lambda_R, what a mean activation of 1 adds to the loss.
-        l1: what the mean absolute sum of a module's free weights is multiplied with, where selection is by l1.
-
-    Raises:
-        InvalidInput: for an unknown word or a negative number.
-    """
-
-    initialisation: str = "spread"
-    hard_from: float | None = None
-    normalisation: str = "none"
-    update_cost: float = 0.0
-    l1: float = 1e-4
-
-    def __post_init__(self) -> None:
-        one_of("initialisation", self.initialisation, ("spread", "zeros", "random"))
-        one_of("normalisation", self.normalisation, ("none", "minmax"))
-        in_range("update_cost", self.update_cost, 0)
-        in_range("l1", self.l1, 0)
-        if self.hard_from is not None:
-            in_range("hard_from", self.hard_from, 0)
+INITIALISATIONS = ("spread", "zeros", "random")
+"""Of a clock's weights: module m near period 2^(m-1), no period preferred, or drawn."""
 
 
 class Readout(NamedTuple):
@@ -58,22 +31,52 @@ class Readout(NamedTuple):
 
 
 class Clock(nn.Module, ABC):
-    """a_m(t) of M modules.
+    """a_m(t) of M modules: what a new clock must define, and what it then has.
 
-    A subclass defines ``activation`` and how its weights spread over periods. The ``horizon`` is the number of steps
-    over which a wave is read out, normalised and averaged.
+    A new clock is one class with arguments of its own, which calls this constructor, creates at least one parameter,
+    and defines
+
+    - ``activation``: the wave, hard with a straight-through gradient where ``self.hard`` is true;
+    - ``weights_by_period``: how its weights spread over periods, from which the period of a module is read;
+
+    and, where they apply,
+
+    - ``weight_cost``: what its weights add to the loss;
+    - ``single_pulses``: the one period and phase of each module, if the hard wave is such a pulse;
+    - ``basis_size``: how many products a_m(t) sums, for counts of what is computed;
+    - values that follow the training, such as a temperature, declared with ``follow``.
+
+    Args:
+        num_modules: M.
+        horizon: steps over which a wave is read out, normalised and averaged.
+        hard_from: epoch from which decisions are hard, with straight-through gradient; never if None.
+        normalisation: ``none``, or ``minmax``: each module's wave is stretched to fill [0, 1].
+        update_cost: lambda_R, what a mean activation of 1 adds to the loss.
+
+    Raises:
+        InvalidInput: for an unknown word or a number out of range.
     """
 
     hard: Tensor
     basis_size: int = 0  # terms of the weighted sum that is a module's activation; 0: it is no such sum
 
-    def __init__(self, num_modules: int, horizon: int, options: ClockOptions) -> None:
+    def __init__(
+        self,
+        num_modules: int,
+        horizon: int,
+        hard_from: float | None = None,
+        normalisation: str = "none",
+        update_cost: float = 0.0,
+    ) -> None:
         super().__init__()
         self.num_modules = positive_int("num_modules", num_modules)
-        self.horizon = horizon
-        self.options = options
+        self.horizon = positive_int("horizon", horizon)
+        self.hard_from = None if hard_from is None else in_range("hard_from", hard_from, 0)
+        self.normalisation = one_of("normalisation", normalisation, ("none", "minmax"))
+        self.update_cost = in_range("update_cost", update_cost, 0)
+        self._schedules: dict[str, Schedule] = {}
         self.register_buffer("hard", torch.tensor(False))
-        self._harden_at(0.0)
+        self.anneal(0.0)
 
     @abstractmethod
     def activation(self, t: Tensor) -> Tensor:
@@ -83,15 +86,43 @@ class Clock(nn.Module, ABC):
     def weights_by_period(self) -> tuple[Tensor, Tensor]:
         """Periods [Q], or [M, Q], in steps, and the share [M, Q] of each in a module's weights, rows summing to 1."""
 
-    @abstractmethod
+    def weight_cost(self) -> Tensor:
+        """What the weights add to the loss beyond what their wave costs: a scalar >= 0."""
+        return next(self.parameters()).new_zeros(())
+
+    def single_pulses(self) -> tuple[list[int], list[int]]:
+        """Period and phase of each module, [M] steps each, if the hard wave is 1[(t - phase) mod period = 0].
+
+        Raises:
+            InvalidInput: if it is not.
+        """
+        raise InvalidInput(
+            "harden() needs a clock that comes down to one pulse a period, such as a PulseClock of binary pulses "
+            f"(duty=null); got a {type(self).__name__}."
+        )
+
+    def follow(self, name: str, schedule: Schedule) -> None:
+        """Keep the value of ``schedule`` at the current epoch in the buffer ``name``.
+
+        Raises:
+            InvalidInput: for what is no function of the epoch.
+        """
+        if not callable(schedule):
+            raise InvalidInput(f"{name} must be a schedule, a function of the epoch; got {schedule!r}.")
+        self._schedules[name] = schedule
+        self.register_buffer(name, torch.tensor(float(schedule(0.0))))
+
     def anneal(self, epoch: float) -> None:
-        """Set temperature or slope, and hardness, for this epoch."""
+        """Set hardness and all that follows a schedule for this (fractional) epoch."""
+        self.hard.fill_(self.hard_from is not None and epoch >= self.hard_from)
+        for name, schedule in self._schedules.items():
+            self.get_buffer(name).fill_(schedule(epoch))
 
     def forward(self, t: Tensor) -> Tensor:
         """Activations [..., M] at step counters t [...], in the parameters' own precision, also under autocast."""
         with torch.autocast(t.device.type, enabled=False):
             a = self.activation(t)
-            if self.options.normalisation == "none":
+            if self.normalisation == "none":
                 return a
             wave = self.activation(torch.arange(self.horizon, device=t.device))
             low, high = wave.amin(0), wave.amax(0)
@@ -110,10 +141,9 @@ class Clock(nn.Module, ABC):
         return periods.expand_as(shares).gather(1, best)[:, 0].float()
 
     def penalty(self) -> Tensor:
-        """lambda_R mean_m mean_t a_m(t), a scalar >= 0; a subclass adds what its selection costs."""
-        if self.options.update_cost:
-            return self.options.update_cost * self.wave().mean()
-        return next(self.parameters()).new_zeros(())
+        """lambda_R mean_m mean_t a_m(t) + ``weight_cost``, a scalar >= 0."""
+        cost = self.weight_cost()
+        return self.update_cost * self.wave().mean() + cost if self.update_cost else cost
 
     @torch.no_grad()
     def readout(self) -> Readout:
@@ -127,9 +157,12 @@ class Clock(nn.Module, ABC):
             self.periods(), -torch.special.xlogy(shares, shares).sum(1) / math.log(2) + 0.0, wave.mean(1), gap, wave
         )
 
-    def _harden_at(self, epoch: float) -> None:
-        start = self.options.hard_from
-        self.hard.fill_(start is not None and epoch >= start)
+
+def check_clock(value: Any) -> Clock:
+    """Return ``value`` if it is a clock, else raise :class:`InvalidInput`."""
+    if not isinstance(value, Clock):
+        raise InvalidInput(f"clock must be a Clock, such as PulseClock(num_modules=4, max_period=32); got {value!r}.")
+    return value
 
 
 def spread_periods(num_modules: int, max_period: int) -> list[int]:

@@ -6,21 +6,35 @@ from abc import abstractmethod
 import torch
 from torch import Tensor, nn
 
-from multiscale.checks import InvalidInput, positive_int
-from multiscale.nn.clocks.base import Clock, ClockOptions, spread_periods
-from multiscale.nn.schedules import Schedule
+from multiscale.checks import InvalidInput, in_range, one_of, positive_int
+from multiscale.nn.clocks.base import INITIALISATIONS, Clock, spread_periods
+from multiscale.nn.schedules import Constant, Schedule
 from multiscale.nn.straight_through import straight_through
 
 
 class WaveClock(Clock):
-    """a_m(t) = sigma(s (z_m(t) - theta_m)), of a wave z and a learned threshold; when hard, 1[z_m(t) > theta_m]."""
+    """a_m(t) = sigma(s (z_m(t) - theta_m)), of a wave z and a learned threshold; when hard, 1[z_m(t) > theta_m].
+
+    Args:
+        num_modules: M.
+        horizon: steps over which a wave is read out, normalised and averaged.
+        slope: s at an epoch; 4 if None.
+        hard_from, normalisation, update_cost: see :class:`Clock`.
+    """
 
     slope: Tensor
 
-    def __init__(self, num_modules: int, horizon: int, slope: Schedule, options: ClockOptions) -> None:
-        super().__init__(num_modules, horizon, options)
-        self.slope_schedule = slope
-        self.register_buffer("slope", torch.tensor(float(slope(0.0))))
+    def __init__(
+        self,
+        num_modules: int,
+        horizon: int,
+        slope: Schedule | None,
+        hard_from: float | None,
+        normalisation: str,
+        update_cost: float,
+    ) -> None:
+        super().__init__(num_modules, horizon, hard_from, normalisation, update_cost)
+        self.follow("slope", Constant(4.0) if slope is None else slope)
         self.threshold = nn.Parameter(torch.zeros(num_modules))
 
     @abstractmethod
@@ -32,10 +46,6 @@ class WaveClock(Clock):
         soft = torch.sigmoid(self.slope * above)
         return torch.where(self.hard, straight_through((above > 0).to(soft.dtype), soft), soft)
 
-    def anneal(self, epoch: float) -> None:
-        self.slope.fill_(self.slope_schedule(epoch))
-        self._harden_at(epoch)
-
 
 class DCTClock(WaveClock):
     """z_m(t) = sum_k c_mk alpha_k cos(pi (t + 1/2) k / T), k = 0 .. T - 1.
@@ -45,8 +55,17 @@ class DCTClock(WaveClock):
     read-out period is that of the largest coefficient with k > 0: a constant has no period. The penalty has
     l1 * mean_m sum_k |c_mk|.
 
+    Args:
+        num_modules: M.
+        max_period: in steps, what no module of a spread start exceeds.
+        length: T, steps of the transform; ``max_period``, but at least 2, if None.
+        slope: of the squashing, at an epoch; 4 if None.
+        l1: weight in the penalty of the mean absolute sum of a module's coefficients.
+        initialisation: of the coefficients: ``spread``, ``zeros``, or ``random``, standard normal.
+        hard_from, normalisation, update_cost: see :class:`Clock`.
+
     Raises:
-        InvalidInput: for sizes below 1, a length below 2, or a spread start beyond ``max_period``.
+        InvalidInput: for numbers out of range, unknown words, or a spread start beyond ``max_period``.
     """
 
     multiples: Tensor
@@ -56,26 +75,30 @@ class DCTClock(WaveClock):
         self,
         num_modules: int,
         max_period: int,
-        slope: Schedule,
         length: int | None = None,
-        options: ClockOptions | None = None,
+        slope: Schedule | None = None,
+        l1: float = 1e-4,
+        initialisation: str = "spread",
+        hard_from: float | None = None,
+        normalisation: str = "none",
+        update_cost: float = 0.0,
     ) -> None:
         positive_int("max_period", max_period)
         # A transform of one step has only the constant, which is no wave.
-        length = max(2, max_period) if length is None else positive_int("dct_length", length)
+        length = max(2, max_period) if length is None else positive_int("length", length)
         if length < 2:
-            raise InvalidInput(f"dct_length must be at least 2 steps; got {length}.")
-        options = options or ClockOptions()
-        super().__init__(num_modules, 2 * length, slope, options)
+            raise InvalidInput(f"length must be at least 2 steps; got {length}.")
+        super().__init__(num_modules, 2 * length, slope, hard_from, normalisation, update_cost)
+        self.l1 = in_range("l1", l1, 0)
         self.length = self.basis_size = length
         self.register_buffer("multiples", torch.arange(self.length), persistent=False)
         scale = torch.full((self.length,), math.sqrt(2 / self.length))
         scale[0] = math.sqrt(1 / self.length)
         self.register_buffer("scale", scale, persistent=False)
         coefficients = torch.zeros(num_modules, self.length)
-        if options.initialisation == "random":
+        if one_of("initialisation", initialisation, INITIALISATIONS) == "random":
             coefficients.normal_()
-        elif options.initialisation == "spread":
+        elif initialisation == "spread":
             start = spread_periods(num_modules, max_period)
             atoms = [0 if p == 1 else max(1, min(round(2 * self.length / p), self.length - 1)) for p in start]
             # One atom a module, of amplitude 1 in z.
@@ -93,8 +116,8 @@ class DCTClock(WaveClock):
         shares = size / size.sum(1, keepdim=True).clamp(min=torch.finfo(size.dtype).tiny)
         return 2 * self.length / self.multiples[1:], shares
 
-    def penalty(self) -> Tensor:
-        return super().penalty() + self.options.l1 * self.coefficients.abs().sum(1).mean()
+    def weight_cost(self) -> Tensor:
+        return self.l1 * self.coefficients.abs().sum(1).mean()
 
 
 class DirectClock(WaveClock):
@@ -105,17 +128,33 @@ class DirectClock(WaveClock):
     have f = 0, and a random one a period drawn log-uniformly from 2 .. ``max_period``. A module of f = 0 or 1 is
     constant, of infinite period.
 
+    Args:
+        num_modules: M.
+        max_period: in steps, the longest of a spread or random start; over which waves are read out too.
+        slope: of the squashing, at an epoch; 4 if None.
+        initialisation: of the frequencies: ``spread``, ``zeros`` or ``random``.
+        hard_from, normalisation, update_cost: see :class:`Clock`.
+
     Raises:
-        InvalidInput: for sizes below 1 or a spread start beyond ``max_period``.
+        InvalidInput: for numbers out of range, unknown words, or a spread start beyond ``max_period``.
     """
 
-    def __init__(self, num_modules: int, max_period: int, slope: Schedule, options: ClockOptions | None = None) -> None:
-        options = options or ClockOptions()
-        super().__init__(num_modules, positive_int("max_period", max_period), slope, options)
+    def __init__(
+        self,
+        num_modules: int,
+        max_period: int,
+        slope: Schedule | None = None,
+        initialisation: str = "spread",
+        hard_from: float | None = None,
+        normalisation: str = "none",
+        update_cost: float = 0.0,
+    ) -> None:
+        positive_int("max_period", max_period)
+        super().__init__(num_modules, max_period, slope, hard_from, normalisation, update_cost)
         frequency = torch.zeros(num_modules)
-        if options.initialisation == "spread":
+        if one_of("initialisation", initialisation, INITIALISATIONS) == "spread":
             frequency = 1 / torch.tensor(spread_periods(num_modules, max_period)).float()
-        elif options.initialisation == "random":
+        elif initialisation == "random":
             frequency = (-1 - torch.rand(num_modules) * max(math.log2(max_period) - 1, 0)).exp2()
         self.frequency = nn.Parameter(frequency)
         self.phase = nn.Parameter(torch.zeros(num_modules))
