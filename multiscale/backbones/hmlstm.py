@@ -127,11 +127,11 @@ class HMLSTM(Backbone):
 
     def initial_state(self, batch_size: int, device: torch.device, dtype: torch.dtype) -> State:
         """(h, c, z): L, L and L - 1 tensors of zeros."""
-        h, c = (
-            tuple(torch.zeros(batch_size, n, device=device, dtype=dtype) for n in self.level_sizes) for _ in range(2)
-        )
-        z = tuple(torch.zeros(batch_size, 1, device=device, dtype=dtype) for _ in self.level_sizes[:-1])
-        return h, c, z
+
+        def zeros(sizes: Sequence[int]) -> tuple[Tensor, ...]:
+            return tuple(torch.zeros(batch_size, n, device=device, dtype=dtype) for n in sizes)
+
+        return zeros(self.level_sizes), zeros(self.level_sizes), zeros([1] * (len(self.level_sizes) - 1))
 
     def threshold(self, like: Tensor) -> Tensor | None:
         """What the hard sigmoid must exceed for a boundary, shaped ``like``; None, never a decision, if soft."""

@@ -65,10 +65,11 @@ class StackedLSTM(Backbone):
 
     def initial_state(self, batch_size: int, device: torch.device, dtype: torch.dtype) -> State:
         """(h, c): L tensors of zeros each."""
-        h, c = (
-            tuple(torch.zeros(batch_size, n, device=device, dtype=dtype) for n in self.level_sizes) for _ in range(2)
-        )
-        return h, c
+
+        def zeros() -> tuple[Tensor, ...]:
+            return tuple(torch.zeros(batch_size, n, device=device, dtype=dtype) for n in self.level_sizes)
+
+        return zeros(), zeros()
 
     def step(self, x_t: Tensor, state: State) -> tuple[Levels, State, StepTrace]:
         """One step of every layer, from the input upwards: f of Gers et al. 2000, i, o and the rest of Hochreiter and
