@@ -1,204 +1,44 @@
-"""How fast the backbones are, side by side: ``python -m multiscale.benchmark model=hmlstm``.
+"""How fast the backbones are, side by side, as ratios: no absolute time is printed but the time to compile.
 
-Peers take turns in one process, and what is printed is the median over the rounds of each round's ratio to the first
-peer, so that a busy machine slows all alike. No absolute time is printed but the time to compile.
+  python -m multiscale.benchmark model=hmlstm
 
-Words on the command line, ``name=value``: ``model``; ``sizes``, as units x batch x steps with commas between;
-``rounds``; ``precision=float32|bf16``; ``threads``; ``device``.
+model      which report: a file of multiscale/benchmarks
+sizes      units x batch x steps, with commas between, as 512x64x100,64x8x100; else the report's own
+rounds     how often the peers take turns
+precision  float32 or bf16; else the report's own
+threads    of PyTorch
+device     cpu or cuda
 """
 
-import sys
-import time
-from collections.abc import Callable, Mapping, Sequence
-from dataclasses import dataclass
+import pkgutil
 from importlib import import_module
-from statistics import median
-from typing import Any
 
 import torch
-from torch import Tensor, nn
 
-from multiscale.checks import InvalidInput, nearest, one_of, positive_int
+from multiscale import benchmarks
+from multiscale.benchmarks.timing import Settings, sizes_of
+from multiscale.checks import one_of, positive_int
+from multiscale.cli import arguments, command
 
-LAYERS = 3
-PRECISIONS = {"float32": torch.float32, "bf16": torch.bfloat16}
-
-# model -> where its ``report(settings)`` is; a new one is one line here.
-CASES = {"hmlstm": "multiscale.benchmarks.hmlstm", "clockwork": "multiscale.benchmarks.clockwork"}
+MODELS = sorted({module.name for module in pkgutil.iter_modules(benchmarks.__path__)} - {"timing"})
 
 
-@dataclass(frozen=True)
-class Size:
-    """One shape to measure; every peer reads inputs as wide as it is."""
+def benchmark(words: list[str]) -> None:
+    """Print the report of one model.
 
-    units: int
-    batch: int
-    steps: int
-
-    def __str__(self) -> str:
-        return f"{self.units} units, B {self.batch}, T {self.steps}"
-
-
-@dataclass(frozen=True)
-class Settings:
-    """What the command line chose; None leaves it to the model's own table."""
-
-    model: str = ""
-    sizes: tuple[Size, ...] | None = None
-    rounds: int = 7
-    precision: str | None = None
-    threads: int | None = None
-    device: str = "cpu"
-
-
-@dataclass(frozen=True)
-class Timing:
-    """Ratios to the first peer: the whole, its forward part and its backward part."""
-
-    total: float
-    forward: float
-    backward: float
-
-
-Peer = Callable[[], Tensor | None]
-"""A forward pass; what it returns is a scalar to go backward from, or None."""
-
-Times = dict[str, list[tuple[float, float]]]
-"""Seconds forward and backward, by peer and round."""
-
-PAUSE = 0.3  # seconds between peers
-
-
-def measure(peers: Mapping[str, Peer], rounds: int, device: str = "cpu") -> dict[str, Timing]:
-    """Run the peers in turn; median ratios to the first of them."""
-    return ratios(round_robin(peers, rounds, device), next(iter(peers)))
-
-
-def round_robin(peers: Mapping[str, Peer], rounds: int, device: str = "cpu") -> Times:
-    """Seconds forward and backward of every peer in each of ``rounds`` turns, after one turn to warm up."""
-    times: Times = {name: [] for name in peers}
-    for round_ in range(rounds + 1):
-        for name, peer in peers.items():
-            # An idle pool of threads spins on for a while after a call, and would take a core from the next peer.
-            time.sleep(PAUSE)
-            found = _time(peer, device)
-            if round_:
-                times[name].append(found)
-    return times
-
-
-def ratios(times: Times, to: str) -> dict[str, Timing]:
-    """Medians over the rounds of each round's ratio to the peer named ``to``."""
-    first = times[to]
-    return {name: Timing(*(_ratio(own, first, part) for part in (sum, _first, _second))) for name, own in times.items()}
-
-
-def _time(peer: Peer, device: str) -> tuple[float, float]:
-    wait = torch.cuda.synchronize if device.startswith("cuda") else _nothing
-    wait()
-    start = time.perf_counter()
-    loss = peer()
-    wait()
-    middle = time.perf_counter()
-    if loss is not None:
-        loss.backward()
-        wait()
-    return middle - start, time.perf_counter() - middle
-
-
-def _nothing() -> None:
-    pass
-
-
-def _first(times: tuple[float, float]) -> float:
-    return times[0]
-
-
-def _second(times: tuple[float, float]) -> float:
-    return times[1]
-
-
-def _ratio(own: Sequence[tuple[float, float]], first: Sequence[tuple[float, float]], part: Callable) -> float:
-    return median(part(a) / max(part(b), 1e-12) for a, b in zip(own, first, strict=True))
-
-
-def training_pass(module: nn.Module, forward: Callable[[Tensor], Sequence[Tensor]], x: Tensor, precision: str) -> Peer:
-    """One pass of a training step: all hidden sequences, and a fixed random gradient into each of them."""
-    cotangents: list[Tensor] = []
-
-    def run() -> Tensor:
-        module.zero_grad(set_to_none=True)
-        short = precision != "float32"
-        with torch.autocast(x.device.type, PRECISIONS[precision] if short else None, enabled=short):
-            levels = forward(x)
-        if not cotangents:
-            cotangents.extend(torch.randn_like(level) for level in levels)
-        products = [torch.dot(a.flatten(), b.flatten()) for a, b in zip(levels, cotangents, strict=True)]
-        return torch.stack(products).float().sum()
-
-    return run
-
-
-def table(title: str, columns: Sequence[str], rows: Sequence[Sequence[object]]) -> None:
-    """Print a table in Markdown."""
-    cells = [[f"{v:.2f}" if isinstance(v, float) else str(v) for v in row] for row in (columns, *rows)]
-    widths = [max(len(row[i]) for row in cells) for i in range(len(columns))]
-    lines = ["| " + " | ".join(v.ljust(w) for v, w in zip(row, widths, strict=True)) + " |" for row in cells]
-    rule = "|" + "|".join("-" * (w + 2) for w in widths) + "|"
-    print(f"\n{title}\n", lines[0], rule, *lines[1:], sep="\n")
-
-
-def parse(words: Sequence[str]) -> Settings:
-    """``name=value`` words to settings; raises :class:`InvalidInput` for a name or a value that there is not."""
-    chosen: dict[str, Any] = {}
-    for word in words:
-        name, equals, value = word.partition("=")
-        if not equals:
-            raise InvalidInput(f"words must be name=value; got {word!r}.")
-        names = tuple(Settings.__dataclass_fields__)
-        if name not in names:
-            raise InvalidInput(f"there is no setting {name!r}; there are {', '.join(names)}.{nearest(name, names)}")
-        chosen[name] = _value(name, value)
-    settings = Settings(**chosen)
-    one_of("model", settings.model, tuple(CASES))
-    return settings
-
-
-def _value(name: str, value: str) -> object:
-    if name in ("rounds", "threads"):
-        return positive_int(name, int(value) if value.isdigit() else value)
-    if name == "precision":
-        return one_of(name, value, tuple(PRECISIONS))
-    if name == "sizes":
-        return tuple(_size(text) for text in value.split(","))
-    if name == "device":
-        one_of(name, value, ("cpu", "cuda"))
-        if value == "cuda" and not torch.cuda.is_available():
-            raise InvalidInput("device=cuda: there is no GPU here, or none that torch can use.")
-    return value
-
-
-def _size(text: str) -> Size:
-    numbers = text.split("x")
-    if len(numbers) != 3 or not all(n.isdigit() and int(n) for n in numbers):
-        raise InvalidInput(f"sizes must be like 512x64x100, units x batch x steps; got {text!r}.")
-    return Size(*map(int, numbers))
-
-
-def main(words: Sequence[str]) -> int:
-    """Print the report of one model; the exit code, 2 for a mistake on the command line."""
-    try:
-        settings = parse(words)
-    except InvalidInput as mistake:
-        print(f"multiscale.benchmark: {mistake}", file=sys.stderr)
-        return 2
-    if settings.threads is not None:
-        torch.set_num_threads(settings.threads)
+    Raises:
+        InvalidInput: for a mistake in the words.
+    """
+    known = {"model": str, "sizes": "", "rounds": 7, "precision": "", "threads": torch.get_num_threads()}
+    given = arguments(words, {**known, "device": "cpu"})
+    model = one_of("model", given["model"], MODELS)
+    sizes = sizes_of(given["sizes"]) if given["sizes"] else None
+    settings = Settings(sizes, given["rounds"], given["precision"] or None, given["device"])
+    torch.set_num_threads(positive_int("threads", given["threads"]))
     torch.manual_seed(0)
     print(f"torch {torch.__version__}, {settings.device}, {torch.get_num_threads()} threads, {settings.rounds} rounds")
-    import_module(CASES[settings.model]).report(settings)
-    return 0
+    import_module(f"{benchmarks.__name__}.{model}").report(settings)
 
 
 if __name__ == "__main__":
-    sys.exit(main(sys.argv[1:]))
+    command(benchmark, __doc__)

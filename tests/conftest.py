@@ -25,11 +25,12 @@ TINY += ["+trainer.limit_test_batches=2", "+trainer.enable_progress_bar=false", 
 torch.set_num_threads(1)  # the networks of the tests are small
 
 
-def backbone(model: str, input_size: int = 5, hidden_size: int = 13, **changes):
-    """The backbone of a model file at a small, odd width, in float64, weights from seed 0."""
+def backbone(model: str, input_size: int = 5, hidden_size: int = 13, kernel: str = "auto", **changes):
+    """The backbone of a model file, at a small, odd width if it has one to choose, in float64, weights from seed 0."""
     torch.manual_seed(0)
-    config = OmegaConf.merge(jobs([f"model={model}"])[0].model, {"hidden_size": hidden_size, **changes})
-    return instantiate(config, input_size=input_size).double()
+    config = jobs([f"model={model}"])[0].model
+    size = {"hidden_size": hidden_size} if "hidden_size" in config else {}
+    return instantiate(OmegaConf.merge(config, {**size, **changes}), input_size=input_size).double().use(kernel)
 
 
 TEXT = "the quick brown fox jumps over the lazy dog, again and again. " * 40

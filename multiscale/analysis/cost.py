@@ -14,20 +14,22 @@ no forecast of seconds.
 """
 
 from collections.abc import Mapping, Sequence
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import torch
 from torch import nn
 from torch.utils.flop_counter import FlopCounterMode
 
-from multiscale.backbones.base import Backbone, State
-from multiscale.training.module import SequenceModule
+from multiscale.backbones.base import Backbone, Product, State
+
+if TYPE_CHECKING:  # a benchmark of backbones need not wait for Lightning
+    from multiscale.training.module import SequenceModule
 
 Rates = Sequence[Mapping[str, Any]]
 """Of each level, how often per step it was ``active``, and with boundaries also ``boundary`` and ``flush``."""
 
 
-def macs(module: SequenceModule, rates: Rates, steps: int = 1) -> dict[str, float]:
+def macs(module: "SequenceModule", rates: Rates, steps: int = 1) -> dict[str, float]:
     """Multiply-accumulates of one sequence over so many ``steps``.
 
     ``dense`` and ``done`` are those of the backbones, with the ``rates`` measured of the levels of ``module``, in its
@@ -58,7 +60,7 @@ def backbone_macs(backbone: Backbone, rates: Rates) -> dict[str, float]:
     if len(rates) != len(backbone.level_sizes):
         raise ValueError(f"rates must be of {len(backbone.level_sizes)} levels; got {len(rates)}.")
     dense, done = 0, 0.0
-    for level, amount, due, of in backbone.products():
+    for level, amount, due, of in backbone.products() or seen_products(backbone):
         share = 1.0
         if due != "always":
             event = level if of is None else of
@@ -70,6 +72,17 @@ def backbone_macs(backbone: Backbone, rates: Rates) -> dict[str, float]:
     return {"dense": dense, "done": done}
 
 
+def seen_products(backbone: Backbone) -> tuple[Product, ...]:
+    """What a backbone that does not say itself is seen to do in a step: due where a single level is active, and else
+    always, as nothing tells which of it several levels may skip."""
+    like = next(backbone.parameters())
+    state = backbone.initial_state(1, like.device, like.dtype)
+    with torch.no_grad(), FlopCounterMode(display=False) as counter:
+        backbone.step(like.new_zeros(1, backbone.input_size), state)
+    macs = counter.get_total_flops() // 2
+    return (Product(0, macs) if len(backbone.level_sizes) == 1 else Product(None, macs, "always"),)
+
+
 def head_macs(head: nn.Module, level_sizes: Sequence[int]) -> int:
     """Multiply-accumulates of a head for one step of levels of these sizes."""
     like = next(head.parameters(), torch.zeros(()))
@@ -78,7 +91,7 @@ def head_macs(head: nn.Module, level_sizes: Sequence[int]) -> int:
     return counter.get_total_flops() // 2
 
 
-def state_size(module: SequenceModule) -> int:
+def state_size(module: "SequenceModule") -> int:
     """Numbers carried from one step to the next for one sequence, by all backbones together."""
     backbones = [module.backbone] if module.reverse is None else [module.backbone, module.reverse]
     return sum(backbone_state_size(backbone) for backbone in backbones)

@@ -6,18 +6,22 @@ Letters: B batch, T time steps, D input size, L levels, H_l units of level l. Pu
 import logging
 from abc import ABC, abstractmethod
 from collections.abc import Mapping, Sequence
-from typing import Any, NamedTuple, TypeAlias
+from functools import cache
+from itertools import takewhile
+from typing import Any, NamedTuple, Self, TypeAlias, cast, final
 
 import torch
 from torch import Tensor, nn
-from torch.utils.flop_counter import FlopCounterMode
 
 from multiscale.checks import InvalidInput, one_of
 
 log = logging.getLogger(__name__)
 
-State: TypeAlias = Any
-"""Tensor | tuple[State, ...], all that crosses time; every leaf is [B, ...]."""
+State: TypeAlias = Tensor | tuple["State", ...]
+"""All that crosses time; every leaf is [B, ...]."""
+
+Levels: TypeAlias = tuple[Tensor, ...]
+"""L tensors, fastest first: [B, H_l] at a step, [B, T, H_l] of a sequence."""
 
 
 class StepTrace(NamedTuple):
@@ -59,35 +63,42 @@ class Backbone(nn.Module, ABC):
     """A recurrent network on several time scales: inputs [B, T, D] and a state to L hidden sequences
     and the next state.
 
-    A subclass defines ``initial_state`` and ``step``; it may give ``sequence`` a faster implementation over the
-    same parameters, which must agree with the fold of ``step``. It sees neither tokens nor losses.
+    A subclass defines ``initial_state`` and ``step``; it may have faster kernels over the same parameters, which must
+    agree with the fold of ``step``. It sees neither tokens nor losses. What it need not define are hooks; nothing else
+    is overridden.
+
+    Args:
+        input_size: D.
+        level_sizes: H_l, fastest level first.
+        kernel: which of :meth:`kernels` to run, see :meth:`use`, which asks for them at once: set what they depend on
+            before calling this constructor.
     """
 
     input_size: int
     level_sizes: tuple[int, ...]
 
-    def __init__(self, input_size: int, level_sizes: tuple[int, ...]) -> None:
+    def __init__(self, input_size: int, level_sizes: tuple[int, ...], kernel: str = "auto") -> None:
         super().__init__()
         self.input_size = input_size
         self.level_sizes = level_sizes
-        self.kernel = "reference"
+        self.use(kernel)
 
-    @property
-    def level_names(self) -> tuple[str, ...]:
-        """L names for tables and figures, fastest level first."""
-        return tuple(f"layer {i}" for i in range(1, len(self.level_sizes) + 1))
+    # What a backbone is.
 
     @abstractmethod
     def initial_state(self, batch_size: int, device: torch.device, dtype: torch.dtype) -> State:
         """The state before the first step; every leaf is [B, ...]."""
 
     @abstractmethod
-    def step(self, x_t: Tensor, state: State) -> tuple[tuple[Tensor, ...], State, StepTrace]:
+    def step(self, x_t: Tensor, state: State) -> tuple[Levels, State, StepTrace]:
         """One time step, as the source writes it: x_t [B, D], state -> L of [B, H_l], next state, trace."""
 
-    def sequence(self, x: Tensor, state: State, trace: bool) -> tuple[tuple[Tensor, ...], State, StepTrace | None]:
-        """A whole sequence x [B, T, D]; here the fold of ``step``. The trace, if asked for, is [B, T, L]."""
-        return fold(self, x, state, trace)
+    # Hooks: what it may have besides.
+
+    @property
+    def level_names(self) -> tuple[str, ...]:
+        """L names for tables and figures, fastest level first."""
+        return tuple(f"layer {i}" for i in range(1, len(self.level_sizes) + 1))
 
     def penalty(self) -> Tensor:
         """What the backbone adds to the loss: a scalar >= 0, zero unless it has a cost of its own."""
@@ -107,36 +118,86 @@ class Backbone(nn.Module, ABC):
 
     def products(self) -> tuple[Product, ...]:
         """All products of one step with weights in use, and at which steps each is due, so that what a network has to
-        compute can be told from what it was seen to do.
-
-        By default those that ``step`` is seen to do, due wherever a single level is active, and else always: which of
-        them several levels may skip, a backbone of several levels must say itself.
+        compute can be told from what it was seen to do. Empty if it does not say; then what ``step`` does is counted.
         """
-        like = next(self.parameters())
-        state = self.initial_state(1, like.device, like.dtype)
-        with torch.no_grad(), FlopCounterMode(display=False) as counter:
-            self.step(like.new_zeros(1, self.input_size), state)
-        macs = counter.get_total_flops() // 2
-        return (Product(0, macs) if len(self.level_sizes) == 1 else Product(None, macs, "always"),)
+        return ()
 
     def anneal(self, epoch: float) -> None:
         """Set slopes and temperatures for this point of training, in (fractional) epochs."""
 
+    def kernels(self, x: Tensor | None) -> Mapping[str, str | None]:
+        """The kernels, best first and ``reference`` last, each with the reason why it cannot run on ``x`` [B, T, D], or
+        None if it can. Without ``x``: why on this machine it can never run, whatever the input."""
+        return {"reference": None}
+
+    def fast(self, kernel: str, x: Tensor, state: State, trace: bool) -> tuple[Levels, State, StepTrace | None]:
+        """A whole sequence x [B, T, D] by a kernel other than the reference, with what :func:`fold` makes of it: L of
+        [B, T, H_l], the next state, and, if asked for, the trace [B, T, L]."""
+        raise NotImplementedError(f"{type(self).__name__} has no kernel {kernel!r}.")
+
+    # How it runs.
+
+    @final
+    def use(self, kernel: str) -> Self:
+        """Choose the kernel of all later calls: one of :meth:`kernels` by name, or ``auto``, which takes for each input
+        the best that can run on it. Returns the backbone itself.
+
+        Raises:
+            InvalidInput: for a name that it does not have, or one that can never run on this machine.
+        """
+        available = self.kernels(None)
+        one_of("kernel", kernel, ("auto", *available))
+        self._chosen(kernel, available)
+        self._wanted, self._ran = kernel, ""
+        return self
+
+    @property
+    @final
+    def kernel(self) -> str:
+        """The name of the kernel that ran last; before the first call, of the one that would run."""
+        return self._ran or self._chosen(self._wanted, self.kernels(None))
+
+    @final
+    def _chosen(self, wanted: str, available: Mapping[str, str | None]) -> str:
+        """The name of the kernel that is wanted, if it can run."""
+        if wanted == "auto":
+            return next(name for name, reason in available.items() if reason is None)
+        if (reason := available[wanted]) is not None:
+            raise InvalidInput(
+                f"kernel {wanted!r} of {type(self).__name__} cannot run here: {reason}. Use kernel=auto."
+            )
+        return wanted
+
+    @final  # type: ignore[misc]  # torch declares it an attribute, which may be written
     def forward(self, x: Tensor, state: State | None = None, *, trace: bool = False) -> BackboneOutput:
         """Hidden sequences of every level for x [B, T, D], from ``state`` or, without one, the initial state.
 
         Raises:
-            InvalidInput: if x is not [B, T, D] with T >= 1 and D = ``input_size``.
+            InvalidInput: if x is not [B, T, D] with T >= 1 and D = ``input_size``, or if the kernel that was asked for
+                by name cannot run on it.
         """
         if x.dim() != 3 or x.size(1) < 1 or x.size(2) != self.input_size:
             raise InvalidInput(f"x must be [B, T >= 1, {self.input_size}]; got {list(x.shape)}.")
         if state is None:
             state = self.initial_state(x.size(0), x.device, x.dtype)
-        levels, state, steps = self.sequence(x, state, trace)
-        full = None
-        if steps is not None:
-            full = full_trace(steps, self.level_names)
+        available = self.kernels(x)
+        kernel = self._chosen(self._wanted, available)
+        if kernel != self._ran:
+            self._ran = kernel  # to be told; no result depends on it
+            if self._wanted == "auto":
+                _log_choice(type(self).__name__, kernel, tuple(available.items()))
+        run = fold(self, x, state, trace) if kernel == "reference" else self.fast(kernel, x, state, trace)
+        levels, state, steps = run
+        full = None if steps is None else full_trace(steps, self.level_names)
         return BackboneOutput(levels, state, self.penalty(), full)
+
+
+@cache
+def _log_choice(backbone: str, kernel: str, available: tuple[tuple[str, str | None], ...]) -> None:
+    """Log, once, what runs; as a warning where better ones cannot."""
+    better = [f"{name}: {why}" for name, why in takewhile(lambda item: item[0] != kernel, available)]
+    level = logging.WARNING if better else logging.INFO
+    log.log(level, "%s: kernel %s%s", backbone, kernel, f" ({'; '.join(better)})" if better else "")
 
 
 def full_trace(steps: StepTrace, names: tuple[str, ...]) -> Trace:
@@ -146,9 +207,7 @@ def full_trace(steps: StepTrace, names: tuple[str, ...]) -> Trace:
     return Trace(steps.update.detach(), boundary, names, probability)
 
 
-def fold(
-    backbone: Backbone, x: Tensor, state: State, trace: bool
-) -> tuple[tuple[Tensor, ...], State, StepTrace | None]:
+def fold(backbone: Backbone, x: Tensor, state: State, trace: bool) -> tuple[Levels, State, StepTrace | None]:
     """Apply ``backbone.step`` along time; the reference against which every kernel is held."""
     levels, traces = [], []
     for x_t in x.unbind(1):
@@ -164,24 +223,18 @@ def fold(
 
 
 def _along_time(steps: Sequence[Tensor | None]) -> Tensor | None:
-    told = [step for step in steps if step is not None]
-    return torch.stack(told, 1) if told else None
+    given = [step for step in steps if step is not None]
+    return torch.stack(given, 1) if given else None
 
 
-def choose_kernel(backbone: str, requested: str, available: Mapping[str, str | None]) -> str:
-    """The kernel to run, of those a backbone has: best first, each with the reason why it cannot run here, or None.
+def tensors(state: State) -> tuple[Tensor, ...]:
+    """A state that is a tuple of tensors, as such."""
+    return cast(tuple[Tensor, ...], state)
 
-    ``auto`` takes the first that can and logs it; a named kernel that cannot run raises :class:`InvalidInput`.
-    """
-    one_of("kernel", requested, ("auto", *available))
-    if requested == "auto":
-        chosen = next(name for name, reason in available.items() if reason is None)
-        passed_over = [f"{name}: {reason}" for name, reason in available.items() if reason is not None]
-        log.info("%s: kernel %s%s", backbone, chosen, f" ({'; '.join(passed_over)})" if passed_over else "")
-        return chosen
-    if (reason := available[requested]) is not None:
-        raise InvalidInput(f"kernel {requested!r} of {backbone} cannot run here: {reason}. Use kernel=auto.")
-    return requested
+
+def groups(state: State) -> tuple[tuple[Tensor, ...], ...]:
+    """A state that is a tuple of tuples of tensors, as such."""
+    return cast(tuple[tuple[Tensor, ...], ...], state)
 
 
 def detach(state: State) -> State:

@@ -10,15 +10,15 @@
 | b      | bias        | [G H], G gates: tanh 1, lstm 4, gru 3, in torch's order                     |
 """
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 
 import torch
 from torch import Tensor, nn
 from torch.nn import functional as F
 
-from multiscale.backbones.base import Backbone, Product, State, StepTrace, choose_kernel, fold
+from multiscale.backbones.base import Backbone, Levels, Product, State, StepTrace, tensors
 from multiscale.checks import InvalidInput, one_of, positive_int, sizes
-from multiscale.kernels import clockwork as kernels
+from multiscale.kernels import clockwork as cascades
 from multiscale.nn.cells import CELLS, GATES, STATES, GateNorm, no_norm
 
 
@@ -90,11 +90,10 @@ class ClockworkRNN(Backbone):
         periods, level_sizes = modules_by_period(periods, hidden_size)
         if isinstance(origin, bool) or not isinstance(origin, int) or origin < 0:
             raise InvalidInput(f"origin must be a whole number of steps, at least 0; got {origin!r}.")
-        super().__init__(positive_int("input_size", input_size), level_sizes)
+        super().__init__(positive_int("input_size", input_size), level_sizes, kernel)
         self.cell = one_of("cell", cell, tuple(CELLS))
         if layer_norm and min(level_sizes) == 1:
             raise InvalidInput(f"layer_norm needs at least 2 units in every module; got modules of {level_sizes}.")
-        self.kernel = choose_kernel("ClockworkRNN", kernel, {"cascade": None, "reference": None})
         self.origin = origin
         gates, hidden = GATES[cell], sum(level_sizes)
         self.register_buffer("periods", torch.tensor(periods), persistent=False)
@@ -124,13 +123,6 @@ class ClockworkRNN(Backbone):
     def level_names(self) -> tuple[str, ...]:
         return tuple(f"period {p}" for p in self._period_list)
 
-    def macs_per_step(self) -> float:
-        """Multiply-accumulates per step and sample, forward, of the kernel in use; the reference computes all of
-        W_I x and W_H h at every step."""
-        if self.kernel == "reference":
-            return self.input.numel() + self.recurrent.numel()
-        return kernels.macs_per_step(self.input_size, self.level_sizes, self._period_list, GATES[self.cell])
-
     def products(self) -> tuple[Product, ...]:
         """Each module's rows at its ticks, on the input and on what it may read."""
         reads = self.mask.sum(1).long().add(self.input_size).view(GATES[self.cell], -1).sum(0)
@@ -147,8 +139,10 @@ class ClockworkRNN(Backbone):
     def _hidden_bias(self) -> Tensor | None:
         return None if self.reset_bias is None else F.pad(self.reset_bias, (2 * len(self.reset_bias), 0))
 
-    def step(self, x_t: Tensor, state: State) -> tuple[tuple[Tensor, ...], State, StepTrace]:
-        *previous, t = state
+    def step(self, x_t: Tensor, state: State) -> tuple[Levels, State, StepTrace]:
+        """Eq. 1 of the paper for the modules with t mod T_i = 0; the others, whose rows of W_H and W_I are zero in its
+        Section 3, keep their state. The output of Eq. 2 is the head's."""
+        *previous, t = tensors(state)
         ticks = t[:, None] % self.periods == 0
         active = ticks.index_select(1, self.unit_module)
         norm = self._norm()
@@ -158,22 +152,23 @@ class ClockworkRNN(Backbone):
         kept = tuple(torch.where(active, n, old) for n, old in zip(new, previous, strict=True))
         return kept[0].split(self.level_sizes, 1), (*kept, t + 1), StepTrace(ticks.to(x_t.dtype))
 
-    def sequence(self, x: Tensor, state: State, trace: bool) -> tuple[tuple[Tensor, ...], State, StepTrace | None]:
-        if self.kernel == "reference":
-            return fold(self, x, state, trace)
-        *cell_state, t = state
+    def kernels(self, x: Tensor | None) -> Mapping[str, str | None]:
+        return {"cascade": None, "reference": None}
+
+    def fast(self, kernel: str, x: Tensor, state: State, trace: bool) -> tuple[Levels, State, StepTrace | None]:
+        *first, t = tensors(state)
         norm = self._norm()
         bias = self.bias if norm is None else None
-        weights = kernels.Weights(self.input, self.recurrent, bias, self._hidden_bias(), norm)
+        weights = cascades.ModuleWeights(self.input, self.recurrent, bias, self._hidden_bias(), norm)
         phases = (0,) * len(self._period_list)
-        levels, cell_state = kernels.cascade(
-            x, tuple(cell_state), t, weights, self.cell, self.level_sizes, self._period_list, phases
+        levels, last = cascades.cascade(
+            x, tuple(first), t, weights, self.cell, self.level_sizes, self._period_list, phases
         )
         steps = None
         if trace:
             counters = t[:, None] + torch.arange(x.size(1), device=t.device)
             steps = StepTrace((counters[..., None] % self.periods == 0).to(x.dtype))
-        return levels, (*cell_state, t + x.size(1)), steps
+        return levels, (*last, t + x.size(1)), steps
 
 
 def modules_by_period(periods: Sequence[int], hidden_size: int | Sequence[int]) -> tuple[list[int], tuple[int, ...]]:

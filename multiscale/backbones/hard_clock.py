@@ -11,13 +11,13 @@
 | b      | bias      | [H]                                                                    |
 """
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 
 import torch
 from torch import Tensor, nn
 from torch.nn import functional as F
 
-from multiscale.backbones.base import Backbone, Product, State, StepTrace, choose_kernel, fold
+from multiscale.backbones.base import Backbone, Levels, Product, State, StepTrace, tensors
 from multiscale.backbones.clockwork import module_of_unit
 from multiscale.checks import InvalidInput, one_of, positive_int, sizes
 from multiscale.kernels import clocked
@@ -75,11 +75,9 @@ class HardClockRNN(Backbone):
         if isinstance(periods, (str, int)) or not len(periods):
             raise InvalidInput(f"periods must be a list of at least one whole number of steps; got {periods!r}.")
         self._clocks = checked_clocks(periods, phases)
-        super().__init__(positive_int("input_size", input_size), sizes("level_sizes", level_sizes, len(periods)))
         self.connectivity = one_of("connectivity", connectivity, CONNECTIVITY)
-        cyclic = "with full connections no module is without others to wait for" if connectivity == "full" else None
-        kernels = {"cascade": cyclic, "skipping": None, "reference": None}
-        self.kernel = choose_kernel("HardClockRNN", kernel, kernels)
+        level_sizes = sizes("level_sizes", level_sizes, len(periods))
+        super().__init__(positive_int("input_size", input_size), level_sizes, kernel)
         unit_module = module_of_unit(self.level_sizes)
         self.register_buffer("periods", torch.tensor(self._clocks[0]), persistent=False)
         self.register_buffer("phases", torch.tensor(self._clocks[1]), persistent=False)
@@ -97,17 +95,6 @@ class HardClockRNN(Backbone):
     def level_names(self) -> tuple[str, ...]:
         return tuple(f"clock {m}, period {p}" for m, p in enumerate(self._clocks[0], 1))
 
-    def macs_per_step(self) -> float:
-        """Multiply-accumulates per step and sample, forward, of the kernel in use."""
-        hidden, (periods, _) = sum(self.level_sizes), self._clocks
-        if self.kernel == "reference":
-            return hidden * (self.input_size + hidden)
-        if self.kernel == "skipping":
-            return sum(n * (self.input_size + hidden) / p for n, p in zip(self.level_sizes, periods, strict=True))
-        order = self._fastest_first()
-        ordered = [self.level_sizes[m] for m in order], [periods[m] for m in order]
-        return cascades.macs_per_step(self.input_size, *ordered, connected=self.connectivity != "none")
-
     def products(self) -> tuple[Product, ...]:
         """Each module's rows at its ticks, on the input and on what it may read."""
         reads = self.mask.sum(1).long() + self.input_size
@@ -118,18 +105,23 @@ class HardClockRNN(Backbone):
         h = torch.zeros(batch_size, sum(self.level_sizes), device=device, dtype=dtype)
         return h, torch.zeros(batch_size, dtype=torch.int64, device=device)
 
-    def step(self, x_t: Tensor, state: State) -> tuple[tuple[Tensor, ...], State, StepTrace]:
-        h_prev, t = state
+    def step(self, x_t: Tensor, state: State) -> tuple[Levels, State, StepTrace]:
+        """The equation of the class; of the Clockwork RNN's paper Eq. 1, with a phase and any connections."""
+        h_prev, t = tensors(state)
         ticks = (t[:, None] - self.phases) % self.periods == 0
         new = torch.tanh(F.linear(x_t, self.input, self.bias) + F.linear(h_prev, self.recurrent * self.mask))
         h = torch.where(ticks.index_select(1, self.unit_module), new, h_prev)
         return h.split(self.level_sizes, 1), (h, t + 1), StepTrace(ticks.to(x_t.dtype))
 
-    def sequence(self, x: Tensor, state: State, trace: bool) -> tuple[tuple[Tensor, ...], State, StepTrace | None]:
-        if self.kernel == "reference":
-            return fold(self, x, state, trace)
-        h, t = state
-        if self.kernel == "skipping":
+    def kernels(self, x: Tensor | None) -> Mapping[str, str | None]:
+        cyclic = self.connectivity == "full"
+        why = "with full connections no module is without others to wait for"
+        return {"cascade": why if cyclic else None, "skipping": None, "reference": None}
+
+    def fast(self, kernel: str, x: Tensor, state: State, trace: bool) -> tuple[Levels, State, StepTrace | None]:
+        h, t = tensors(state)
+        levels: Levels
+        if kernel == "skipping":
             weights = (self.input, self.recurrent * self.mask, self.bias)
             states, h = clocked.skipping(x, h, t, *weights, self.level_sizes, *self._clocks)
             levels = states.split(self.level_sizes, 2)
@@ -149,7 +141,7 @@ class HardClockRNN(Backbone):
         order = self._fastest_first()
         blocks = torch.arange(len(self.unit_module), device=x.device).split(self.level_sizes)
         units = torch.cat([blocks[m] for m in order])
-        weights = cascades.Weights(
+        weights = cascades.ModuleWeights(
             self.input[units], self.recurrent[units][:, units], self.bias[units], hidden_bias=None, norm=None
         )
         ordered, periods, phases = ([part[m] for m in order] for part in (self.level_sizes, *self._clocks))

@@ -12,20 +12,22 @@
 | a               | slope                 | [], of the hard sigmoid                                      |
 """
 
-from collections.abc import Iterable, Sequence
-from typing import cast
+from collections.abc import Iterable, Mapping, Sequence
+from typing import TypeAlias, cast
 
 import torch
 from torch import Tensor, nn
 from torch.nn import functional as F
 
-from multiscale.backbones.base import Backbone, Product, State, StepTrace, choose_kernel, fold
+from multiscale.backbones.base import Backbone, Levels, Product, State, StepTrace, groups
 from multiscale.checks import in_range, positive_int, sizes
-from multiscale.kernels.hmlstm import native
-from multiscale.kernels.hmlstm import sequence as kernels
+from multiscale.kernels.hmlstm import native, sequence
 from multiscale.kernels.hmlstm.operations import Options, operation
 from multiscale.nn.schedules import Constant, Linear, Schedule
 from multiscale.nn.straight_through import hard_sigmoid, step_boundary
+
+GroupedState: TypeAlias = tuple[tuple[Tensor, ...], ...]
+"""(h, c, z): L, L and L - 1 tensors."""
 
 
 class HMLSTM(Backbone):
@@ -88,14 +90,11 @@ class HMLSTM(Backbone):
         kernel: str = "auto",
     ) -> None:
         positive_int("input_size", input_size)
-        super().__init__(input_size, sizes("hidden_size", hidden_size, positive_int("num_layers", num_layers)))
+        level_sizes = sizes("hidden_size", hidden_size, positive_int("num_layers", num_layers))
+        super().__init__(input_size, level_sizes, kernel)
         self.options = Options(
             boundary, choice, copy_boundary, layer_norm, top_down, flush, copy, boundary_bias, forget_bias, init
         )
-        self.kernel = choose_kernel(
-            "HMLSTM", kernel, {"native": native.unavailable(), "fused": None, "reference": None}
-        )
-        self.kernel_is_named = kernel != "auto"
         below = (input_size, *self.level_sizes[:-1])
         above = (*self.level_sizes[1:], None)
         self.layers = nn.ModuleList(
@@ -128,9 +127,11 @@ class HMLSTM(Backbone):
 
     def initial_state(self, batch_size: int, device: torch.device, dtype: torch.dtype) -> State:
         """(h, c, z): L, L and L - 1 tensors of zeros."""
-        h, c = (tuple(torch.zeros(batch_size, n, device=device, dtype=dtype) for n in self.level_sizes) for _ in "hc")
-        z = tuple(torch.zeros(batch_size, 1, device=device, dtype=dtype) for _ in self.level_sizes[:-1])
-        return h, c, z
+
+        def zeros(sizes: Sequence[int]) -> tuple[Tensor, ...]:
+            return tuple(torch.zeros(batch_size, n, device=device, dtype=dtype) for n in sizes)
+
+        return zeros(self.level_sizes), zeros(self.level_sizes), zeros([1] * (len(self.level_sizes) - 1))
 
     def threshold(self, like: Tensor) -> Tensor | None:
         """What the hard sigmoid must exceed for a boundary, shaped ``like``; None, never a decision, if soft."""
@@ -140,8 +141,10 @@ class HMLSTM(Backbone):
             return torch.rand_like(like)
         return torch.full_like(like, 0.5)
 
-    def step(self, x_t: Tensor, state: State) -> tuple[tuple[Tensor, ...], State, StepTrace]:
-        h_prev, c_prev, z_prev = state
+    def step(self, x_t: Tensor, state: State) -> tuple[Levels, State, StepTrace]:
+        """Eq. 1 for every layer, from the input (h_t^0 = x_t, z_t^0 = 1) upwards: each reads z_t and h_t of the layer
+        below, and h_{t-1} of the one above. Eq. 2-7 are in :meth:`HMLSTMLayer.forward`."""
+        x_t, (h_prev, c_prev, z_prev) = self._wide(x_t, groups(state))
         one, zero = x_t.new_ones(len(x_t), 1), x_t.new_zeros(len(x_t), 1)
         below, z_below = x_t, one
         hs, cs, zs, updates, probabilities = [], [], [], [], []
@@ -163,25 +166,36 @@ class HMLSTM(Backbone):
         trace = StepTrace(torch.cat(updates, 1).detach(), boundaries, torch.cat(probabilities, 1).detach())
         return tuple(hs), (tuple(hs), tuple(cs), tuple(zs[:-1])), trace
 
-    def sequence(self, x: Tensor, state: State, trace: bool) -> tuple[tuple[Tensor, ...], State, StepTrace | None]:
-        if torch.is_autocast_enabled(x.device.type):
-            # What reaches the state is as wide as the weights; the products alone are short.
-            x, state = x.to(self.slope.dtype), tuple(tuple(s.to(self.slope.dtype) for s in part) for part in state)
-        if self.kernel == "reference":
-            return fold(self, x, state, trace)
-        out = self.run_kernel(x, state, self.thresholds(x, state))
-        if not trace:
-            return out.levels, (out.h, out.c, out.z), None
-        update, boundary = kernels.trace(out.boundaries, x, self.options)
-        return out.levels, (out.h, out.c, out.z), StepTrace(update, boundary)
+    def kernels(self, x: Tensor | None) -> Mapping[str, str | None]:
+        # Not x's own type: under autocast it may be short, and the kernels work in that of the parameters.
+        missing = native.unavailable() if x is None else native.unavailable(x.device, self.slope.dtype)
+        return {"native": missing, "fused": None, "reference": None}
 
-    def run_kernel(self, x: Tensor, state: State, thresholds: Tensor | None, skip: bool = True) -> kernels.Output:
+    def fast(self, kernel: str, x: Tensor, state: State, trace: bool) -> tuple[Levels, State, StepTrace | None]:
+        x, first = self._wide(x, groups(state))
+        out = self.run_kernel(kernel, x, first, self.thresholds(x, first))
+        last = (out.h, out.c, out.z)
+        if not trace:
+            return out.levels, last, None
+        update, boundary = sequence.trace(out.boundaries, x, self.options)
+        return out.levels, last, StepTrace(update, boundary)
+
+    def _wide(self, x: Tensor, state: GroupedState) -> tuple[Tensor, GroupedState]:
+        """Both, under autocast, as wide as the weights: what reaches the state is, and the products alone are short."""
+        if not torch.is_autocast_enabled(x.device.type):
+            return x, state
+        return x.to(self.slope.dtype), tuple(tuple(s.to(self.slope.dtype) for s in part) for part in state)
+
+    def run_kernel(
+        self, kernel: str, x: Tensor, state: GroupedState, thresholds: Tensor | None, skip: bool = True
+    ) -> sequence.Output:
         """The kernel, with what each hard sigmoid must exceed [L - 1, T, B] given, and with or without skipping."""
         weights = [layer.weights() for layer in cast(Iterable[HMLSTMLayer], self.layers)]
-        plan = kernels.plan(self.options, self.kernel, self.kernel_is_named, x, self.slope.dtype)
-        return kernels.sequence(x, state, weights, self.slope, thresholds, plan._replace(skip=skip))
+        plan = sequence.plan(self.options, x, self.slope.dtype, native=kernel == "native", skip=skip)
+        h, c, z = state
+        return sequence.sequence(x, (h, c, z), weights, self.slope, thresholds, plan)
 
-    def thresholds(self, x: Tensor, state: State) -> Tensor | None:
+    def thresholds(self, x: Tensor, state: GroupedState) -> Tensor | None:
         """[L - 1, T, B], drawn in the order of the fold; None if the boundaries are soft."""
         z = state[2]
         if self.options.boundary == "soft" or not z:
@@ -236,12 +250,12 @@ class HMLSTMLayer(nn.Module):
                     nn.init.xavier_uniform_(gate)
         self.bias.zero_()[: self.size].fill_(self.options.forget_bias)
 
-    def weights(self) -> kernels.Weights:
+    def weights(self) -> sequence.LayerWeights:
         """The parameters as the kernel takes them."""
         norms = (self.recurrent_norm, self.bottom_up_norm, self.top_down_norm, self.cell_norm)
         pairs = [(None, None) if norm is None else (norm.weight, norm.bias) for norm in norms]
         matrices = (self.recurrent, self.bottom_up, self.top_down)
-        return kernels.Weights(*matrices, self.bias, *(tensor for pair in pairs for tensor in pair))
+        return sequence.LayerWeights(*matrices, self.bias, *(tensor for pair in pairs for tensor in pair))
 
     def pre_activations(
         self, below: Tensor, z_below: Tensor, h_prev: Tensor, z_prev: Tensor, above: Tensor | None
@@ -274,21 +288,21 @@ class HMLSTMLayer(nn.Module):
         threshold: Tensor | None,
     ) -> tuple[Tensor, Tensor, Tensor | None, Tensor, Tensor | None]:
         """h, c [B, H], z [B, 1] (None at the top), how much was rewritten [B, 1], and z before its threshold."""
-        pre = self.pre_activations(below, z_below, h_prev, z_prev, above)
-        forget, input_gate, output_gate = torch.sigmoid(pre[:, : 3 * self.size]).chunk(3, 1)
-        candidate = torch.tanh(pre[:, 3 * self.size : 4 * self.size])
-        flush, update, copy = operation(z_prev, z_below, self.options)
+        pre = self.pre_activations(below, z_below, h_prev, z_prev, above)  # Eq. 5-7, and the sum in Eq. 4
+        forget, input_gate, output_gate = torch.sigmoid(pre[:, : 3 * self.size]).chunk(3, 1)  # Eq. 4
+        candidate = torch.tanh(pre[:, 3 * self.size : 4 * self.size])  # Eq. 4
+        flush, update, copy = operation(z_prev, z_below, self.options)  # the cases of Eq. 2 and 3
         rewritten = flush + update
 
         new = input_gate * candidate
-        c = rewritten * new + update * forget * c_prev + copy * c_prev
+        c = rewritten * new + update * forget * c_prev + copy * c_prev  # Eq. 2
         read = c if self.cell_norm is None else self.cell_norm(c)
-        h = rewritten * output_gate * torch.tanh(read) + copy * h_prev
+        h = rewritten * output_gate * torch.tanh(read) + copy * h_prev  # Eq. 3
         if not self.detects:
             return h, c, None, rewritten, None
 
-        probability = hard_sigmoid(pre[:, 4 * self.size :], slope)
-        z = probability if threshold is None else step_boundary(probability, threshold)
+        probability = hard_sigmoid(pre[:, 4 * self.size :], slope)  # Eq. 4, the last row
+        z = probability if threshold is None else step_boundary(probability, threshold)  # f_bound
         if self.options.copy_boundary == "hold":
             z, probability = (rewritten * x + copy * z_prev for x in (z, probability))
         elif self.options.copy_boundary == "zero":

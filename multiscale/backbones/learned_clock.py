@@ -14,13 +14,14 @@ transform, then binary pulses, in place of the fixed periods of a Clockwork RNN.
 | b      | bias           | [H]                                                            |
 """
 
+from collections.abc import Mapping
 from typing import Any
 
 import torch
 from torch import Tensor, nn
 from torch.nn import functional as F
 
-from multiscale.backbones.base import Backbone, Product, State, StepTrace, choose_kernel, fold
+from multiscale.backbones.base import Backbone, Levels, Product, State, StepTrace, tensors
 from multiscale.backbones.clockwork import module_of_unit, split_units
 from multiscale.backbones.hard_clock import CONNECTIVITY, HardClockRNN, connection_mask
 from multiscale.checks import in_range, one_of, positive_int
@@ -57,10 +58,9 @@ class LearnedClockRNN(Backbone):
         kernel: str = "auto",
     ) -> None:
         level_sizes = split_units(hidden_size, check_clock(clock).num_modules)
-        super().__init__(positive_int("input_size", input_size), level_sizes)
+        super().__init__(positive_int("input_size", input_size), level_sizes, kernel)
         self.connectivity = one_of("connectivity", connectivity, CONNECTIVITY)
         self.clock_lr = None if clock_lr is None else in_range("clock_lr", clock_lr, 0)
-        self.kernel = choose_kernel("LearnedClockRNN", kernel, {"hoisted": None, "reference": None})
         self.clock = clock
         self.register_buffer("unit_module", module_of_unit(level_sizes), persistent=False)
         self.input = nn.Parameter(torch.empty(hidden_size, input_size))
@@ -116,18 +116,20 @@ class LearnedClockRNN(Backbone):
             return self.recurrent
         return self.recurrent * connection_mask(self.connectivity, self.clock.periods(), self.unit_module)
 
-    def step(self, x_t: Tensor, state: State) -> tuple[tuple[Tensor, ...], State, StepTrace]:
-        h_prev, t = state
+    def step(self, x_t: Tensor, state: State) -> tuple[Levels, State, StepTrace]:
+        """The equation of the class, with a_m(t) of the clock."""
+        h_prev, t = tensors(state)
         activation = self.clock(t)
         active = activation.index_select(1, self.unit_module)
         new = torch.tanh(F.linear(x_t, self.input, self.bias) + F.linear(h_prev, self.connected()))
         h = active * new + (1 - active) * h_prev
         return h.split(self.level_sizes, 1), (h, t + 1), StepTrace(activation)
 
-    def sequence(self, x: Tensor, state: State, trace: bool) -> tuple[tuple[Tensor, ...], State, StepTrace | None]:
-        if self.kernel == "reference":
-            return fold(self, x, state, trace)
-        h, t = state
+    def kernels(self, x: Tensor | None) -> Mapping[str, str | None]:
+        return {"hoisted": None, "reference": None}
+
+    def fast(self, kernel: str, x: Tensor, state: State, trace: bool) -> tuple[Levels, State, StepTrace | None]:
+        h, t = tensors(state)
         # Samples mostly share their step counter; then one row serves them all.
         starts = t[:1] if bool((t == t[0]).all()) else t
         activation = self.clock(starts[:, None] + torch.arange(x.size(1), device=t.device))

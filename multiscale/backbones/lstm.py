@@ -8,13 +8,13 @@
 | i, f, g, o   | columns of the gates in torch's order | [B, H_l]                                |
 """
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 
 import torch
 from torch import Tensor, nn
 from torch.nn import functional as F
 
-from multiscale.backbones.base import Backbone, Product, State, StepTrace, choose_kernel, fold
+from multiscale.backbones.base import Backbone, Levels, Product, State, StepTrace, groups
 from multiscale.checks import positive_int, sizes
 
 
@@ -44,9 +44,9 @@ class StackedLSTM(Backbone):
         kernel: str = "auto",
     ) -> None:
         positive_int("input_size", input_size)
-        super().__init__(input_size, sizes("hidden_size", hidden_size, positive_int("num_layers", num_layers)))
-        fused = "torch's fused LSTM has no layer normalisation" if layer_norm else None
-        self.kernel = choose_kernel("StackedLSTM", kernel, {"fused": fused, "reference": None})
+        self.layer_norm = layer_norm
+        level_sizes = sizes("hidden_size", hidden_size, positive_int("num_layers", num_layers))
+        super().__init__(input_size, level_sizes, kernel)
         below = (input_size, *self.level_sizes[:-1])
         self.layers = nn.ModuleList(
             nn.LSTM(size_below, size, batch_first=True)
@@ -65,12 +65,16 @@ class StackedLSTM(Backbone):
 
     def initial_state(self, batch_size: int, device: torch.device, dtype: torch.dtype) -> State:
         """(h, c): L tensors of zeros each."""
-        return tuple(
-            tuple(torch.zeros(batch_size, n, device=device, dtype=dtype) for n in self.level_sizes) for _ in "hc"
-        )
 
-    def step(self, x_t: Tensor, state: State) -> tuple[tuple[Tensor, ...], State, StepTrace]:
-        h_prev, c_prev = state
+        def zeros() -> tuple[Tensor, ...]:
+            return tuple(torch.zeros(batch_size, n, device=device, dtype=dtype) for n in self.level_sizes)
+
+        return zeros(), zeros()
+
+    def step(self, x_t: Tensor, state: State) -> tuple[Levels, State, StepTrace]:
+        """One step of every layer, from the input upwards: f of Gers et al. 2000, i, o and the rest of Hochreiter and
+        Schmidhuber 1997, as ``torch.nn.LSTM`` writes them; with ``layer_norm`` Eq. 20-22 of Ba et al. 2016."""
+        h_prev, c_prev = groups(state)
         below, hs, cs = x_t, [], []
         for layer, norms, h, c in zip(self.layers, self.norms, h_prev, c_prev, strict=True):
             weight_ih, weight_hh, bias_ih, bias_hh = layer.parameters()
@@ -83,10 +87,14 @@ class StackedLSTM(Backbone):
             cs.append(c)
         return tuple(hs), (tuple(hs), tuple(cs)), StepTrace(x_t.new_ones(len(x_t), len(hs)))
 
-    def sequence(self, x: Tensor, state: State, trace: bool) -> tuple[tuple[Tensor, ...], State, StepTrace | None]:
-        if self.kernel == "reference":
-            return fold(self, x, state, trace)
-        h_first, c_first = state
+    def kernels(self, x: Tensor | None) -> Mapping[str, str | None]:
+        return {
+            "fused": "torch's fused LSTM has no layer normalisation" if self.layer_norm else None,
+            "reference": None,
+        }
+
+    def fast(self, kernel: str, x: Tensor, state: State, trace: bool) -> tuple[Levels, State, StepTrace | None]:
+        h_first, c_first = groups(state)
         kind = h_first[0].dtype  # under autocast the fused kernel would return the carried state in half precision
         below, levels, hs, cs = x, [], [], []
         for layer, h, c in zip(self.layers, h_first, c_first, strict=True):

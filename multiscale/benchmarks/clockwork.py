@@ -5,11 +5,12 @@ from collections.abc import Callable, Sequence
 import torch
 from torch import Tensor, nn
 
+from multiscale.analysis.cost import backbone_macs
 from multiscale.backbones.base import Backbone
 from multiscale.backbones.clockwork import ClockworkRNN
 from multiscale.backbones.hard_clock import HardClockRNN
 from multiscale.backbones.learned_clock import LearnedClockRNN
-from multiscale.benchmark import Peer, Settings, Size, ratios, round_robin, table, training_pass
+from multiscale.benchmarks.timing import Peer, Settings, Size, ratios, round_robin, table, training_pass
 from multiscale.nn.clocks.pulse import PulseClock
 
 SIZES = (Size(512, 64, 256), Size(1024, 64, 256))
@@ -34,34 +35,40 @@ def report(settings: Settings) -> None:
         print("On a GPU: not run.")
 
 
-def networks(size: Size, inputs: int) -> dict[str, tuple[nn.Module, float]]:
-    """Every network with its multiply-accumulates per step and sample, forward."""
-    dense = size.units * (inputs + size.units)
+def networks(size: Size, inputs: int) -> dict[str, nn.Module]:
     clockwork = ClockworkRNN(inputs, size.units, PERIODS)
-    found: dict[str, tuple[nn.Module, float]] = {
-        "torch.nn.RNN": (nn.RNN(inputs, size.units, batch_first=True), dense),
-        "torch.nn.LSTM": (nn.LSTM(inputs, size.units, batch_first=True), 4 * dense),
-        f"Clockwork RNN, {clockwork.kernel}": (clockwork, clockwork.macs_per_step()),
-    }
-    for connectivity in ("slow_to_fast", "full"):
-        hard = HardClockRNN(inputs, clockwork.level_sizes, PERIODS, None, connectivity)
-        found[f"hardened clock, {connectivity}, {hard.kernel}"] = (hard, hard.macs_per_step())
+    hard = {c: HardClockRNN(inputs, clockwork.level_sizes, PERIODS, None, c) for c in ("slow_to_fast", "full")}
     soft = LearnedClockRNN(inputs, size.units, PulseClock(len(PERIODS), max(PERIODS)))
-    found[f"learned clock, {soft.kernel}"] = (soft, dense)
-    return found
+    return {
+        "torch.nn.RNN": nn.RNN(inputs, size.units, batch_first=True),
+        "torch.nn.LSTM": nn.LSTM(inputs, size.units, batch_first=True),
+        f"Clockwork RNN, {clockwork.kernel}": clockwork,
+        **{f"hardened clock, {name}, {network.kernel}": network for name, network in hard.items()},
+        f"learned clock, {soft.kernel}": soft,
+    }
 
 
 def speed(settings: Settings, size: Size, inputs: int, precision: str) -> list[Sequence[object]]:
-    """The rows of one size: ratios to both dense networks."""
+    """The rows of one size: ratios to both dense networks, and what the equations ask for."""
     x = torch.randn(size.batch, size.steps, inputs, device=settings.device)
-    made = {name: (module.to(settings.device), macs) for name, (module, macs) in networks(size, inputs).items()}
-    peers: dict[str, Peer] = {n: training_pass(m, levels_of(m), x, precision) for n, (m, _) in made.items()}
+    made = {name: module.to(settings.device) for name, module in networks(size, inputs).items()}
+    peers: dict[str, Peer] = {n: training_pass(m, levels_of(m), x, precision) for n, m in made.items()}
     times = round_robin(peers, settings.rounds, settings.device)
     to_rnn, to_lstm = (ratios(times, name) for name in TARGETS)
     return [
-        (size.units, inputs, name, f"{to_rnn[name].total:.3f}", f"{to_lstm[name].total:.3f}", f"{macs:.0f}")
-        for name, (_, macs) in made.items()
+        (size.units, inputs, name, f"{to_rnn[name].total:.3f}", f"{to_lstm[name].total:.3f}", f"{macs(module, x):.0f}")
+        for name, module in made.items()
     ]
+
+
+def macs(network: nn.Module, x: Tensor) -> float:
+    """Multiply-accumulates of one step of one sequence, forward, as the equations ask for them at the ticks seen."""
+    if not isinstance(network, Backbone):
+        return sum(p.numel() for p in network.parameters() if p.dim() == 2)
+    with torch.no_grad():
+        trace = network(x, trace=True).trace
+    active = (trace.update > 0).float().mean((0, 1))
+    return backbone_macs(network, [{"active": rate} for rate in active.tolist()])["done"]
 
 
 def levels_of(module: nn.Module) -> Callable[[Tensor], Sequence[Tensor]]:

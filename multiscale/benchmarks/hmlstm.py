@@ -8,8 +8,9 @@ from pathlib import Path
 import torch
 from torch import Tensor, nn
 
+from multiscale.backbones.base import groups
 from multiscale.backbones.hmlstm import HMLSTM
-from multiscale.benchmark import LAYERS, Peer, Settings, Size, measure, table, training_pass
+from multiscale.benchmarks.timing import LAYERS, Peer, Settings, Size, measure, table, training_pass
 from multiscale.kernels import compiler
 from multiscale.kernels.hmlstm import native
 
@@ -58,7 +59,8 @@ def speed(settings: Settings, rows: Sequence[tuple[Size, str, float | None]]) ->
         normed = HMLSTM(size.units, size.units, LAYERS, layer_norm=True).to(settings.device)
         peers = {"torch.nn.LSTM": lstm(size, x, precision)}
         peers |= {name: training_pass(model, levels_of(model), x, precision) for name, model in models.items()}
-        peers |= {f"{normed.kernel}, layer norm": training_pass(normed, levels_of(normed), x, precision)}
+        normed.use(names[0])
+        peers |= {f"{names[0]}, layer norm": training_pass(normed, levels_of(normed), x, precision)}
         quick = {name: peer for name, peer in peers.items() if name not in ("reference", "fused")}
         slow = {"torch.nn.LSTM": peers["torch.nn.LSTM"], **{k: v for k, v in peers.items() if k not in quick}}
         found = measure(quick, settings.rounds, settings.device)
@@ -127,8 +129,8 @@ class Scheduled(nn.Module):
 
     @torch.no_grad()
     def forward(self, x: Tensor, skip: bool) -> Sequence[Tensor]:
-        state = self.model.initial_state(len(x), x.device, x.dtype)
-        return self.model.run_kernel(x, state, self.thresholds, skip).levels
+        state = groups(self.model.initial_state(len(x), x.device, x.dtype))
+        return self.model.run_kernel("native", x, state, self.thresholds, skip).levels
 
 
 def skipping(settings: Settings, size: Size) -> None:

@@ -23,7 +23,7 @@ Rows: TypeAlias = Tensor | slice
 """Which rows of a tensor, along time."""
 
 
-class Weights(NamedTuple):
+class ModuleWeights(NamedTuple):
     """The parameters of L modules of one cell, side by side; the gates in torch's order."""
 
     input: Tensor  # [G H, D]
@@ -50,7 +50,7 @@ def cascade(
     x: Tensor,
     state: CellState,
     counters: Tensor,
-    weights: Weights,
+    weights: ModuleWeights,
     cell: str,
     sizes: Sequence[int],
     periods: Sequence[int],
@@ -97,7 +97,7 @@ def by_counter(
 def _run(
     x: Tensor,
     state: CellState,
-    weights: Weights,
+    weights: ModuleWeights,
     cell: str,
     sizes: Sequence[int],
     plans: Sequence[ModulePlan],
@@ -267,14 +267,3 @@ def _rows(index: np.ndarray, size: int, device: torch.device) -> Rows:
     if len(index) and np.array_equal(index, np.arange(index[0], index[0] + len(index))):
         return slice(int(index[0]), int(index[0]) + len(index))
     return torch.from_numpy(index).to(device)
-
-
-def macs_per_step(
-    input_size: int, sizes: Sequence[int], periods: Sequence[int], gates: int = 1, connected: bool = True
-) -> float:
-    """Multiply-accumulates of the cascade per step and sample: sum_i G H_i (D + H_i + sum_{j<i} H_j) / P_i, where the
-    last sum, what a module sends to faster ones, is absent unless modules are ``connected``."""
-    total = 0.0
-    for i, (size, period) in enumerate(zip(sizes, periods, strict=True)):
-        total += gates * size * (input_size + size + sum(sizes[:i]) * connected) / period
-    return total

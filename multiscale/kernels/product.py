@@ -1,12 +1,14 @@
 """Products by a matrix that stays the same over a sequence, prepared once in the layout that multiplies fastest."""
 
 from collections.abc import Callable
+from typing import TypeAlias
 
 import torch
 from torch import Tensor
 from torch.nn import functional as F
 
-Product = Callable[[Tensor], Tensor]
+Multiply: TypeAlias = Callable[[Tensor], Tensor]
+"""x [rows, K] -> x weight^T [rows, N], for one weight [N, K]."""
 
 # Multiplications below which the call costs more than the product saves.
 _WORTH_PACKING = 1 << 20
@@ -35,7 +37,7 @@ def _packs(work: int, *tensors: Tensor) -> bool:
     )
 
 
-def product(weight: Tensor, rows: int, dtype: torch.dtype) -> Product:
+def product(weight: Tensor, rows: int, dtype: torch.dtype) -> Multiply:
     """x [rows, K] -> x weight^T [rows, N], for one weight [N, K]; multiplied in ``dtype``, returned in x's own.
 
     The result may be overwritten by the next call.
@@ -52,7 +54,7 @@ def product(weight: Tensor, rows: int, dtype: torch.dtype) -> Product:
     return lambda x: torch.mm(x, transposed, out=out[: len(x)])
 
 
-def rows_product(multiply: Product, x: Tensor, rows: Tensor, out: Tensor) -> Tensor:
+def rows_product(multiply: Multiply, x: Tensor, rows: Tensor, out: Tensor) -> Tensor:
     """``out`` with the product of x in the ``rows`` named and zeros in the others, where x is zero."""
     out.zero_()
     if len(rows):

@@ -1,6 +1,9 @@
 """Memory for the buffers of a sequence, kept for the next one.
 
-A fresh buffer of some megabytes costs the operating system more time, page by page, than the arithmetic that fills it.
+A fresh buffer of tens of megabytes costs the operating system more time, page by page, than the arithmetic that fills
+it. Without this a training pass of ``multiscale.benchmark model=hmlstm`` took 1.08 and 1.21 times as long at 512 units,
+B 64, T 100, in two measurements side by side (1.43 with layer norm); at 128 units, whose buffers malloc keeps itself,
+0.98 and 0.97 (one thread, glibc).
 """
 
 import weakref

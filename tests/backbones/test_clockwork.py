@@ -146,17 +146,6 @@ def test_the_count_is_that_of_the_parameters_the_network_uses(cell):
     assert count_parameters(model.level_sizes, 3, 2, cell) == used + 2 * 11 + 2
 
 
-def test_the_cascade_multiplies_a_sixteenth_as_often_as_a_dense_network():
-    model = ClockworkRNN(1, 512, [2**i for i in range(8)], kernel="cascade")
-    recurrent = model.macs_per_step() - sum(64 / 2**i for i in range(8))
-    assert recurrent / 512**2 == pytest.approx(0.061, abs=5e-4)
-    assert ClockworkRNN(1, 512, [1, 2], kernel="reference").macs_per_step() == 512 * 513
-
-
-def test_the_multiplications_of_one_module_are_those_of_a_plain_network_at_its_rate():
-    assert ClockworkRNN(3, 5, [4], cell="gru", kernel="cascade").macs_per_step() == 3 * 5 * (3 + 5) / 4
-
-
 # The cascade is the same function.
 
 

@@ -5,18 +5,21 @@ import math
 import pytest
 import torch
 
-from multiscale import benchmark
-from multiscale.benchmark import Size, main, measure, parse, ratios
+from multiscale.benchmark import MODELS, benchmark
+from multiscale.benchmarks import timing
 from multiscale.benchmarks.hmlstm import multiplications
+from multiscale.benchmarks.timing import Settings, Size, measure, ratios, sizes_of
+from multiscale.checks import InvalidInput
+from tests.conftest import ROOT
 
 
 @pytest.fixture(autouse=True)
 def _no_pause(monkeypatch):
-    monkeypatch.setattr(benchmark, "PAUSE", 0)
+    monkeypatch.setattr(timing, "PAUSE", 0)
 
 
 def test_the_report_of_a_model_has_every_part(capsys):
-    assert main(["model=hmlstm", "sizes=6x3x5", "rounds=1"]) == 0
+    benchmark(["model=hmlstm", "sizes=6x3x5", "rounds=1"])
     printed = capsys.readouterr().out
     for part in ("torch.nn.LSTM", "reference", "fused", "layer norm", "worst gradient", "Compiling", "On a GPU"):
         assert part in printed
@@ -25,7 +28,7 @@ def test_the_report_of_a_model_has_every_part(capsys):
 
 
 def test_the_clockworks_report_has_its_peers(capsys):
-    assert main(["model=clockwork", "sizes=16x2x5", "rounds=1"]) == 0
+    benchmark(["model=clockwork", "sizes=16x2x5", "rounds=1"])
     printed = capsys.readouterr().out
     for part in ("torch.nn.RNN", "torch.nn.LSTM", "Clockwork RNN, cascade", "hardened", "learned", "multiply", "error"):
         assert part in printed
@@ -42,27 +45,43 @@ def test_a_ratio_is_the_median_over_rounds_of_each_rounds_own():
 @pytest.mark.parametrize(
     ("words", "message"),
     [
-        (["modl=hmlstm"], "there is no setting 'modl'; there are model, sizes"),
-        (["modl=hmlstm"], "Did you mean 'model'?"),
-        (["model=hmlst"], "model must be one of hmlstm"),
-        ([], "model must be one of hmlstm"),
-        (["hmlstm"], "words must be name=value; got 'hmlstm'"),
-        (["model=hmlstm", "rounds=none"], "rounds must be a whole number of at least 1; got 'none'"),
+        (["modl=hmlstm"], "modl does not exist; there is model, sizes, .* Did you mean 'model'?"),
+        (["model=hmlst"], "model must be one of clockwork, hmlstm; got 'hmlst'. Did you mean 'hmlstm'?"),
+        (["model=timing"], "model must be one of clockwork, hmlstm; got 'timing'"),
+        ([], "model must be given, as model=..."),
+        (["hmlstm"], "arguments must be of the form key=value; got 'hmlstm'"),
+        (["model=hmlstm", "rounds=none"], "rounds must be a whole number; got 'none'"),
+        (["model=hmlstm", "rounds=0"], "rounds must be a whole number of at least 1; got 0"),
+        (["model=hmlstm", "threads=0"], "threads must be a whole number of at least 1; got 0"),
         (["model=hmlstm", "sizes=6x3"], "sizes must be like 512x64x100"),
         (["model=hmlstm", "precision=float16"], "precision must be one of float32, bf16"),
+        (["model=hmlstm", "device=gpu"], "device must be one of cpu, cuda; got 'gpu'"),
     ],
 )
-def test_a_mistake_ends_with_2_and_one_message(words, message, capsys):
-    assert main(words) == 2
-    printed = capsys.readouterr().err
-    assert message in printed
-    assert len(printed.splitlines()) == 1
+def test_a_mistake_is_told_by_name(words, message):
+    with pytest.raises(InvalidInput, match=message):
+        benchmark(words)
 
 
-def test_words_become_settings():
-    settings = parse(["model=hmlstm", "sizes=6x3x5,7x1x2", "rounds=3", "precision=bf16"])
-    assert settings.sizes == (Size(6, 3, 5), Size(7, 1, 2))
-    assert (settings.rounds, settings.precision) == (3, "bf16")
+def test_a_mistake_ends_with_2_and_one_line(cli):
+    done = cli("model=hmlst", module="benchmark", PYTHONPATH=str(ROOT))
+    assert (done.returncode, done.stdout, done.stderr.count("\n")) == (2, "", 1)
+
+
+def test_help_says_how_it_is_called(cli):
+    done = cli("--help", module="benchmark", PYTHONPATH=str(ROOT))
+    assert done.returncode == 0
+    assert "python -m multiscale.benchmark model=hmlstm" in done.stdout
+
+
+def test_every_report_is_found_by_the_name_of_its_file():
+    files = {path.stem for path in (ROOT / "multiscale/benchmarks").glob("*.py")}
+    assert set(MODELS) == files - {"__init__", "timing"}
+
+
+def test_words_become_sizes_and_settings():
+    assert sizes_of("6x3x5,7x1x2") == (Size(6, 3, 5), Size(7, 1, 2))
+    assert Settings().sizes is None
 
 
 def test_peers_take_turns_and_the_first_is_the_measure():

@@ -1,12 +1,12 @@
 // The elementwise part of an HM-LSTM's steps, for one layer at one time step: the same three functions as in
-// hmlstm_gates.py, which define what is computed here, over the same buffers. Plain C++ with no torch header compiles
+// gates.py, which define what is computed here, over the same buffers. Plain C++ with no torch header compiles
 // in seconds and has no ABI to match.
 #include <cmath>
 #include <cstdint>
 #include <cstring>
 
 template <typename T>
-struct Layer {  // mirrored by hmlstm_native.py, field by field
+struct Layer {  // mirrored by native.py, field by field
   int64_t batch, size, below, above, keep;
   int64_t flush, copy, mix, copy_boundary, gated_gradient;
   T *operands, *operands_below, *operands_above;
@@ -91,7 +91,7 @@ struct Moments {
 };
 
 template <typename T>
-struct Norm {  // of one product, mirrored by hmlstm_native.py
+struct Norm {  // of one product, mirrored by native.py
   int64_t batch, columns, keep;
   T *gain, *offset, *gate, *raw, *draw, *dgate, *dgain, *doffset;
 };
@@ -357,6 +357,10 @@ static void each_row(int64_t rows, int64_t columns, Call call) {
   extern "C" void normalise_backward_##name(const Norm<T>* norm, int64_t t, const T* dpre, T*) {       \
     each_row(norm->batch, norm->columns, [=](int64_t b) { normalise_backward_row(*norm, t, b, dpre); }); \
   }
+
+// Of pointers and whole numbers, so the same for every T.
+extern "C" int64_t sizeof_Layer() { return sizeof(Layer<float>); }
+extern "C" int64_t sizeof_Norm() { return sizeof(Norm<float>); }
 
 EXPORT(float, float32)
 EXPORT(double, float64)

@@ -2,6 +2,7 @@
 
 import ctypes
 from collections.abc import Sequence
+from functools import cache
 from pathlib import Path
 from typing import Protocol, TypeVar
 
@@ -54,6 +55,22 @@ class _NormStruct(ctypes.Structure):
     ]
 
 
+@cache
+def library() -> ctypes.CDLL:
+    """The compiled functions.
+
+    Raises:
+        CannotCompile: without a compiler, or if it fails.
+        RuntimeError: if a struct has another size here than there.
+    """
+    found = load(SOURCE)
+    for name, mirror in (("Layer", _Struct), ("Norm", _NormStruct)):
+        there, here = getattr(found, f"sizeof_{name}")(), ctypes.sizeof(mirror)
+        if there != here:
+            raise RuntimeError(f"{name} has {there} bytes in {SOURCE.name} and {here} in {mirror.__name__}.")
+    return found
+
+
 class NormBuffers(Protocol):
     """``Norm`` of :mod:`multiscale.kernels.hmlstm.norms`."""
 
@@ -65,7 +82,7 @@ class Step:
     """One function of the library over the buffers of layer l, which it keeps alive."""
 
     def __init__(self, name: str, layers: Sequence[Layer], l: int, gradients: Sequence[Gradients] = ()) -> None:
-        self.function = getattr(load(SOURCE), f"{name}_{DTYPES[layers[l].cell.dtype]}")
+        self.function = getattr(library(), f"{name}_{DTYPES[layers[l].cell.dtype]}")
         self.function.argtypes = (ctypes.c_void_p, ctypes.c_int64, ctypes.c_void_p)
         self.function.restype = None
         struct = _struct(layers, l, gradients)
@@ -79,8 +96,8 @@ class Step:
 class Norm:
     """One function of the library over the buffers of one product's normalisation, which it keeps alive."""
 
-    def __init__(self, name: str, norm: "NormBuffers") -> None:
-        self.function = getattr(load(SOURCE), f"{name}_{DTYPES[norm.raw.dtype]}")
+    def __init__(self, name: str, norm: NormBuffers) -> None:
+        self.function = getattr(library(), f"{name}_{DTYPES[norm.raw.dtype]}")
         self.function.argtypes = (ctypes.c_void_p, ctypes.c_int64, ctypes.c_void_p, ctypes.c_void_p)
         self.function.restype = None
         tensors = {name: getattr(norm, name) for name in _NORM}
@@ -94,18 +111,21 @@ class Norm:
         self.function(self.address, t, rows.data_ptr(), out.data_ptr())
 
 
-def unavailable() -> str | None:
-    """Why this machine cannot run these functions, or None; compiles them if that was not yet done."""
+def unavailable(device: torch.device | None = None, dtype: torch.dtype | None = None) -> str | None:
+    """Why this machine cannot run these functions, or not on tensors of that kind, or None; compiles them if that was
+    not yet done."""
+    if (device is not None and device.type != "cpu") or (dtype is not None and dtype not in DTYPES):
+        return f"it works on CPU tensors of float32 or float64; got {dtype} on {device}"
+    return _cannot_load()
+
+
+@cache
+def _cannot_load() -> str | None:
     try:
-        load(SOURCE)
+        library()
     except CannotCompile as reason:
         return str(reason)
     return None
-
-
-def runs(like: Tensor) -> bool:
-    """Whether tensors like this one can be worked on here."""
-    return like.device.type == "cpu" and like.dtype in DTYPES
 
 
 def _beside(layers: Sequence[T], l: int) -> tuple[T | None, T | None]:

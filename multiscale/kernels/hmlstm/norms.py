@@ -11,7 +11,7 @@ from torch import Tensor
 
 from multiscale.kernels.hmlstm import native
 from multiscale.kernels.hmlstm.gates import EPSILON, Gradients, Layer
-from multiscale.kernels.hmlstm.products import Plan, Products, Weights
+from multiscale.kernels.hmlstm.products import LayerProducts, LayerWeights, Plan
 from multiscale.kernels.product import product, rows_product
 from multiscale.kernels.workspace import Workspace
 
@@ -54,11 +54,11 @@ def backward(norm: Norm, t: int, dpre: Tensor) -> None:
     norm.doffset += gated
 
 
-class Normalised(Products):
+class Normalised(LayerProducts):
     """Three products of what the gates have not yet touched."""
 
     def __init__(
-        self, layers: Sequence[Layer], l: int, weights: Weights, plan: Plan, keep: bool, workspace: Workspace
+        self, layers: Sequence[Layer], l: int, weights: LayerWeights, plan: Plan, keep: bool, workspace: Workspace
     ) -> None:
         super().__init__(layers, l, weights, plan, keep)
         self.keep, self.native = keep, plan.native

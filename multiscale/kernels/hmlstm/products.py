@@ -14,7 +14,7 @@ from torch import Tensor
 from multiscale.kernels.hmlstm.gates import Gradients, Layer
 from multiscale.kernels.hmlstm.operations import Options
 from multiscale.kernels.hmlstm.rows import OpenRows
-from multiscale.kernels.product import Product, outer, product, rows_product
+from multiscale.kernels.product import Multiply, outer, product, rows_product
 from multiscale.kernels.workspace import Workspace
 
 
@@ -27,7 +27,7 @@ class Plan(NamedTuple):
     skip: bool = True  # leave out products that a closed gate hides; false to measure what that saves
 
 
-class Weights(NamedTuple):
+class LayerWeights(NamedTuple):
     """The parameters of one layer, in the layout of ``backbones.hmlstm.HMLSTMLayer``; norms are gain, offset."""
 
     recurrent: Tensor
@@ -44,13 +44,13 @@ class Weights(NamedTuple):
     cell_offset: Tensor | None
 
 
-class Products(ABC):
+class LayerProducts(ABC):
     """The gates' share of Eq. 4 for layer l, with its derivatives; the boundary's column is no part of it.
 
     ``keep``: whether a backward pass will follow.
     """
 
-    def __init__(self, layers: Sequence[Layer], l: int, weights: Weights, plan: Plan, keep: bool) -> None:
+    def __init__(self, layers: Sequence[Layer], l: int, weights: LayerWeights, plan: Plan, keep: bool) -> None:
         self.layers, self.l, self.layer = layers, l, layers[l]
         self.weights, self.dtype = weights, plan.product_dtype
         self.batch, self.columns = self.layer.cell.size(1), 4 * self.layer.size
@@ -71,7 +71,7 @@ class Products(ABC):
 
     @abstractmethod
     def weight_gradients(self, d: Gradients) -> tuple[Tensor | None, ...]:
-        """The gradients of all fields of ``Weights``, in their order, once every step's are known."""
+        """The gradients of all fields of ``LayerWeights``, in their order, once every step's are known."""
 
     def matrix_gradients(self, d: Gradients, dproducts: Sequence[Tensor]) -> list[Tensor | None]:
         """The gradients of the three matrices from those of their products, each [T, B, 4H], before its gate."""
@@ -97,15 +97,15 @@ class Products(ABC):
         return torch.cat((gates, d.pre_boundary.sum()[None]))
 
 
-class Joint(Products):
+class Joint(LayerProducts):
     """One product of the whole operand, or, where gates are closed in many rows, one for each gate."""
 
-    def __init__(self, layers: Sequence[Layer], l: int, weights: Weights, plan: Plan, keep: bool) -> None:
+    def __init__(self, layers: Sequence[Layer], l: int, weights: LayerWeights, plan: Plan, keep: bool) -> None:
         super().__init__(layers, l, weights, plan, keep)
         self.joint = torch.cat(self.matrices, 1)
         self.multiply = product(self.joint, self.batch, self.dtype)
         self.always = 0  # how many of the first matrices are multiplied in every row, if gathering
-        self.apart: list[Product] = []
+        self.apart: list[Multiply] = []
 
     def pre_activations(self, t: int) -> Tensor:
         rows = self.rows.of_step(t)

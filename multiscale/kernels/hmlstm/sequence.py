@@ -7,9 +7,7 @@ of all pre-activations, and each weight matrix gets its gradient in one product 
 dot product apart, always in the state's own precision.
 """
 
-import logging
 from collections.abc import Callable, Sequence
-from functools import cache
 from typing import Any, NamedTuple
 
 import torch
@@ -21,10 +19,8 @@ from multiscale.kernels.hmlstm import gates, native
 from multiscale.kernels.hmlstm.gates import Gradients, Layer
 from multiscale.kernels.hmlstm.norms import Normalised
 from multiscale.kernels.hmlstm.operations import Options, operation
-from multiscale.kernels.hmlstm.products import Joint, Plan, Products, Weights
+from multiscale.kernels.hmlstm.products import Joint, LayerProducts, LayerWeights, Plan
 from multiscale.kernels.workspace import Workspace
-
-log = logging.getLogger(__name__)
 
 Step = Callable[[int, Tensor], None]
 FORMAT = torch.contiguous_format
@@ -38,27 +34,16 @@ class Output(NamedTuple):
     boundaries: tuple[Tensor, ...]  # L - 1 of [T + 1, B], slot t before step t, without gradient
 
 
-def plan(options: Options, kernel: str, named: bool, x: Tensor, dtype: torch.dtype) -> Plan:
+def plan(options: Options, x: Tensor, dtype: torch.dtype, native: bool, skip: bool = True) -> Plan:
     """What of the kernel runs on x, for parameters of ``dtype``: whose gates, and in what precision the products.
 
     Raises:
-        InvalidInput: if x is not of that type, or not what ``kernel="native"`` works on and that was asked for by name.
+        InvalidInput: if x is not of that type.
     """
     if x.dtype != dtype:
         raise InvalidInput(f"x must be of the parameters' type, {dtype}; got {x.dtype}.")
-    compiled = kernel == "native" and native.runs(x)
-    if kernel == "native" and not compiled:
-        why = f"kernel 'native' of HMLSTM works on CPU tensors of float32 or float64; got {x.dtype} on {x.device}."
-        if named:
-            raise InvalidInput(f"{why} Use kernel=fused or kernel=auto.")
-        _say_once(f"HMLSTM: kernel fused ({why})")
     short = torch.is_autocast_enabled(x.device.type)
-    return Plan(options, torch.get_autocast_dtype(x.device.type) if short else dtype, compiled)
-
-
-@cache
-def _say_once(message: str) -> None:
-    log.info(message)
+    return Plan(options, torch.get_autocast_dtype(x.device.type) if short else dtype, native, skip)
 
 
 def trace(boundaries: Sequence[Tensor], x: Tensor, options: Options) -> tuple[Tensor, Tensor]:
@@ -73,7 +58,7 @@ def trace(boundaries: Sequence[Tensor], x: Tensor, options: Options) -> tuple[Te
 def sequence(
     x: Tensor,
     state: tuple[Sequence[Tensor], Sequence[Tensor], Sequence[Tensor]],
-    weights: Sequence[Weights],
+    weights: Sequence[LayerWeights],
     slope: Tensor,
     thresholds: Tensor | None,
     plan: Plan,
@@ -140,8 +125,8 @@ class _Sequence(torch.autograd.Function):
 
 def _unflatten(flat: Sequence[Tensor], count: int) -> tuple[Sequence[Tensor], Sequence[Tensor], Sequence[Tensor], list]:
     h, c, z = flat[:count], flat[count : 2 * count], flat[2 * count : 3 * count - 1]
-    rest, width = flat[3 * count - 1 :], len(Weights._fields)
-    return h, c, z, [Weights(*rest[i * width : (i + 1) * width]) for i in range(count)]
+    rest, width = flat[3 * count - 1 :], len(LayerWeights._fields)
+    return h, c, z, [LayerWeights(*rest[i * width : (i + 1) * width]) for i in range(count)]
 
 
 def _layers(
@@ -150,7 +135,7 @@ def _layers(
     slope: Tensor,
     thresholds: Tensor | None,
     state: tuple[Sequence[Tensor], Sequence[Tensor], Sequence[Tensor]],
-    weights: Sequence[Weights],
+    weights: Sequence[LayerWeights],
     workspace: Workspace,
     keep: bool,
 ) -> list[Layer]:
@@ -193,7 +178,7 @@ def _after(layer: Layer) -> Tensor | None:
     return None if layer.z is None else layer.z[1:]
 
 
-def _boundary_weights(w: Weights, size: int, top: bool) -> tuple[Tensor, Tensor]:
+def _boundary_weights(w: LayerWeights, size: int, top: bool) -> tuple[Tensor, Tensor]:
     """The bias [4H + 1], and the boundary's weights [K] on the whole operand; zeros where the layer lacks them."""
     matrices = [m for m in (w.recurrent, w.bottom_up, w.top_down) if m is not None]
     bias = w.bias if len(w.bias) > 4 * size else torch.cat((w.bias, w.bias.new_zeros(1)))
@@ -203,15 +188,15 @@ def _boundary_weights(w: Weights, size: int, top: bool) -> tuple[Tensor, Tensor]
 
 
 def _products(
-    plan: Plan, layers: Sequence[Layer], weights: Sequence[Weights], keep: bool, workspace: Workspace
-) -> list[Products]:
+    plan: Plan, layers: Sequence[Layer], weights: Sequence[LayerWeights], keep: bool, workspace: Workspace
+) -> list[LayerProducts]:
     """Each layer's products; ``keep`` what a backward pass needs."""
     if plan.options.layer_norm:
         return [Normalised(layers, l, w, plan, keep, workspace) for l, w in enumerate(weights)]
     return [Joint(layers, l, w, plan, keep) for l, w in enumerate(weights)]
 
 
-def _run(plan: Plan, layers: Sequence[Layer], products: Sequence[Products], steps: int) -> None:
+def _run(plan: Plan, layers: Sequence[Layer], products: Sequence[LayerProducts], steps: int) -> None:
     gates = [_forward_step(plan, layers, l) for l in range(len(layers))]
     pairs = [(p.pre_activations, g) for p, g in zip(products, gates, strict=True)]
     for t in range(steps):
@@ -256,7 +241,7 @@ def _run_backward(
     plan: Plan,
     layers: Sequence[Layer],
     gradients: Sequence[Gradients],
-    products: Sequence[Products],
+    products: Sequence[LayerProducts],
     dlevels: Sequence[Tensor | None],
     workspace: Workspace,
 ) -> None:

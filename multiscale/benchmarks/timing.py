@@ -1,0 +1,159 @@
+"""Peers that take turns in one process, and the median over the rounds of each round's ratio to the first of them, so
+that a busy machine slows all alike."""
+
+import time
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import dataclass
+from statistics import median
+
+import torch
+from torch import Tensor, nn
+
+from multiscale.checks import InvalidInput, one_of, positive_int
+
+LAYERS = 3
+PRECISIONS = {"float32": torch.float32, "bf16": torch.bfloat16}
+DEVICES = ("cpu", "cuda")
+
+
+@dataclass(frozen=True)
+class Size:
+    """One shape to measure; every peer reads inputs as wide as it is."""
+
+    units: int
+    batch: int
+    steps: int
+
+    def __str__(self) -> str:
+        return f"{self.units} units, B {self.batch}, T {self.steps}"
+
+
+@dataclass(frozen=True)
+class Settings:
+    """What to measure, and how; None leaves it to the model's own table.
+
+    Raises:
+        InvalidInput: for no rounds, a precision or device that there is not.
+    """
+
+    sizes: tuple[Size, ...] | None = None
+    rounds: int = 7
+    precision: str | None = None
+    device: str = "cpu"
+
+    def __post_init__(self) -> None:
+        positive_int("rounds", self.rounds)
+        if self.precision is not None:
+            one_of("precision", self.precision, tuple(PRECISIONS))
+        one_of("device", self.device, DEVICES)
+        if self.device == "cuda" and not torch.cuda.is_available():
+            raise InvalidInput("device=cuda: there is no GPU here, or none that torch can use.")
+
+
+def sizes_of(text: str) -> tuple[Size, ...]:
+    """Sizes as they are written on a command line, units x batch x steps with commas between."""
+    return tuple(_size(part) for part in text.split(","))
+
+
+def _size(text: str) -> Size:
+    numbers = text.split("x")
+    if len(numbers) != 3 or not all(n.isdigit() and int(n) for n in numbers):
+        raise InvalidInput(f"sizes must be like 512x64x100, units x batch x steps; got {text!r}.")
+    return Size(*map(int, numbers))
+
+
+@dataclass(frozen=True)
+class Timing:
+    """Ratios to the first peer: the whole, its forward part and its backward part."""
+
+    total: float
+    forward: float
+    backward: float
+
+
+Peer = Callable[[], Tensor | None]
+"""A forward pass; what it returns is a scalar to go backward from, or None."""
+
+Times = dict[str, list[tuple[float, float]]]
+"""Seconds forward and backward, by peer and round."""
+
+PAUSE = 0.3  # seconds between peers
+
+
+def measure(peers: Mapping[str, Peer], rounds: int, device: str = "cpu") -> dict[str, Timing]:
+    """Run the peers in turn; median ratios to the first of them."""
+    return ratios(round_robin(peers, rounds, device), next(iter(peers)))
+
+
+def round_robin(peers: Mapping[str, Peer], rounds: int, device: str = "cpu") -> Times:
+    """Seconds forward and backward of every peer in each of ``rounds`` turns, after one turn to warm up."""
+    times: Times = {name: [] for name in peers}
+    for round_ in range(rounds + 1):
+        for name, peer in peers.items():
+            # An idle pool of threads spins on for a while after a call, and would take a core from the next peer.
+            time.sleep(PAUSE)
+            found = _time(peer, device)
+            if round_:
+                times[name].append(found)
+    return times
+
+
+def ratios(times: Times, to: str) -> dict[str, Timing]:
+    """Medians over the rounds of each round's ratio to the peer named ``to``."""
+    first = times[to]
+    return {name: Timing(*(_ratio(own, first, part) for part in (sum, _first, _second))) for name, own in times.items()}
+
+
+def _time(peer: Peer, device: str) -> tuple[float, float]:
+    wait = torch.cuda.synchronize if device.startswith("cuda") else _nothing
+    wait()
+    start = time.perf_counter()
+    loss = peer()
+    wait()
+    middle = time.perf_counter()
+    if loss is not None:
+        loss.backward()
+        wait()
+    return middle - start, time.perf_counter() - middle
+
+
+def _nothing() -> None:
+    pass
+
+
+def _first(times: tuple[float, float]) -> float:
+    return times[0]
+
+
+def _second(times: tuple[float, float]) -> float:
+    return times[1]
+
+
+def _ratio(own: Sequence[tuple[float, float]], first: Sequence[tuple[float, float]], part: Callable) -> float:
+    return median(part(a) / max(part(b), 1e-12) for a, b in zip(own, first, strict=True))
+
+
+def training_pass(module: nn.Module, forward: Callable[[Tensor], Sequence[Tensor]], x: Tensor, precision: str) -> Peer:
+    """One pass of a training step: all hidden sequences, and a fixed random gradient into each of them."""
+    cotangents: list[Tensor] = []
+
+    def run() -> Tensor:
+        module.zero_grad(set_to_none=True)
+        short = precision != "float32"
+        with torch.autocast(x.device.type, PRECISIONS[precision] if short else None, enabled=short):
+            levels = forward(x)
+        if not cotangents:
+            cotangents.extend(torch.randn_like(level) for level in levels)
+        products = [torch.dot(a.flatten(), b.flatten()) for a, b in zip(levels, cotangents, strict=True)]
+        return torch.stack(products).float().sum()
+
+    return run
+
+
+def table(title: str, columns: Sequence[str], rows: Sequence[Sequence[object]]) -> None:
+    """Print a table in Markdown."""
+    cells = [[f"{v:.2f}" if isinstance(v, float) else str(v) for v in row] for row in (columns, *rows)]
+    widths = [max(len(row[i]) for row in cells) for i in range(len(columns))]
+    lines = ["| " + " | ".join(v.ljust(w) for v, w in zip(row, widths, strict=True)) + " |" for row in cells]
+    rule = "|" + "|".join("-" * (w + 2) for w in widths) + "|"
+    print(f"\n{title}\n", lines[0], rule, *lines[1:], sep="\n")

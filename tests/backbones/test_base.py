@@ -1,0 +1,206 @@
+"""What the base class promises: one choice of the kernel, which is the one that runs, and nothing overridden."""
+
+import inspect
+import logging
+import pkgutil
+from importlib import import_module
+
+import pytest
+import torch
+from torch import nn
+
+from multiscale import backbones
+from multiscale.backbones import base, clockwork, hard_clock, hmlstm, learned_clock, lstm
+from multiscale.backbones.base import Backbone, StepTrace
+from multiscale.checks import InvalidInput
+from multiscale.kernels.hmlstm import gates, native
+
+HOOKS = {
+    *("level_names", "penalty", "parameter_groups", "measures", "products", "anneal"),
+    *("kernels", "fast"),
+}
+for module in pkgutil.iter_modules(backbones.__path__):
+    import_module(f"{backbones.__name__}.{module.name}")
+SHIPPED = [kind for kind in Backbone.__subclasses__() if kind.__module__.startswith("multiscale.")]
+
+
+def methods(kind: type) -> dict[str, object]:
+    """Those that a class defines itself, properties as their getter."""
+    own = {name: value.fget if isinstance(value, property) else value for name, value in vars(kind).items()}
+    return {name: value for name, value in own.items() if inspect.isfunction(value) and name != "__init__"}
+
+
+def test_every_method_is_abstract_final_or_a_hook():
+    kinds = {
+        name: "abstract" if getattr(method, "__isabstractmethod__", False)
+        else "final" if getattr(method, "__final__", False)
+        else "hook"
+        for name, method in methods(Backbone).items()
+    }  # fmt: skip
+    assert {name for name, kind in kinds.items() if kind == "abstract"} == {"initial_state", "step"}
+    assert {name for name, kind in kinds.items() if kind == "hook"} == HOOKS
+    assert {"forward", "use", "kernel"} <= {name for name, kind in kinds.items() if kind == "final"}
+
+
+@pytest.mark.parametrize("kind", SHIPPED, ids=lambda kind: kind.__name__)
+def test_a_backbone_overrides_only_what_is_abstract_or_a_hook_and_says_what_its_step_is(kind):
+    assert methods(kind).keys() & methods(Backbone).keys() <= HOOKS | {"initial_state", "step"}
+    assert kind.__bases__ == (Backbone,)
+    assert kind.step.__doc__
+
+
+# One choice.
+
+PERIODS = {"periods": [1, 2], "hidden_size": 6}
+RUNS = [  # what is made, its kernel, and what that calls
+    (lambda: hmlstm.HMLSTM(3, 4), "native", (native.Step, "__call__")),
+    (lambda: hmlstm.HMLSTM(3, 4), "fused", (gates, "forward")),
+    (lambda: hmlstm.HMLSTM(3, 4), "reference", (hmlstm.HMLSTMLayer, "forward")),
+    (lambda: clockwork.ClockworkRNN(3, **PERIODS), "cascade", (clockwork.cascades, "cascade")),
+    (lambda: hard_clock.HardClockRNN(3, 4, [1, 2], None, "none"), "cascade", (hard_clock.cascades, "cascade")),
+    (lambda: hard_clock.HardClockRNN(3, 4, [1, 2]), "skipping", (hard_clock.clocked, "skipping")),
+    (lambda: learned_clock.LearnedClockRNN(3, 6, 2, 4), "hoisted", (learned_clock, "hoisted")),
+    (lambda: lstm.StackedLSTM(3, 4), "fused", (nn.LSTM, "forward")),
+    (lambda: clockwork.ClockworkRNN(3, **PERIODS), "reference", (clockwork.ClockworkRNN, "step")),
+    (lambda: hard_clock.HardClockRNN(3, 4, [1, 2]), "reference", (hard_clock.HardClockRNN, "step")),
+    (lambda: learned_clock.LearnedClockRNN(3, 6, 2, 4), "reference", (learned_clock.LearnedClockRNN, "step")),
+    (lambda: lstm.StackedLSTM(3, 4), "reference", (lstm.StackedLSTM, "step")),
+]
+
+
+@pytest.mark.parametrize(("make", "kernel", "function"), RUNS, ids=[f"{r[2][0].__name__}-{r[1]}" for r in RUNS])
+def test_the_kernel_that_is_named_is_the_one_that_runs(make, kernel, function, monkeypatch):
+    network = make()
+    if network.kernels(None)[kernel] is not None:
+        pytest.skip(f"{kernel}: {network.kernels(None)[kernel]}")
+    calls = []
+    original = getattr(*function)
+
+    def spy(*args, **kwargs):
+        calls.append(function)
+        return original(*args, **kwargs)
+
+    monkeypatch.setattr(*function, spy)
+    for other in network.use("reference").kernels(None):
+        if network.kernels(None)[other] is None:
+            calls.clear()
+            assert network.use(other).kernel == other
+            network(torch.randn(2, 5, 3))
+            assert bool(calls) == (other == kernel)
+            assert network.kernel == other
+
+
+def test_every_kernel_of_every_backbone_was_seen_to_run():
+    seen, there = set(), set()
+    for make, kernel, _ in RUNS:
+        network = make()
+        seen.add((type(network), kernel))
+        there |= {(type(network), name) for name in network.kernels(None)}
+    assert seen == there
+    assert {kind for kind, _ in there} == set(SHIPPED)
+
+
+class Chosen(Backbone):
+    """One that has a kernel for even numbers of steps, and a better one that is nowhere."""
+
+    def __init__(self, kernel: str = "auto") -> None:
+        super().__init__(2, (2,), kernel)
+        self.weight = nn.Parameter(torch.ones(()))
+        self.ran: list[str] = []
+
+    def initial_state(self, batch_size, device, dtype):
+        return torch.zeros(batch_size, 2, device=device, dtype=dtype)
+
+    def step(self, x_t, state):
+        h = state + self.weight * x_t
+        return (h,), h, StepTrace(torch.ones_like(h[:, :1]))
+
+    def kernels(self, x):
+        odd = None if x is None or x.size(1) % 2 == 0 else f"it takes pairs of steps; got {x.size(1)}"
+        return {"best": "it was never written", "pairs": odd, "reference": None}
+
+    def fast(self, kernel, x, state, trace):
+        self.ran.append(kernel)
+        return base.fold(self, x, state, trace)
+
+
+X = torch.ones(1, 4, 2)
+
+
+@pytest.fixture
+def said(caplog):
+    """What was logged, each once."""
+    base._log_choice.cache_clear()
+    caplog.set_level(logging.INFO)
+    yield lambda: [(record.levelname, record.getMessage()) for record in caplog.records]
+    base._log_choice.cache_clear()
+
+
+def test_auto_takes_the_best_that_can_run_on_the_tensor_at_hand_and_warns_once_of_a_better_one(said):
+    network = Chosen()
+    assert (network.kernel, network.ran) == ("pairs", [])
+    for x, kernel in ((X, "pairs"), (X, "pairs"), (X[:, :3], "reference"), (X[:, :3], "reference"), (X, "pairs")):
+        network(x)
+        assert network.kernel == kernel
+    assert network.ran == ["pairs"] * 3
+    never = "best: it was never written"
+    assert said() == [
+        ("WARNING", f"Chosen: kernel pairs ({never})"),
+        ("WARNING", f"Chosen: kernel reference ({never}; pairs: it takes pairs of steps; got 3)"),
+    ]
+
+
+def test_the_best_kernel_is_no_news(said):
+    clockwork.ClockworkRNN(3, **PERIODS)(torch.randn(1, 2, 3))
+    assert said() == [("INFO", "ClockworkRNN: kernel cascade")]
+
+
+def test_a_named_kernel_runs_or_is_refused_at_the_call_and_says_nothing(said):
+    network = Chosen("pairs")
+    network(X)
+    with pytest.raises(InvalidInput, match="kernel 'pairs' of Chosen cannot run here: it takes pairs of steps; got 3"):
+        network(X[:, :3])
+    assert (network.kernel, network.ran, said()) == ("pairs", ["pairs"], [])
+
+
+@pytest.mark.parametrize("choose", [Chosen, lambda kernel: Chosen().use(kernel)])
+def test_a_kernel_that_is_unknown_or_can_never_run_is_refused_at_once(choose):
+    with pytest.raises(InvalidInput, match="kernel must be one of auto, best, pairs, reference; got 'warp'"):
+        choose("warp")
+    with pytest.raises(InvalidInput, match="kernel 'best' of Chosen cannot run here: it was never written"):
+        choose("best")
+
+
+def test_a_refused_choice_leaves_the_one_before():
+    network = Chosen("reference")
+    with pytest.raises(InvalidInput):
+        network.use("best")
+    assert network.kernel == "reference"
+
+
+def test_the_choice_can_be_changed_and_is_no_part_of_the_weights():
+    network = Chosen()
+    network(X)
+    assert network.use("reference").kernel == "reference"
+    network(X)
+    assert network.ran == ["pairs"]
+    assert network.state_dict().keys() == {"weight"}
+    assert network.use("auto").kernel == "pairs"
+
+
+@pytest.mark.parametrize("dtype", [torch.float64, torch.bfloat16])
+@pytest.mark.parametrize("make", [run[0] for run in RUNS if run[1] == "reference"])
+def test_what_ran_is_told_for_parameters_of_every_type(make, dtype):
+    network = make().to(dtype)
+    network(torch.randn(2, 4, 3, dtype=dtype))
+    available = network.kernels(torch.randn(2, 4, 3, dtype=dtype))
+    assert network.kernel == next(name for name, reason in available.items() if reason is None)
+
+
+@pytest.mark.gpu
+@pytest.mark.skipif(not torch.cuda.is_available(), reason="no GPU")
+def test_on_a_gpu_the_gates_are_torchs_and_a_warning_says_so(said):
+    network = hmlstm.HMLSTM(3, 4).cuda()
+    network(torch.randn(2, 4, 3).cuda())
+    assert network.kernel == "fused"
+    assert said()[0][0] == "WARNING"
