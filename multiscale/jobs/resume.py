@@ -9,8 +9,9 @@ from omegaconf import DictConfig, OmegaConf
 from multiscale.checks import InvalidInput, nearest, positive_int
 from multiscale.config.compose import jobs
 from multiscale.jobs import start, sweep
-from multiscale.runs import files, folder
+from multiscale.runs import folder
 from multiscale.training.build import check_targets
+from multiscale.training.checkpoint import files
 
 ALLOWED = ("resume", "trainer.max_epochs", "trust")
 

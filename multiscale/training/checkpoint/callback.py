@@ -11,10 +11,9 @@ from lightning_fabric.plugins.io.checkpoint_io import CheckpointIO
 from torch import distributed
 
 from multiscale.checks import in_range, positive_int
-from multiscale.runs import files
 from multiscale.runs.signals import Interrupted, Signals
 from multiscale.runs.status import Status
-from multiscale.training.checkpoint import snapshot
+from multiscale.training.checkpoint import files, snapshot
 from multiscale.training.module import SequenceModule
 
 SAVE_DUE = 1  # what processes agree on at a step; a signal's number is larger and counts more
@@ -31,7 +30,6 @@ class WholeFiles(CheckpointIO):
 
     def remove_checkpoint(self, path: Any) -> None:
         Path(path).unlink(missing_ok=True)
-        files.checksum(Path(path)).unlink(missing_ok=True)
 
 
 class Checkpoints(pl.Callback):

@@ -6,7 +6,7 @@ from typing import Any
 from torch import nn
 
 from multiscale.checks import InvalidInput
-from multiscale.runs import files
+from multiscale.training.checkpoint import files
 from multiscale.training.module import SequenceModule
 
 SHOWN = 8  # differences that an error lists
