@@ -26,7 +26,8 @@ from multiscale.runs.status import FINISHED, Status
 from multiscale.training.build import build, check_arguments, make
 from multiscale.training.checkpoint import weights
 from multiscale.training.checkpoint.callback import Checkpoints, WholeFiles
-from multiscale.training.checkpoint.snapshot import over
+from multiscale.training.checkpoint.lightning_internals import end_at_epoch
+from multiscale.training.checkpoint.snapshot import is_finished
 from multiscale.training.data_check import check_callbacks
 from multiscale.training.loaders import Loaders
 from multiscale.training.logging.csv_log import CSVLog, logged_rows
@@ -108,7 +109,7 @@ def _train(config: DictConfig, signals: Signals, status: Status) -> float:
     keeper = next((callback for callback in callbacks if isinstance(callback, Checkpoints)), None)
     last = keeper.last if keeper is not None and keeper.last.exists() else None
     together = int(os.environ.get("WORLD_SIZE", "1"))
-    checkpoint = weights.whole(module, last, together) if last else None
+    checkpoint = weights.load_training(module, last, together) if last else None
     resumed = checkpoint["resume"] if checkpoint else None
     if last is None and config.init_from is not None:
         weights.adopt(module, config.init_from)
@@ -122,8 +123,8 @@ def _train(config: DictConfig, signals: Signals, status: Status) -> float:
     try:
         for logger in loggers:
             logger.log_hyperparams(OmegaConf.to_container(config, resolve=True))
-        if checkpoint and over(checkpoint["resume"], trainer):  # perhaps early; nothing is left to fit
-            trainer.fit_loop.max_epochs = checkpoint["epoch"]
+        if checkpoint and is_finished(checkpoint["resume"], trainer):  # perhaps early; nothing is left to fit
+            end_at_epoch(trainer, checkpoint["epoch"])
         trainer.fit(module, loaders, ckpt_path=last, weights_only=True if last else None)
         best = keeper.best if keeper is not None and keeper.best.exists() else None
         trainer.test(module, loaders, ckpt_path=best, weights_only=True if best else None, verbose=False)
