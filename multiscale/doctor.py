@@ -7,7 +7,6 @@ Each line is ok, a note (runs work, but could do better) or to mend (runs would 
 The exit code is 1 if something is to be mended, else 0.
 """
 
-import csv
 import os
 import platform
 import re
@@ -27,6 +26,7 @@ from rich.markup import escape
 
 from multiscale.checks import InvalidInput
 from multiscale.cli import arguments, command
+from multiscale.runs.metrics import read_column
 from multiscale.training.logging.wandb_mode import has_key, mode_of
 
 OK, NOTE, MEND = "ok", "note", "mend"
@@ -209,8 +209,7 @@ def training() -> Iterator[Finding]:
                 MEND, "training", f"a run ends with exit code {done.returncode}: {last}", " ".join(words[1:-1])
             )
             return
-        with (Path(folder) / "run/metrics.csv").open() as file:
-            losses = [float(row["train/bpc"]) for row in csv.DictReader(file) if row["train/bpc"]]
+        losses = read_column(Path(folder) / "run/metrics.csv", "train/bpc")
     yield judged(losses)
 
 

@@ -30,8 +30,7 @@ from multiscale.training.checkpoint.lightning_internals import end_at_epoch
 from multiscale.training.checkpoint.snapshot import is_finished
 from multiscale.training.data_check import check_callbacks
 from multiscale.training.loaders import Loaders
-from multiscale.training.logging.csv_log import CSVLog, logged_rows
-from multiscale.training.logging.loggers import SafeWandb, closing_lines, finish, log_numbers, log_table
+from multiscale.training.logging.loggers import begin_logs, closing_lines, finish, log_numbers, log_table
 from multiscale.training.match import matched
 from multiscale.training.module import SequenceModule
 
@@ -113,7 +112,7 @@ def _train(config: DictConfig, signals: Signals, status: Status) -> float:
     resumed = checkpoint["resume"] if checkpoint else None
     if last is None and config.init_from is not None:
         weights.adopt(module, config.init_from)
-    _begin_logs(loggers, resumed["rows"] if resumed else 0)
+    begin_logs(loggers, resumed["rows"] if resumed else 0)
     if keeper is not None:
         keeper.attach(signals, status, resumed)
     plugins = [WholeFiles(), TorchElasticEnvironment() if "LOCAL_RANK" in os.environ else LightningEnvironment()]
@@ -146,16 +145,6 @@ def _train(config: DictConfig, signals: Signals, status: Status) -> float:
         print(line)
     status.update(FINISHED, epoch=trainer.current_epoch, step=trainer.global_step)
     return score
-
-
-def _begin_logs(loggers: list[Any], rows: int) -> None:
-    """Let the logs go on after their first ``rows`` rows; those that come again are sent nowhere twice."""
-    again = max(logged_rows(loggers) - rows, 0)
-    for logger in loggers:
-        if isinstance(logger, CSVLog) and rank() == 0:
-            logger.keep(rows)
-        elif isinstance(logger, SafeWandb):
-            logger.skip(again)
 
 
 def _summary(

@@ -16,7 +16,7 @@ from torch import Tensor, distributed
 
 from multiscale.backbones.base import State
 from multiscale.training.checkpoint import lightning_internals as internals
-from multiscale.training.logging.csv_log import logged_rows
+from multiscale.training.logging.loggers import logged_rows
 from multiscale.training.module import SequenceModule
 
 EDGE, MIDDLE, VALIDATION = "edge", "middle", "validation"  # where a training stands: before an epoch, a step, those
