@@ -3,7 +3,6 @@
 ``python -m multiscale.jobs.worker <run folder>``
 """
 
-import ctypes
 import logging
 import os
 import signal
@@ -12,14 +11,13 @@ from pathlib import Path
 
 from multiscale.jobs import start
 from multiscale.runs import folder, status
-
-PARENT_DEATH = 1  # of Linux's prctl: the signal that a process gets when its parent is gone
+from multiscale.runs.signals import end_with_parent
 
 
 def main() -> int:
     """Run the job, or start the processes that run it together; returns the exit code."""
     place = Path(sys.argv[1])
-    _end_with_parent()
+    end_with_parent()
     logging.basicConfig(level=logging.WARNING, format="%(levelname)s %(name)s: %(message)s")
     config = folder.read(place)
     if start.processes(config) > 1 and "LOCAL_RANK" not in os.environ:
@@ -64,14 +62,6 @@ def _told(place: Path, codes: dict[int, int]) -> int:
     if killed or not asked:
         return max([code for code in codes.values() if code > 0 and code not in asked], default=1)
     return asked[0]
-
-
-def _end_with_parent() -> None:
-    """Have the kernel send SIGTERM when the parent is gone, however it went; nothing where there is no such call."""
-    try:
-        ctypes.CDLL(None).prctl(PARENT_DEATH, signal.SIGTERM)
-    except (OSError, AttributeError):
-        return
 
 
 if __name__ == "__main__":

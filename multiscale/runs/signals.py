@@ -1,5 +1,6 @@
 """SIGTERM and Ctrl-C: a training ends its step and saves; a second Ctrl-C stops at once."""
 
+import ctypes
 import os
 import signal
 import sys
@@ -8,6 +9,7 @@ from types import FrameType
 from typing import Any
 
 CAUGHT = (signal.SIGINT, signal.SIGTERM)
+PR_SET_PDEATHSIG = 1  # of Linux's prctl
 
 
 class Interrupted(BaseException):
@@ -67,6 +69,14 @@ class Signals:
         if not self.silent and int(os.environ.get("RANK", "0")) == 0:
             hint = "; Ctrl-C again stops at once" if signum == signal.SIGINT else ""
             _say(f"{signal.Signals(signum).name}: ending this step, then saving{hint}")
+
+
+def end_with_parent() -> None:
+    """Have Linux send this process a SIGTERM when its parent is gone, however it went; elsewhere, nothing."""
+    try:
+        ctypes.CDLL(None).prctl(PR_SET_PDEATHSIG, signal.SIGTERM)
+    except (OSError, AttributeError):
+        return
 
 
 def _say(text: str) -> None:
