@@ -18,7 +18,7 @@ import torch
 from multiscale.checks import InvalidInput, one_of
 from multiscale.cli import arguments, command
 from multiscale.data.facts import TextFacts
-from multiscale.generate import check_boundaries, load_language_model
+from multiscale.training.language_model import check_boundaries, load_language_model
 from multiscale.training.module import SequenceModule
 
 CHUNK = 4096  # symbols read at a time; the state is carried on
