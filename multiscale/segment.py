@@ -67,14 +67,14 @@ def read_text(text: str, file: str) -> str:
         return text
     try:
         content = sys.stdin.buffer.read() if file == "-" else Path(file).expanduser().read_bytes()
-        found = content.decode("utf-8")
+        decoded = content.decode("utf-8")
     except OSError as error:
         raise InvalidInput(f"file must be a readable text file; {file!r}: {error.strerror}.") from error
     except UnicodeDecodeError as error:
         raise InvalidInput(f"file must be a text in UTF-8; {file!r} is not, at byte {error.start}.") from error
-    if not found:
+    if not decoded:
         raise InvalidInput(f"file must have characters in it; {file!r} is empty.")
-    return found
+    return decoded
 
 
 def main(words: list[str]) -> None:
