@@ -7,7 +7,6 @@ Each line is ok, a note (runs work, but could do better) or to mend (runs would 
 The exit code is 1 if something is to be mended, else 0.
 """
 
-import csv
 import os
 import platform
 import re
@@ -27,6 +26,7 @@ from rich.markup import escape
 
 from multiscale.checks import InvalidInput
 from multiscale.cli import arguments, command
+from multiscale.runs.metrics import read_column
 from multiscale.training.logging.wandb_mode import has_key, mode_of
 
 OK, NOTE, MEND = "ok", "note", "mend"
@@ -76,14 +76,14 @@ def versions() -> Iterator[Finding]:
 
 def package(need: Requirement) -> Finding:
     """Whether a package is there, in a version that is asked for and not known to be bad."""
-    found, install = _version(need.name), f"pip install '{need}'"
-    if not found:
+    installed, install = _version(need.name), f"pip install '{need}'"
+    if not installed:
         return Finding(MEND, need.name, "is not installed", install)
-    if found in BAD.get(need.name, ()):
-        return Finding(MEND, need.name, f"{found} is known to be bad", f"install another: {install}")
-    if found not in need.specifier:
-        return Finding(MEND, need.name, f"{found} is not one of {need.specifier}", install)
-    return Finding(OK, need.name, found)
+    if installed in BAD.get(need.name, ()):
+        return Finding(MEND, need.name, f"{installed} is known to be bad", f"install another: {install}")
+    if installed not in need.specifier:
+        return Finding(MEND, need.name, f"{installed} is not one of {need.specifier}", install)
+    return Finding(OK, need.name, installed)
 
 
 def _version(name: str) -> str:
@@ -147,14 +147,14 @@ def threads() -> Iterator[Finding]:
     cores, asked = usable_cores(), os.environ.get("OMP_NUM_THREADS")
     used = torch.get_num_threads()
     setting = f"OMP_NUM_THREADS={asked}" if asked else "OMP_NUM_THREADS is not set"
-    told = f"{setting}, torch would use {used}; a run uses what its config's threads say, 1 by default"
+    text = f"{setting}, torch would use {used}; a run uses what its config's threads say, 1 by default"
     if asked and not asked.isdigit():
         yield Finding(MEND, "threads", f"OMP_NUM_THREADS={asked} is no number", f"export OMP_NUM_THREADS={cores}")
     elif max(used, int(asked or 0)) > cores:
         how = f"export OMP_NUM_THREADS={cores}"
-        yield Finding(MEND, "threads", f"{told}: more than the {cores} cores slow each other down", how)
+        yield Finding(MEND, "threads", f"{text}: more than the {cores} cores slow each other down", how)
     else:
-        yield Finding(OK, "threads", told)
+        yield Finding(OK, "threads", text)
 
 
 def disk(folder: Path) -> Iterator[Finding]:
@@ -181,16 +181,16 @@ def _place(subject: str, folder: Path, other: str) -> Finding:
 
 def tracking() -> Iterator[Finding]:
     """Where Weights & Biases would send a run; a key is looked for and not shown."""
-    found, mode = has_key(), mode_of("auto")
+    key_there, mode = has_key(), mode_of("auto")
     if not _version("wandb"):
         yield Finding(MEND, "w&b", "is not installed", "pip install wandb, or run with logger=csv")
     elif mode not in ("online", "offline", "disabled", "shared", "dryrun", "run"):
         yield Finding(MEND, "w&b", f"WANDB_MODE={mode} is no mode of it", "unset WANDB_MODE, or say online or offline")
-    elif mode == "online" and not found:
+    elif mode == "online" and not key_there:
         yield Finding(MEND, "w&b", "is to be online, without a key", "wandb login, or unset WANDB_MODE")
     else:
-        key = "a key is found" if found else "no key is found"
-        yield Finding(OK, "w&b", f"{mode}; {key}", "" if found else "for online runs: wandb login")
+        key = "a key is found" if key_there else "no key is found"
+        yield Finding(OK, "w&b", f"{mode}; {key}", "" if key_there else "for online runs: wandb login")
 
 
 def training() -> Iterator[Finding]:
@@ -209,19 +209,18 @@ def training() -> Iterator[Finding]:
                 MEND, "training", f"a run ends with exit code {done.returncode}: {last}", " ".join(words[1:-1])
             )
             return
-        with (Path(folder) / "run/metrics.csv").open() as file:
-            losses = [float(row["train/bpc"]) for row in csv.DictReader(file) if row["train/bpc"]]
-    yield judged(losses)
+        losses = read_column(Path(folder) / "run/metrics.csv", "train/bpc")
+    yield judge(losses)
 
 
-def judged(losses: list[float]) -> Finding:
+def judge(losses: list[float]) -> Finding:
     """Whether a training loss is finite and falls."""
-    told = f"bits per character of a small HM-LSTM: {losses[0]:.2f} at first, {losses[-1]:.2f} after 40 steps"
+    text = f"bits per character of a small HM-LSTM: {losses[0]:.2f} at first, {losses[-1]:.2f} after 40 steps"
     if not all(map(isfinite, losses)):
-        return Finding(MEND, "training", f"{told}, which is not finite", "reinstall torch; try model.kernel=reference")
+        return Finding(MEND, "training", f"{text}, which is not finite", "reinstall torch; try model.kernel=reference")
     if losses[-1] >= losses[0]:
-        return Finding(MEND, "training", f"{told}, which does not fall", "reinstall torch; try model.kernel=reference")
-    return Finding(OK, "training", told)
+        return Finding(MEND, "training", f"{text}, which does not fall", "reinstall torch; try model.kernel=reference")
+    return Finding(OK, "training", text)
 
 
 def examine(folder: Path, train: bool) -> Iterator[Finding]:

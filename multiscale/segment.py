@@ -18,7 +18,7 @@ import torch
 from multiscale.checks import InvalidInput, one_of
 from multiscale.cli import arguments, command
 from multiscale.data.facts import TextFacts
-from multiscale.generate import check_boundaries, load_language_model
+from multiscale.training.language_model import check_boundaries, load_language_model
 from multiscale.training.module import SequenceModule
 
 CHUNK = 4096  # symbols read at a time; the state is carried on
@@ -67,14 +67,14 @@ def read_text(text: str, file: str) -> str:
         return text
     try:
         content = sys.stdin.buffer.read() if file == "-" else Path(file).expanduser().read_bytes()
-        found = content.decode("utf-8")
+        decoded = content.decode("utf-8")
     except OSError as error:
         raise InvalidInput(f"file must be a readable text file; {file!r}: {error.strerror}.") from error
     except UnicodeDecodeError as error:
         raise InvalidInput(f"file must be a text in UTF-8; {file!r} is not, at byte {error.start}.") from error
-    if not found:
+    if not decoded:
         raise InvalidInput(f"file must have characters in it; {file!r} is empty.")
-    return found
+    return decoded
 
 
 def main(words: list[str]) -> None:

@@ -137,7 +137,7 @@ def test_the_state_of_wandb_is_told_without_the_key(monkeypatch, tmp_path, envir
 
 @pytest.mark.parametrize(("losses", "state"), [([6.5, 4.0], OK), ([6.5, 6.6], MEND), ([6.5, float("nan"), 4.0], MEND)])
 def test_a_loss_must_fall_and_stay_finite(losses, state):
-    assert doctor.judged(losses).state == state
+    assert doctor.judge(losses).state == state
 
 
 @pytest.mark.parametrize(

@@ -13,6 +13,7 @@ from multiscale import cli, generate, segment
 from multiscale.checks import InvalidInput
 from multiscale.data.facts import NumberFacts, TextFacts
 from multiscale.training.build import load
+from multiscale.training.language_model import load_language_model
 from multiscale.training.loaders import Loaders
 from tests.conftest import ROOT, network, trainer
 from tests.training import test_tasks
@@ -40,7 +41,7 @@ def checkpoint(data, folder):
 
 
 def test_what_is_written_is_what_the_whole_text_would_predict(checkpoint):
-    module, facts = generate.load_language_model(checkpoint())
+    module, facts = load_language_model(checkpoint())
     prompt = facts.encode("the quick ")
     symbols = [w.symbol for w in generate.write(module, prompt, 30, temperature=0, seed=0)]
     assert symbols[: len(prompt)] == prompt
@@ -51,7 +52,7 @@ def test_what_is_written_is_what_the_whole_text_would_predict(checkpoint):
 
 
 def test_the_seed_decides_what_is_drawn(checkpoint):
-    module, facts = generate.load_language_model(checkpoint())
+    module, facts = load_language_model(checkpoint())
     runs = [[w.symbol for w in generate.write(module, facts.encode("the"), 60, 1.0, seed)] for seed in (1, 1, 2)]
     assert runs[0] == runs[1] != runs[2]
 
@@ -86,7 +87,7 @@ def test_boundaries_are_marked_where_the_trace_has_them(checkpoint, capsys):
 
 
 def test_the_segments_of_every_level_are_the_text_and_end_where_the_trace_says(checkpoint, monkeypatch):
-    module, facts = generate.load_language_model(checkpoint())
+    module, facts = load_language_model(checkpoint())
     text = "the quick brown fox jumps over the lazy dog, again and again. " * 3
     with torch.no_grad():
         boundary = module(torch.tensor([facts.encode(text)]), trace=True)[1].trace.boundary[0]
@@ -167,7 +168,7 @@ def test_a_checkpoint_of_another_task_is_refused_by_its_kind(tmp_path):
     again = load(tmp_path / "a.ckpt")
     assert again.facts == module.facts
     with pytest.raises(InvalidInput, match="checkpoint must be that of a language model"):
-        generate.load_language_model(str(tmp_path / "a.ckpt"))
+        load_language_model(str(tmp_path / "a.ckpt"))
 
 
 @pytest.mark.parametrize("name", list(test_tasks.FACTS))

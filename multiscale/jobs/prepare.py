@@ -20,6 +20,7 @@ from multiscale.config.identity import digest, identify, science, to_plain
 from multiscale.config.instantiate import check_names, describe_mistake, locate, make
 from multiscale.data.files import DataError
 from multiscale.data.module import DataModule
+from multiscale.runs.processes import is_rank
 from multiscale.training.devices import count_processes
 from multiscale.training.parts import Parts, build_parts
 from multiscale.training.silence import silence
@@ -242,7 +243,7 @@ def _finish(config: DictConfig, solved: bool, data: DataModule, parts: Parts) ->
                     callback.check(data)
                 except InvalidInput as error:
                     raise InvalidInput(f"callbacks.{name}.{error}") from error
-        plugins = [WholeFiles(), TorchElasticEnvironment() if "LOCAL_RANK" in os.environ else LightningEnvironment()]
+        plugins = [WholeFiles(), TorchElasticEnvironment() if is_rank() else LightningEnvironment()]
         listed = list(callbacks.values())
         resumes = any(isinstance(callback, Checkpoints) and callback.last.exists() for callback in listed)
         if config.init_from is not None and not resumes:

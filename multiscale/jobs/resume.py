@@ -12,8 +12,8 @@ from multiscale.config.compose import jobs
 from multiscale.config.instantiate import check_targets
 from multiscale.jobs.start import needs_processes, run_here, run_in_process
 from multiscale.jobs.sweep import read_words
-from multiscale.runs import files
 from multiscale.runs import folder as folders
+from multiscale.training.checkpoint import files
 
 ALLOWED = ("resume", "trainer.max_epochs", "trust")
 

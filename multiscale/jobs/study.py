@@ -1,111 +1,32 @@
-"""Hyper-parameter studies by ask and tell: what is searched, which trial is next, and what became of it.
+"""Hyper-parameter studies by ask and tell: which trial is next, how it is run, and what became of it.
 
-A study is an SQLite file that several workers share. Whatever reads the state of all trials and adds one holds the
-study's lock; a worker holds the lock of its trial until that has ended, so that a trial that runs while nobody holds
-its lock is one whose worker was killed.
+A study is an SQLite file that several workers share; it survives a worker that is killed while it writes, as a journal
+does not. Whatever reads the state of all trials and adds one holds the study's lock; a worker holds the lock of its
+trial until that has ended, so that a trial that runs while nobody holds its lock is one whose worker was killed.
 """
 
-from collections.abc import Callable, Mapping
-from contextlib import AbstractContextManager
-from dataclasses import dataclass
+import shlex
+from collections.abc import Callable, Sequence
 from math import isnan
 from pathlib import Path
-from typing import Any
 
 import optuna
 from filelock import BaseFileLock, FileLock, Timeout
-from optuna.distributions import BaseDistribution, CategoricalDistribution, FloatDistribution, IntDistribution
 from optuna.trial import FrozenTrial, Trial, TrialState
 
-from multiscale.checks import InvalidInput, nearest, real
+from multiscale.checks import InvalidInput
+from multiscale.config.compose import jobs
+from multiscale.jobs.plan import Plan, overrides
+from multiscale.jobs.start import run_in_process
+from multiscale.runs import folder as runs
+from multiscale.runs import status
 
-RANGE = ("low", "high", "log", "step")
 KILLED = "the worker was killed"
 STOPPED = "the search was stopped"
 
 
 class TrialFailed(Exception):
     """A trial has no value; says why in one line."""
-
-
-@dataclass(frozen=True)
-class Plan:
-    """What a study does.
-
-    Args:
-        study: its name.
-        trials: how many are to be finished; failed ones count, those that a killed or stopped worker left do not.
-        sampler: ``tpe`` or ``random``.
-        seed: of the sampler.
-        startup: trials before TPE begins to learn from them.
-        space: for each key of a run's config, a distribution.
-        words: the command line that all trials share.
-    """
-
-    study: str
-    trials: int
-    sampler: str
-    seed: int
-    startup: int
-    space: Mapping[str, BaseDistribution]
-    words: tuple[str, ...] = ()
-
-    def sampled(self, asked: int) -> optuna.samplers.BaseSampler:
-        """The sampler of the trial after ``asked`` others: the same in a search that was resumed."""
-        if self.sampler == "random":
-            return optuna.samplers.RandomSampler(seed=self.seed + asked)
-        return optuna.samplers.TPESampler(seed=self.seed + asked, n_startup_trials=self.startup)
-
-    def identity(self) -> dict[str, Any]:
-        """What must not change while a study goes on."""
-        space = {key: optuna.distributions.distribution_to_json(kind) for key, kind in self.space.items()}
-        return {"words": list(self.words), "space": space}
-
-
-def distribution(key: str, given: Any) -> BaseDistribution:
-    """What a key of a space stands for: a list of choices, or low and high with log or step.
-
-    Raises:
-        InvalidInput: for anything else.
-    """
-    where = f"space.{key}"
-    if isinstance(given, list) and given:
-        return CategoricalDistribution([word(choice) for choice in given])
-    if not isinstance(given, Mapping):
-        raise InvalidInput(f"{where} must be a list of choices or a range (low, high, log, step); got {given!r}.")
-    for name in given:
-        if name not in RANGE:
-            raise InvalidInput(f"{where}.{name} does not exist; there is {', '.join(RANGE)}.{nearest(name, RANGE)}")
-    low, high = (real(f"{where}.{name}", given.get(name)) for name in ("low", "high"))
-    log, step = given.get("log", False), given.get("step")
-    try:
-        if isinstance(low, int) and isinstance(high, int):
-            return IntDistribution(low, high, log=log, step=1 if step is None else step)
-        return FloatDistribution(low, high, log=log, step=step)
-    except (TypeError, ValueError) as error:
-        raise InvalidInput(f"{where} is no range: {str(error).strip().splitlines()[0]}") from error
-
-
-def word(value: Any) -> str:
-    """A value as an override says it."""
-    if value is None or isinstance(value, bool):
-        return {None: "null", True: "true", False: "false"}[value]
-    if isinstance(value, list):
-        return "[" + ",".join(map(word, value)) + "]"
-    return str(value)
-
-
-def overrides(params: Mapping[str, Any]) -> list[str]:
-    """The hyper-parameters of a trial as words of a command line."""
-    return [f"{key}={word(value)}" for key, value in params.items()]
-
-
-def ends(kind: BaseDistribution) -> list[Any]:
-    """Every choice, or the least and the greatest number."""
-    if isinstance(kind, CategoricalDistribution):
-        return list(kind.choices)
-    assert isinstance(kind, IntDistribution | FloatDistribution)
-    return [kind.low, kind.high]
 
 
 class Search:
@@ -131,89 +52,113 @@ class Search:
         self.folder, self.plan, self.objective, self.say = folder, plan, objective, say
         optuna.logging.set_verbosity(optuna.logging.WARNING)
         (folder / "locks").mkdir(parents=True, exist_ok=True)
-        url = f"sqlite:///{folder / 'study.db'}"
-        with self._locked():
-            storage = optuna.storages.RDBStorage(url, engine_kwargs={"connect_args": {"timeout": 60}})
+        self._lock = FileLock(folder / "locks" / "study")
+        with self._lock:
             self.study = optuna.create_study(
-                storage=storage,
+                storage=f"sqlite:///{folder / 'study.db'}",
                 study_name=plan.study,
                 direction="minimize",
-                pruner=optuna.pruners.NopPruner(),
                 load_if_exists=True,
             )
-            held = self.study.user_attrs.get("plan")
-            if held is None:
+            there = self.study.user_attrs.get("plan")
+            if there is None:
                 self.study.set_user_attr("plan", plan.identity())
-            elif held != plan.identity():
-                what = "command line" if held["words"] != list(plan.words) else "space"
+            elif there != plan.identity():
+                what = "command line" if there["words"] != list(plan.words) else "space"
                 raise InvalidInput(
                     f"study {plan.study!r} in {folder} has another {what} than this search; "
                     f"take a new one with search.study=<name>, or remove the folder."
                 )
 
     def work(self) -> None:
-        """Run trials until the study has as many as planned; Ctrl-C ends the trial, which is made again later."""
-        while (claimed := self._claim()) is not None:
-            trial, lock = claimed
+        """Run trials until the study has as many as planned; a signal ends the trial, which is made again later."""
+        while (claim := self._claim()) is not None:
+            trial, lock = claim
             try:
-                value = self.objective(trial.number, overrides(trial.params))
-                with self._locked():
-                    if isnan(value):
-                        self._fail(trial, "its value is not a number")
-                    else:
-                        self.study.tell(trial, value)
-            except TrialFailed as error:
-                with self._locked():
-                    self._fail(trial, str(error))
+                self._run(trial)
             except BaseException:  # Ctrl-C above all
-                with self._locked():
-                    self._abandon(trial, STOPPED)
+                self._fail(trial, STOPPED)
                 raise
             finally:
                 lock.release()
             self.say(self.study.trials[trial.number])
 
-    def settled(self) -> list[FrozenTrial]:
+    def ended_trials(self) -> list[FrozenTrial]:
         """The trials that have ended and count, the best first, then the failed ones."""
         ended = self.study.get_trials(states=[TrialState.COMPLETE, TrialState.FAIL])
-        counted = [trial for trial in ended if not trial.user_attrs.get("again")]
+        counted = [trial for trial in ended if trial.value is not None or not is_lost(trial)]
         return sorted(counted, key=lambda trial: (trial.value is None, trial.value or 0.0))
 
-    def _locked(self) -> AbstractContextManager[Any]:
-        return FileLock(self.folder / "locks" / "study")
-
-    def _lock(self, number: int) -> BaseFileLock:
-        return FileLock(self.folder / "locks" / f"trial_{number:03d}")
+    def _trial_lock(self, number: int) -> BaseFileLock:
+        return FileLock(self.folder / "locks" / f"trial_{number:03d}", timeout=0)
 
     def _claim(self) -> tuple[Trial, BaseFileLock] | None:
         """The next trial with its lock held, or None if enough are finished or under way."""
-        with self._locked():
+        with self._lock:
             self._recover()
             running = self.study.get_trials(states=[TrialState.RUNNING])
-            if len(self.settled()) + len(running) >= self.plan.trials:
+            if len(self.ended_trials()) + len(running) >= self.plan.trials:
                 return None
-            self.study.sampler = self.plan.sampled(len(self.study.trials))
+            self.study.sampler = self.plan.make_sampler(len(self.study.trials))
             trial = self.study.ask(dict(self.plan.space))
-            lock = self._lock(trial.number)
-            lock.acquire(timeout=0)
+            lock = self._trial_lock(trial.number)
+            lock.acquire()
             return trial, lock
 
     def _recover(self) -> None:
-        """Fail the trials that run without a worker, and ask for them again."""
-        for left in self.study.get_trials(states=[TrialState.RUNNING]):
-            lock = self._lock(left.number)
+        """End the trials that run without a worker."""
+        for trial in self.study.get_trials(states=[TrialState.RUNNING]):
             try:
-                lock.acquire(timeout=0)
+                with self._trial_lock(trial.number):
+                    self._end(trial)
             except Timeout:
                 continue
-            self._abandon(Trial(self.study, left._trial_id), KILLED)
-            lock.release()
 
-    def _abandon(self, trial: Trial, reason: str) -> None:
-        trial.set_user_attr("again", True)
-        self._fail(trial, reason)
-        self.study.enqueue_trial(trial.params)
+    def _run(self, trial: Trial) -> None:
+        try:
+            value = self.objective(trial.number, overrides(trial.params))
+        except TrialFailed as error:
+            return self._fail(trial, str(error))
+        if isnan(value):
+            return self._fail(trial, "its value is not a number")
+        with self._lock:
+            self.study.tell(trial, value)
 
     def _fail(self, trial: Trial, reason: str) -> None:
-        trial.set_user_attr("reason", reason)
-        self.study.tell(trial, state=TrialState.FAIL)
+        with self._lock:
+            trial.set_user_attr("reason", reason)
+            self._end(self.study.trials[trial.number])
+
+    def _end(self, trial: FrozenTrial) -> None:
+        """Tell that a trial failed, and ask for it again if that was not its own doing."""
+        self.study.tell(trial.number, state=TrialState.FAIL)
+        if is_lost(trial):
+            self.study.enqueue_trial(trial.params)
+
+
+def reason(trial: FrozenTrial) -> str:
+    """Why a trial failed; a worker that is killed leaves no word."""
+    return trial.user_attrs.get("reason", KILLED)
+
+
+def is_lost(trial: FrozenTrial) -> bool:
+    """Whether a trial that failed has only lost its worker."""
+    return reason(trial) in (KILLED, STOPPED)
+
+
+def run_trial(folder: Path, words: Sequence[str], config_dir: str | None = None) -> float:
+    """One run in a process of its own, in ``folder``, with its output in ``output.txt``; returns its validation metric.
+
+    Raises:
+        TrialFailed: if the run fails, with what went wrong.
+        Interrupted: if this process was asked to end; the run has then ended by itself.
+    """
+    try:
+        (config,) = jobs(words, config_dir)
+        config.folder = str(folder)
+        runs.claim(config, shlex.join(["python", "-m", "multiscale.run", *words]))
+    except InvalidInput as error:
+        raise TrialFailed(str(error)) from error
+    if code := run_in_process(folder, folder / "output.txt"):
+        raise TrialFailed(f"exit code {code}: {status.read(folder).get('error') or 'without a word'}")
+    return runs.value(folder)

@@ -2,7 +2,6 @@
 
 import json
 from pathlib import Path
-from typing import Any
 
 from multiscale.config.identity import to_plain
 from multiscale.jobs.prepare import Prepared, prepare
@@ -14,10 +13,10 @@ from multiscale.runs.signals import Interrupted, Signals
 from multiscale.runs.status import FINISHED, Status
 from multiscale.training.checkpoint import weights
 from multiscale.training.checkpoint.callback import Checkpoints
-from multiscale.training.checkpoint.snapshot import over
+from multiscale.training.checkpoint.lightning_internals import end_at_epoch
+from multiscale.training.checkpoint.snapshot import is_finished
 from multiscale.training.loaders import Loaders
-from multiscale.training.logging.csv_log import CSVLog, logged_rows
-from multiscale.training.logging.loggers import SafeWandb, closing_lines, finish, log_numbers, log_table
+from multiscale.training.logging.loggers import begin_logs, closing_lines, finish, log_numbers, log_table
 from multiscale.training.silence import silence
 
 
@@ -45,17 +44,17 @@ def _train(job: Prepared, signals: Signals, status: Status) -> float:
     trainer, module, loggers = job.trainer, job.module, job.loggers
     keeper = next((callback for callback in job.callbacks if isinstance(callback, Checkpoints)), None)
     last = keeper.last if keeper is not None and keeper.last.exists() else None
-    checkpoint = weights.whole(module, last, count_ranks()) if last else None
+    checkpoint = weights.load_training(module, last, count_ranks()) if last else None
     resumed = checkpoint["resume"] if checkpoint else None
-    _begin_logs(loggers, resumed["rows"] if resumed else 0)
+    begin_logs(loggers, resumed["rows"] if resumed else 0)
     if keeper is not None:
         keeper.attach(signals, status, resumed)
     loaders = Loaders(job.data, *(resumed["at"] if resumed else ()))
     try:
         for logger in loggers:
             logger.log_hyperparams(to_plain(job.config))
-        if checkpoint and over(checkpoint["resume"], trainer):  # perhaps early; nothing is left to fit
-            trainer.fit_loop.max_epochs = checkpoint["epoch"]
+        if checkpoint and is_finished(checkpoint["resume"], trainer):  # perhaps early; nothing is left to fit
+            end_at_epoch(trainer, checkpoint["epoch"])
         trainer.fit(module, loaders, ckpt_path=last, weights_only=True if last else None)
         best = keeper.best if keeper is not None and keeper.best.exists() else None
         trainer.test(module, loaders, ckpt_path=best, weights_only=True if best else None, verbose=False)
@@ -72,16 +71,6 @@ def _train(job: Prepared, signals: Signals, status: Status) -> float:
         print(line)
     status.update(FINISHED, epoch=trainer.current_epoch, step=trainer.global_step)
     return score
-
-
-def _begin_logs(loggers: list[Any], rows: int) -> None:
-    """Let the logs go on after their first ``rows`` rows; those that come again are sent nowhere twice."""
-    again = max(logged_rows(loggers) - rows, 0)
-    for logger in loggers:
-        if isinstance(logger, CSVLog) and get_rank() == 0:
-            logger.keep(rows)
-        elif isinstance(logger, SafeWandb):
-            logger.skip(again)
 
 
 def _conclude(job: Prepared, score: float, status: Status) -> None:

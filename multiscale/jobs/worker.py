@@ -3,7 +3,6 @@
 ``python -m multiscale.jobs.worker <run folder>``
 """
 
-import ctypes
 import logging
 import os
 import signal
@@ -17,15 +16,14 @@ from multiscale.jobs.start import keep_first_error, needs_processes, run_here
 from multiscale.runs import status
 from multiscale.runs.folder import read
 from multiscale.runs.processes import is_rank
+from multiscale.runs.signals import end_with_parent
 from multiscale.training.devices import count_devices
-
-PARENT_DEATH = 1  # of Linux's prctl: the signal that a process gets when its parent is gone
 
 
 def main() -> int:
     """Run the job, or start the processes that run it together; returns the exit code."""
     folder = Path(sys.argv[1])
-    _end_with_parent()
+    end_with_parent()
     logging.basicConfig(level=logging.WARNING, format="%(levelname)s %(name)s: %(message)s")
     if not is_rank() and needs_processes(config := read(folder)):
         return run_ranks(folder, config)
@@ -68,14 +66,6 @@ def _settle(folder: Path, codes: dict[int, int]) -> int:
     if killed or not asked:
         return max([code for code in codes.values() if code > 0 and code not in asked], default=1)
     return asked[0]
-
-
-def _end_with_parent() -> None:
-    """Have the kernel send SIGTERM when the parent is gone, however it went; nothing where there is no such call."""
-    try:
-        ctypes.CDLL(None).prctl(PARENT_DEATH, signal.SIGTERM)
-    except (OSError, AttributeError):
-        return
 
 
 if __name__ == "__main__":

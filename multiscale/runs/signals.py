@@ -1,5 +1,6 @@
 """SIGTERM and Ctrl-C: a training ends its step and saves; a second Ctrl-C stops at once."""
 
+import ctypes
 import os
 import signal
 import sys
@@ -7,7 +8,10 @@ import threading
 from types import FrameType
 from typing import Any
 
+from multiscale.runs.processes import get_rank
+
 CAUGHT = (signal.SIGINT, signal.SIGTERM)
+PR_SET_PDEATHSIG = 1  # of Linux's prctl
 
 
 class Interrupted(BaseException):
@@ -64,9 +68,17 @@ class Signals:
         self.received = max(self.received, signum)
         if not self.deferred:
             raise Interrupted(signum)
-        if not self.silent and int(os.environ.get("RANK", "0")) == 0:
+        if not self.silent and get_rank() == 0:
             hint = "; Ctrl-C again stops at once" if signum == signal.SIGINT else ""
             _say(f"{signal.Signals(signum).name}: ending this step, then saving{hint}")
+
+
+def end_with_parent() -> None:
+    """Have Linux send this process a SIGTERM when its parent is gone, however it went; elsewhere, nothing."""
+    try:
+        ctypes.CDLL(None).prctl(PR_SET_PDEATHSIG, signal.SIGTERM)
+    except (OSError, AttributeError):
+        return
 
 
 def _say(text: str) -> None:

@@ -10,7 +10,7 @@ from omegaconf import DictConfig, OmegaConf
 from multiscale.checks import InvalidInput
 from multiscale.config.instantiate import check_targets
 from multiscale.data.facts import Facts
-from multiscale.runs import files
+from multiscale.training.checkpoint import files
 from multiscale.training.module import SequenceModule
 from multiscale.training.parts import Parts, build_parts
 

@@ -11,14 +11,19 @@ from typing import NamedTuple
 
 import torch
 from hydra.errors import InstantiationException
-from omegaconf import DictConfig, ListConfig
+from omegaconf import DictConfig, ListConfig, OmegaConf
 
 from multiscale.checks import InvalidInput, in_range, positive_int
 from multiscale.config.instantiate import make
 from multiscale.data.facts import Facts
-from multiscale.training.build import build
+from multiscale.training.build import PARTS, build
 
 log = logging.getLogger(__name__)
+
+Size = int | tuple[int, ...]
+"""A hidden size, or that of each level."""
+
+_SOLVED: dict[str, Size] = {}  # what was solved for in this process, by all that it hangs on
 
 
 class Parameters:
@@ -49,6 +54,15 @@ def matched(config: DictConfig, facts: Facts) -> DictConfig:
     """
     if config.get("match") is None:
         return config
+    asked = [OmegaConf.to_container(config[part], resolve=True) for part in (*PARTS, "match")]
+    key = repr((asked, facts))
+    if key not in _SOLVED:
+        _SOLVED[key] = _solve(config, facts)
+    return _resize(config, _SOLVED[key])
+
+
+def _solve(config: DictConfig, facts: Facts) -> Size:
+    """The size that meets what is to be matched; raises :class:`InvalidInput` as :func:`matched`."""
     wanted = make(config, "match")
     size = config.model.get("hidden_size")
     if size is None:
@@ -57,22 +71,18 @@ def matched(config: DictConfig, facts: Facts) -> DictConfig:
         raise InvalidInput(f"model.hidden_size must be one number, for match to replace it; got {list(size)}.")
     search = _Search(config, facts, wanted.target)
     around = search.around(positive_int("model.hidden_size", size))
-    found = search.nearest(around)
-    if not wanted.met_by(search.count(found)):
+    best = search.nearest(around)
+    if not wanted.met_by(search.count(best)):
         around = search.between(around)
-        found = search.nearest(around)
-    if not wanted.met_by(search.count(found)):
+        best = search.nearest(around)
+    if not wanted.met_by(search.count(best)):
         reach = " and ".join(f"{search.count(size):,} (model.hidden_size={_word(size)})" for size in around)
         raise InvalidInput(
             f"match.target must be within {100 * wanted.tolerance:.3g}% of a number of parameters that this model can "
             f"have, of which the nearest {'are' if len(around) > 1 else 'is'} {reach}; got {wanted.target:,}."
         )
-    log.info("model.hidden_size=%s has %d parameters", _word(found), search.count(found))
-    return _resized(config, found)
-
-
-Size = int | tuple[int, ...]
-"""A hidden size, or that of each level."""
+    log.info("model.hidden_size=%s has %d parameters", _word(best), search.count(best))
+    return best
 
 
 class Built(NamedTuple):
@@ -92,7 +102,7 @@ class _Search:
     def around(self, start: int) -> list[Size]:
         """The largest size that does not exceed the target and the smallest that does, as far as there are such; from
         ``start``, which the model must take."""
-        self.tried[start] = _built(_resized(self.config, start), self.facts)
+        self.tried[start] = _count_parameters(_resize(self.config, start), self.facts)
         low, high = 0, start
         # A unit has at least one parameter: a model that stays below has stopped to grow.
         while high <= self.target and self.takes(high) and self.count(high) <= self.target:
@@ -135,7 +145,7 @@ class _Search:
             # A list may reach code that thinks of numbers only.
             refusals = (InvalidInput,) if isinstance(size, int) else (InvalidInput, InstantiationException)
             try:
-                self.tried[size] = _built(_resized(self.config, size), self.facts)
+                self.tried[size] = _count_parameters(_resize(self.config, size), self.facts)
             except refusals:
                 self.tried[size] = None
         return self.tried[size] is not None
@@ -150,7 +160,7 @@ def _outwards(low: int, high: int) -> Iterator[int]:
                 yield size
 
 
-def _resized(config: DictConfig, size: Size) -> DictConfig:
+def _resize(config: DictConfig, size: Size) -> DictConfig:
     """The config with that hidden size and nothing left to match; interpolations stay what they are."""
     resized = copy.deepcopy(config)
     resized.model.hidden_size = size if isinstance(size, int) else list(size)
@@ -158,7 +168,7 @@ def _resized(config: DictConfig, size: Size) -> DictConfig:
     return resized
 
 
-def _built(config: DictConfig, facts: Facts) -> Built:
+def _count_parameters(config: DictConfig, facts: Facts) -> Built:
     """What the config makes; without weights, on the meta device, unless the model needs their values to be built."""
     with torch.random.fork_rng(devices=[]):
         try:

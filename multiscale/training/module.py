@@ -12,6 +12,7 @@ from multiscale.backbones.base import Backbone, BackboneOutput, State, Trace, de
 from multiscale.backbones.bidirectional import flip, join
 from multiscale.data.batch import Batch
 from multiscale.data.facts import Facts
+from multiscale.training.checkpoint.lightning_internals import is_logging_step
 from multiscale.training.measure import Measure
 from multiscale.training.tally import Tally
 from multiscale.training.tasks.base import Task
@@ -52,6 +53,9 @@ class SequenceModule(pl.LightningModule):
         self.val_tally, self.test_tally = (Tally(self.level_sizes, task.measured) for _ in range(2))
         self.carried: dict[str, State | None] = {}
         self.last_loss = torch.zeros(())  # of the last training batch, detached
+        self.processes = 1  # that train it together; `setup` asks the trainer for this and the next
+        self.epochs_a_validation = 1
+        self.tracing = True  # the present training step's updates are logged
         self._before: State | None = None  # what the last training batch began with
         self.facts: Facts | None = None  # of the data it was built for
         self.recipe: dict[str, Any] = {}  # what rebuilds this module from its checkpoint
@@ -67,11 +71,6 @@ class SequenceModule(pl.LightningModule):
         """Units of all levels, in the order of ``level_names``."""
         return self.backbone.level_sizes + (self.reverse.level_sizes if self.reverse else ())
 
-    @property
-    def processes(self) -> int:
-        """How many processes train it together."""
-        return self._trainer.world_size if self._trainer else 1
-
     def forward(
         self, inputs: Tensor, state: State | None = None, *, mask: Tensor | None = None, trace: bool = False
     ) -> tuple[Tensor, BackboneOutput]:
@@ -86,9 +85,13 @@ class SequenceModule(pl.LightningModule):
             hidden = join(hidden, self.reverse(flip(x, mask), trace=trace), mask)
         return self.head([self.task.read(level, mask) for level in hidden.levels]), hidden
 
-    def _read(self, split: str, batch: Batch) -> tuple[dict[str, Measure], BackboneOutput]:
+    def setup(self, stage: str) -> None:
+        self.processes = self.trainer.world_size
+        self.epochs_a_validation = self.trainer.check_val_every_n_epoch or 1
+
+    def _read(self, split: str, batch: Batch, trace: bool = True) -> tuple[dict[str, Measure], BackboneOutput]:
         """(what the task measures, backbone's output) of the next batch of a split; carries the state of streams on."""
-        outputs, hidden = self(batch.inputs, self.carried.get(split), mask=batch.mask, trace=True)
+        outputs, hidden = self(batch.inputs, self.carried.get(split), mask=batch.mask, trace=trace)
         if self.streams:
             self.carried[split] = detach(hidden.state)
         return self.task.measure(outputs, batch), hidden
@@ -97,6 +100,7 @@ class SequenceModule(pl.LightningModule):
         self.carried["train"] = None
 
     def on_train_batch_start(self, batch: Batch, batch_idx: int) -> None:
+        self.tracing = is_logging_step(self.trainer)
         epoch = self.current_epoch + batch_idx / self.trainer.num_training_batches
         self.backbone.anneal(epoch)
         if self.reverse is not None:
@@ -104,11 +108,11 @@ class SequenceModule(pl.LightningModule):
 
     def training_step(self, batch: Batch, batch_idx: int) -> Tensor:
         self._before = self.carried.get("train")
-        measures, hidden = self._read("train", batch)
-        assert hidden.trace is not None
-        steps = Measure((hidden.trace.update * batch.mask[..., None]).sum(), batch.mask.sum())
-        shared = self._over_processes({**measures, "updates": steps})
-        means = {name: measure.mean for name, measure in shared.items()}
+        measures, hidden = self._read("train", batch, self.tracing)
+        if self.tracing:
+            assert hidden.trace is not None
+            measures["updates"] = Measure((hidden.trace.update * batch.mask[..., None]).sum(), batch.mask.sum())
+        means = {name: measure.mean for name, measure in self._over_processes(measures).items()}
         loss = means["loss"] + self.task.penalty_weight * hidden.penalty
         self.last_loss = loss.detach()
         detached = {name: mean.detach() for name, mean in means.items()}
@@ -128,10 +132,11 @@ class SequenceModule(pl.LightningModule):
         if self.processes > 1:
             values = self.trainer.strategy.reduce(torch.stack([m.float() for m in means.values()]), reduce_op="mean")
             means = dict(zip(means, values, strict=True))
-        updates = means.pop("updates")
         progress = {f"train/{name}": value for name, value in self.task.metrics(means).items()}
-        self.log_dict({**progress, "train/updates": updates}, prog_bar=True, batch_size=batch_size)
+        self.log_dict(progress, prog_bar=True, batch_size=batch_size)
         self.log("train/penalty", penalty, batch_size=batch_size)
+        if "updates" in means:  # last, so that the order of the columns does not hang on which step was the first
+            self.log("train/updates", means["updates"], prog_bar=True, batch_size=batch_size)
 
     def forget_batch(self) -> None:
         """Go back to the state that the last training batch began with."""
@@ -188,8 +193,8 @@ class SequenceModule(pl.LightningModule):
         optimizer = self.optimizer([group for group in groups if group["params"]])
         if self.scheduler is None:
             return optimizer
-        often = self._trainer.check_val_every_n_epoch or 1 if self._trainer else 1  # there is nothing to watch else
-        schedule = {"scheduler": self.scheduler(optimizer), "monitor": self.task.monitor, "frequency": often}
+        schedule = {"scheduler": self.scheduler(optimizer), "monitor": self.task.monitor}
+        schedule["frequency"] = self.epochs_a_validation  # there is nothing to watch else
         return {"optimizer": optimizer, "lr_scheduler": schedule}
 
 

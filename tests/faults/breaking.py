@@ -10,8 +10,8 @@ import torch
 
 from multiscale.config.compose import jobs
 from multiscale.jobs import train
-from multiscale.runs import files
 from multiscale.runs import folder as run_folder
+from multiscale.training.checkpoint import files
 
 TEXT = "the quick brown fox jumps over the lazy dog, again and again. " * 40
 SMALL = ["experiment=quick_look", "logger=csv", "data=text_file", "data.batch_size=4", "data.steps=16"]

@@ -5,7 +5,7 @@ import logging
 import pytest
 import torch
 
-from multiscale.runs import files
+from multiscale.training.checkpoint import files
 from multiscale.training.finite import NotFinite
 from tests.faults.breaking import run
 

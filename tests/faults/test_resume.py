@@ -77,6 +77,8 @@ def test_it_goes_on_bit_for_bit(tmp_path, whole, model, place):
         ("last epoch", ["+trainer.check_val_every_n_epoch=2", *STOPPING]),  # which sees what was measured before
         ("middle", ["optim.scheduler.patience=1", "+trainer.check_val_every_n_epoch=2"]),
         ("edge", ["optim.scheduler.patience=1", "+trainer.check_val_every_n_epoch=2"]),
+        ("before anything", ["trainer.log_every_n_steps=3"]),
+        ("middle", ["trainer.log_every_n_steps=3"]),  # a step whose updates are not asked for
     ],
 )
 def test_wherever_it_stops(tmp_path, whole, place, words):

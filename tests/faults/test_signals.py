@@ -9,7 +9,7 @@ import time
 import pytest
 import torch
 
-from multiscale.runs import files
+from multiscale.training.checkpoint import files
 from tests.faults.breaking import SMALL, differing, result
 from tests.faults.processes import DDP, begin, finish, resume, start, trained
 

@@ -2,6 +2,7 @@
 
 import os
 import signal
+from contextlib import suppress
 from pathlib import Path
 
 import pytorch_lightning as pl
@@ -24,6 +25,7 @@ class KillWandb(pl.Callback):
     def on_train_batch_end(self, trainer, pl_module, outputs, batch, batch_idx: int) -> None:
         if batch_idx == 0:
             for folder in Path("/proc").glob("[0-9]*"):
-                if f"port-{os.getpid()}.txt".encode() in (folder / "cmdline").read_bytes():
-                    os.kill(int(folder.name), signal.SIGKILL)
-                    Path("killed").touch()
+                with suppress(FileNotFoundError):  # another process, which has ended
+                    if f"port-{os.getpid()}.txt".encode() in (folder / "cmdline").read_bytes():
+                        os.kill(int(folder.name), signal.SIGKILL)
+                        Path("killed").touch()

@@ -18,8 +18,9 @@ from rich.console import Console
 
 from multiscale.checks import InvalidInput
 from multiscale.config.compose import CONF
-from multiscale.jobs.study import KILLED, STOPPED, Plan, Search, TrialFailed, distribution, overrides
-from multiscale.search import Order, read, report, run_trial
+from multiscale.jobs.plan import Plan, distribution, overrides, read
+from multiscale.jobs.study import KILLED, STOPPED, Search, TrialFailed, reason, run_trial
+from multiscale.search import report
 from tests.conftest import ROOT, TINY
 
 SPACE = {"lr": {"low": 1e-4, "high": 1e-2, "log": True}, "size": {"low": 3, "high": 11, "step": 2}, "head": ["a", "b"]}
@@ -40,7 +41,7 @@ def searched(folder, objective=quick, **changes) -> Search:
 
 def test_a_search_tries_what_its_space_allows_and_finds_the_best(tmp_path):
     search = searched(tmp_path, trials=8)
-    trials = search.settled()
+    trials = search.ended_trials()
     assert [trial.value for trial in trials] == sorted(quick(0, overrides(trial.params)) for trial in trials)
     for trial in trials:
         assert 1e-4 <= trial.params["lr"] <= 1e-2
@@ -70,7 +71,7 @@ def test_a_failing_trial_is_told_with_its_reason_and_the_search_goes_on(tmp_path
     reasons = {trial.number: trial.user_attrs.get("reason") for trial in search.study.trials}
     assert reasons == {0: None, 1: "exit code 2: no such thing", 2: "its value is not a number", 3: None, 4: None}
     assert [trial.state for trial in search.study.trials[1:3]] == [TrialState.FAIL] * 2
-    assert [trial.number for trial in search.settled()[-2:]] == [1, 2]
+    assert [trial.number for trial in search.ended_trials()[-2:]] == [1, 2]
 
 
 def test_a_stopped_trial_is_told_and_made_again(tmp_path):
@@ -106,7 +107,7 @@ def test_two_workers_share_the_trials_of_one_study(tmp_path):
         worker.join(60)
     assert sorted(number for number, _ in made) == list(range(6))
     assert len({worker for _, worker in made}) == 2
-    assert len({str(trial.params) for trial in searches[0].settled()}) == 6
+    assert len({str(trial.params) for trial in searches[0].ended_trials()}) == 6
 
 
 WORKER = """
@@ -137,7 +138,7 @@ def test_the_trial_of_a_killed_worker_is_failed_and_made_again(tmp_path):
         worker.kill()
     search = searched(tmp_path)
     killed, again = search.study.trials[2:4]
-    assert (killed.state, killed.user_attrs["reason"]) == (TrialState.FAIL, KILLED)
+    assert (killed.state, reason(killed)) == (TrialState.FAIL, KILLED)
     assert (again.params, again.state) == (killed.params, TrialState.COMPLETE)
     assert len([trial for trial in search.study.trials if trial.state == TrialState.COMPLETE]) == 6
 
@@ -180,9 +181,9 @@ def test_values_are_written_as_overrides_read_them():
 
 @pytest.mark.parametrize("name", [path.stem for path in sorted((CONF / "search").glob("*.yaml"))])
 def test_every_search_of_the_project_composes_and_builds(name):
-    order = read([f"search={name}", "experiment=quick_look"])
-    assert order.monitor == "val/bpc"
-    assert order.plan.study == name
+    plan = read([f"search={name}", "experiment=quick_look"])
+    assert plan.monitor == "val/bpc"
+    assert plan.study == name
 
 
 @pytest.mark.parametrize(
@@ -233,10 +234,14 @@ def test_without_optuna_the_error_says_what_to_install(cli, tmp_path):
     assert done.stderr.count("\n") == 1
 
 
-def test_a_run_that_fails_is_a_failed_trial_with_its_last_line(tmp_path):
-    with pytest.raises(TrialFailed, match=r"exit code 2: .*Did you mean 'model'"):
-        run_trial(tmp_path / "trial_000", ["modle=hmlstm"])
-    assert "modle" in (tmp_path / "trial_000.log").read_text()
+def test_a_run_that_fails_is_a_failed_trial_with_its_error(tmp_path):
+    words = ["experiment=quick_look", "logger=csv", "data=text_file", f"data.path={tmp_path}/none.txt"]
+    with pytest.raises(TrialFailed, match=r"exit code 2: .*none.txt"):
+        run_trial(tmp_path / "trial_000", words)
+    assert "none.txt" in (tmp_path / "trial_000/output.txt").read_text()
+    with pytest.raises(TrialFailed, match="Did you mean 'model'"):
+        run_trial(tmp_path / "trial_001", ["modle=hmlstm"])
+    assert not (tmp_path / "trial_001").exists()
 
 
 def test_the_report_names_the_best_and_what_failed(tmp_path):
@@ -246,16 +251,17 @@ def test_the_report_names_the_best_and_what_failed(tmp_path):
         return quick(number, words)
 
     search = searched(tmp_path, objective, trials=4)
+    search.plan = PLAN
     console = Console(file=io.StringIO(), width=200)
-    report(search, Order("s", PLAN, None, "val/bpc"), console)
+    report(search, console)
     said = console.file.getvalue()
-    best = search.settled()[0]
+    best = search.ended_trials()[0]
     assert f"best: python -m multiscale.run model=x {' '.join(overrides(best.params))}" in said
     assert "trial 1 failed: exit code 2: [a] is none of [b]" in said
     assert "4 of 6 trials have ended" in said
     first = next(line for line in said.splitlines() if line.split()[:1] == [str(best.number)])
     assert f"{best.value:.4f}" in first
-    assert said.index(first) < min(said.index(f"{trial.value:.4f}") for trial in search.settled()[1:3])
+    assert said.index(first) < min(said.index(f"{trial.value:.4f}") for trial in search.ended_trials()[1:3])
 
 
 @pytest.mark.slow
@@ -280,8 +286,7 @@ def test_a_search_that_is_stopped_takes_its_run_with_it(tmp_path, how):
     words = [sys.executable, "-m", "multiscale.search", "search=lr_and_size", "experiment=quick_look", "logger=csv"]
     environment = {**os.environ, "PYTHONPATH": str(ROOT), "OMP_NUM_THREADS": "1"}
     with subprocess.Popen(words, cwd=tmp_path, env=environment, stdout=subprocess.PIPE, text=True) as worker:
-        until(lambda: list(tmp_path.rglob("trial_000/config.yaml")))
-        assert runs(tmp_path)
+        until(lambda: runs(tmp_path) and list(tmp_path.rglob("trial_000/metrics.csv")))
         worker.send_signal(how)
         said, _ = worker.communicate(timeout=60)
     assert worker.returncode == (130 if how == signal.SIGINT else -how)
@@ -295,7 +300,7 @@ def runs(folder: Path) -> list[str]:
     for process in Path("/proc").glob("[0-9]*/cmdline"):
         with suppress(OSError):  # it has ended
             lines.append(process.read_bytes().replace(b"\0", b" ").decode())
-    return [line for line in lines if "multiscale.run" in line and str(folder) in line]
+    return [line for line in lines if "multiscale.jobs.worker" in line and str(folder) in line]
 
 
 def until(condition, seconds: float = 60.0) -> None:

@@ -2,6 +2,7 @@
 
 import copy
 import time
+from dataclasses import replace
 from functools import lru_cache
 
 import pytest
@@ -13,6 +14,7 @@ from multiscale.backbones.base import Backbone, StepTrace
 from multiscale.checks import InvalidInput
 from multiscale.config.compose import CONF, jobs
 from multiscale.data.facts import LabelFacts, TextFacts
+from multiscale.training import match
 from multiscale.training.build import build
 from multiscale.training.match import matched
 from tests.conftest import MODELS
@@ -60,6 +62,23 @@ def test_what_is_solved_does_not_depend_on_the_size_that_the_config_had():
         config.model.hidden_size = size
         found.add(matched(config, FACTS).model.hidden_size)
     assert len(found) == 1
+
+
+def test_a_config_that_differs_in_its_seed_alone_is_solved_once(monkeypatch):
+    words = ["model=clockwork", "head=gated"]
+    first = matched(job(*words, target=70_000), FACTS)
+    monkeypatch.setattr(match, "build", None)
+    again = job(*words, target=70_000)
+    again.seed = 5
+    assert matched(again, FACTS).model == first.model
+    assert matched(again, FACTS).seed == 5
+    for other, facts in [
+        (job(*words, target=70_001), FACTS),
+        (job(*words, "data=clocked_symbols", "task.embedding_size=8", target=70_000), FACTS),
+        (again, replace(FACTS, vocabulary=FACTS.vocabulary[:50])),
+    ]:
+        with pytest.raises(TypeError, match="not callable"):
+            matched(other, facts)
 
 
 def test_the_nearest_size_is_taken():

@@ -1,5 +1,6 @@
 """The Lightning module: carried state, schedules, exact evaluation, checkpoints, seeds."""
 
+import csv
 import math
 
 import pytest
@@ -10,6 +11,7 @@ from torch.nn import functional as F
 from multiscale.checks import InvalidInput
 from multiscale.training.build import check_targets, load
 from multiscale.training.loaders import Loaders
+from multiscale.training.logging.csv_log import CSVLog
 from tests.conftest import network, trainer
 
 
@@ -79,6 +81,24 @@ def test_the_penalty_enters_the_training_loss_with_its_weight(data):
     module.carried.clear()
     module.task.penalty_weight = 0.0
     assert (loss - module.training_step(batch, 0)).item() == pytest.approx(3 * module.backbone.penalty().item())
+
+
+def test_updates_are_asked_for_on_the_steps_that_are_logged_and_are_the_same_there(data, tmp_path):
+    columns = {}
+    for often in (1, 3):
+        module, asked = network(data, "model=clockwork"), []
+        note = lambda _, args, given, asked=asked: asked.append(given["trace"])  # noqa: E731
+        module.backbone.register_forward_pre_hook(note, with_kwargs=True)
+        logger = CSVLog(tmp_path / str(often))
+        quiet = {"limit_train_batches": 7, "limit_val_batches": 1, "max_epochs": 2}
+        trainer(tmp_path, logger=logger, log_every_n_steps=often, **quiet).fit(module, datamodule=Loaders(data))
+        steps = [(step + 1) % often == 0 for step in range(14)]
+        assert asked == [*steps[:7], True, *steps[7:], True]  # and in each validation
+        with logger.path.open() as file:
+            columns[often] = {row["step"]: row["train/updates"] for row in csv.DictReader(file) if row["train/updates"]}
+    assert list(columns[3]) == ["2", "5", "8", "11"]
+    assert columns[3] == {step: columns[1][step] for step in columns[3]}
+    assert len(set(columns[3].values())) > 1
 
 
 def test_a_checkpoint_holds_plain_values_and_gives_the_same_network_back(data, tmp_path):

@@ -126,7 +126,7 @@ def test_a_resumed_run_is_the_same_run_and_sends_no_row_twice(logger, tmp_path):
     finish([first], interrupted=True)
     (tmp_path / "metrics.csv").write_text("epoch,step,val/bpc\n0,0,1.0\n0,1,2.0\n0,2,\n")
     second = logger()
-    second.skip(2)  # it starts again from step 2, and steps 2 and 3 were sent
+    second.begin(rows=2, again=2)  # it starts again from step 2, and steps 2 and 3 were sent
     for step in range(2, 6):
         second.log_metrics({"val/bpc": 1.0 + step}, step)
     finish([second])

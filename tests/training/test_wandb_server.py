@@ -33,7 +33,7 @@ def server(monkeypatch):
 def train(folder, mode: str, steps, skip: int = 0, **end: bool) -> SafeWandb:
     """Log ``10 - step`` at every step, as a training does that has made the first ``skip`` of them before."""
     logger = SafeWandb(str(folder), {**START, "mode": mode}, "val/bpc", CHOICES, timeout=10)
-    logger.skip(skip)
+    logger.begin(0, skip)
     for step in steps:
         logger.log_metrics({"val/bpc": 10.0 - step}, step)
     finish([logger], **end)

@@ -11,10 +11,9 @@ from lightning_fabric.plugins.io.checkpoint_io import CheckpointIO
 from torch import distributed
 
 from multiscale.checks import in_range, positive_int
-from multiscale.runs import files
 from multiscale.runs.signals import Interrupted, Signals
 from multiscale.runs.status import Status
-from multiscale.training.checkpoint import snapshot
+from multiscale.training.checkpoint import files, snapshot
 from multiscale.training.module import SequenceModule
 
 SAVE_DUE = 1  # what processes agree on at a step; a signal's number is larger and counts more
@@ -31,7 +30,6 @@ class WholeFiles(CheckpointIO):
 
     def remove_checkpoint(self, path: Any) -> None:
         Path(path).unlink(missing_ok=True)
-        files.checksum(Path(path)).unlink(missing_ok=True)
 
 
 class Checkpoints(pl.Callback):
@@ -94,7 +92,7 @@ class Checkpoints(pl.Callback):
 
     def on_train_epoch_start(self, trainer: pl.Trainer, pl_module: pl.LightningModule) -> None:
         fresh = self._enter(trainer, pl_module, snapshot.EDGE)
-        wanted = self._agreed(trainer)
+        wanted = self._agree(trainer)
         if wanted or (trainer.current_epoch and fresh):
             self._save(trainer, pl_module)
         self._stop_if_asked(wanted)
@@ -105,7 +103,7 @@ class Checkpoints(pl.Callback):
         if batch_idx == 0:
             return
         self._enter(trainer, pl_module, snapshot.MIDDLE)
-        if wanted := self._agreed(trainer, batch_idx):
+        if wanted := self._agree(trainer, batch_idx):
             self._save(trainer, pl_module)
             self._stop_if_asked(wanted)
 
@@ -134,7 +132,7 @@ class Checkpoints(pl.Callback):
         self, trainer: pl.Trainer, pl_module: pl.LightningModule, batch: Any, batch_idx: int, dataloader_idx: int = 0
     ) -> None:
         if batch_idx == 0 or trainer.world_size == 1:
-            self._stop_if_asked(self._agreed(trainer))
+            self._stop_if_asked(self._agree(trainer))
 
     def on_save_checkpoint(
         self, trainer: pl.Trainer, pl_module: pl.LightningModule, checkpoint: dict[str, Any]
@@ -156,7 +154,7 @@ class Checkpoints(pl.Callback):
             self._random = snapshot.random_states(module.device)
         return not resumed
 
-    def _agreed(self, trainer: pl.Trainer, batch: int = 0) -> int:
+    def _agree(self, trainer: pl.Trainer, batch: int = 0) -> int:
         """What this step asks for, in any process: nothing (0), to save, or to end by a signal."""
         due = self.every is not None and time.monotonic() - self._saved_at > self.every
         due = due or (self.every_n_steps is not None and batch % self.every_n_steps == 0)

@@ -15,16 +15,12 @@ import torch
 from torch import Tensor, distributed
 
 from multiscale.backbones.base import State
-from multiscale.training.logging.csv_log import logged_rows
+from multiscale.training.checkpoint import lightning_internals as internals
+from multiscale.training.logging.loggers import logged_rows
 from multiscale.training.module import SequenceModule
 
-EDGE, MIDDLE, VALIDATION, END = (
-    "edge",
-    "middle",
-    "validation",
-    "end",
-)  # before an epoch, a step, a validation; after all
-TRACKED = ("ready", "started", "processed", "completed")
+EDGE, MIDDLE, VALIDATION = "edge", "middle", "validation"  # where a training stands: before an epoch, a step, those
+END = "end"  # after all
 
 
 def random_states(device: torch.device) -> dict[str, Any]:
@@ -53,8 +49,8 @@ def set_random_states(states: dict[str, Any], device: torch.device) -> None:
 
 def take(trainer: pl.Trainer, module: SequenceModule, where: str, states: dict[str, Any]) -> dict[str, Any]:
     """The snapshot of all processes, ``where`` the training is; ``states`` are this one's random states there."""
-    loop = trainer.fit_loop.epoch_loop
-    batch = loop.batch_progress.current.completed if where in (MIDDLE, VALIDATION) else 0
+    epoch, batch = internals.position(trainer)
+    batch = batch if where in (MIDDLE, VALIDATION) else 0
     accumulating = batch % trainer.accumulate_grad_batches != 0
     mine = {
         "random": states,
@@ -66,8 +62,8 @@ def take(trainer: pl.Trainer, module: SequenceModule, where: str, states: dict[s
         distributed.all_gather_object(everyones, mine)
     return {
         "where": where,
-        "at": [trainer.fit_loop.epoch_progress.state_dict()["current"]["processed"], batch],
-        "stepped": loop._batches_that_stepped,
+        "at": [epoch, batch],
+        "stepped": internals.logged_step(trainer),
         "metrics": {name: _cpu(value) for name, value in trainer.callback_metrics.items()},
         "rows": logged_rows(trainer.loggers),
         "until": [trainer.max_epochs, trainer.max_steps],
@@ -75,28 +71,14 @@ def take(trainer: pl.Trainer, module: SequenceModule, where: str, states: dict[s
     }
 
 
-def over(snapshot: dict[str, Any], trainer: pl.Trainer) -> bool:
+def is_finished(snapshot: dict[str, Any], trainer: pl.Trainer) -> bool:
     """Whether the training had come to its end, and is not asked to go on for longer."""
     return snapshot["where"] == END and snapshot["until"] == [trainer.max_epochs, trainer.max_steps]
 
 
 def settle(loops: dict[str, Any], where: str) -> None:
     """Make the counters of a Lightning checkpoint those of a training that stands still at ``where``."""
-    fit = loops["fit_loop"]
-    for key, progress in fit.items():
-        trackers = [progress] if "total" in progress else list(progress.get("optimizer", {}).values())
-        if key == "epoch_progress" and where in (MIDDLE, VALIDATION):
-            continue  # this epoch has begun and is not over
-        for tracker in trackers:
-            for counts in (tracker["total"], tracker["current"]):
-                for name in TRACKED:
-                    if name in counts:
-                        counts[name] = counts["completed"]
-    if where != VALIDATION:
-        fit["epoch_loop.batch_progress"]["is_last_batch"] = False
-    else:  # Lightning's sign for: begin with the validation
-        begun = {"ready": 1, "started": 1, "processed": 0, "completed": 0}
-        fit["epoch_loop.val_loop.batch_progress"].update(total=dict(begun), current=dict(begun))
+    internals.settle_counters(loops, in_epoch=where in (MIDDLE, VALIDATION), in_validation=where == VALIDATION)
 
 
 def restore(trainer: pl.Trainer, module: SequenceModule, snapshot: dict[str, Any]) -> None:
@@ -106,14 +88,12 @@ def restore(trainer: pl.Trainer, module: SequenceModule, snapshot: dict[str, Any
     for name, parameter in module.named_parameters():
         if name in mine["gradients"]:
             parameter.grad = mine["gradients"][name].to(parameter.device)
-    fit = trainer.fit_loop
-    # Lightning holds that an epoch entered in its middle is special until its end, and skips schedules then.
-    fit.restarting = False
-    fit.epoch_loop._batches_that_stepped = snapshot["stepped"]
+    internals.forget_restart(trainer)
+    internals.set_logged_step(trainer, snapshot["stepped"])
     if snapshot["where"] == VALIDATION:
-        fit.epoch_loop.val_loop.batch_progress.reset()
+        internals.forget_validation(trainer)
     metrics = {name: value.to(module.device) for name, value in snapshot["metrics"].items()}
-    trainer._logger_connector._callback_metrics.update(metrics)
+    internals.restore_metrics(trainer, metrics)
     set_random_states(mine["random"], module.device)
 
 

@@ -6,27 +6,24 @@ from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
-from pytorch_lightning.loggers import Logger
-from pytorch_lightning.utilities.rank_zero import rank_zero_only
-
 from multiscale.runs import files
+from multiscale.runs.metrics import read_table
+from multiscale.runs.processes import get_rank
+from multiscale.training.logging.base import RunLogger
 
 
-class CSVLog(Logger):
+class CSVLog(RunLogger):
     """Writes every row at once; a metric that was not seen before becomes a column, empty in the rows above.
 
     Args:
-        folder: where ``metrics.csv`` stands; rows that are there stay until :meth:`keep`.
+        folder: where ``metrics.csv`` stands; rows that are there stay until :meth:`begin`.
     """
 
     def __init__(self, folder: str | Path) -> None:
         super().__init__()
         self.path = Path(folder) / "metrics.csv"
-        self.columns: list[str] = []
-        self.rows = 0
-        if self.path.exists():
-            self.columns, rows = self._read()
-            self.rows = len(rows)
+        self.columns, rows = read_table(self.path)
+        self.rows = len(list(rows))
 
     @property
     def name(self) -> str:
@@ -36,29 +33,23 @@ class CSVLog(Logger):
     def version(self) -> str:
         return ""
 
-    def _read(self) -> tuple[list[str], list[list[str]]]:
-        """(columns, whole rows); a last line that was cut off is none."""
-        lines = self.path.read_text().splitlines(keepends=True)
-        first, *rows = csv.reader(line for line in lines if line.endswith("\n")) if lines else [[]]
-        return first, [row for row in rows if len(row) <= len(first)]
+    def begin(self, rows: int, again: int) -> None:
+        """Forget all rows after the first ``rows``."""
+        if get_rank() == 0 and self.path.exists():
+            self.columns, there = read_table(self.path)
+            self._rewrite(list(there)[:rows])
+        self.rows = min(rows, self.rows)
 
-    def keep(self, count: int) -> None:
-        """Forget all rows after the first ``count``."""
-        if self.path.exists():
-            self.columns, rows = self._read()
-            self._rewrite(rows[:count])
-        self.rows = min(count, self.rows)
-
-    @rank_zero_only
     def log_hyperparams(self, params: Any, *args: Any, **kwargs: Any) -> None:
         """The run's config.yaml has them."""
 
-    @rank_zero_only
     def log_metrics(self, metrics: Mapping[str, float], step: int | None = None) -> None:
+        if get_rank():
+            return
         row = {**metrics, "step": step}
         new = [name for name in ("epoch", "step", *row) if name in row and name not in self.columns]
         if new:
-            rows = self._read()[1] if self.rows else []
+            rows = list(read_table(self.path)[1]) if self.rows else []
             self.columns += list(dict.fromkeys(new))
             self._rewrite(rows)
         self.path.parent.mkdir(parents=True, exist_ok=True)
@@ -72,8 +63,3 @@ class CSVLog(Logger):
         writer.writerow(self.columns)
         writer.writerows([*row, *[""] * (len(self.columns) - len(row))] for row in rows)
         files.write(self.path, text.getvalue().encode())
-
-
-def logged_rows(loggers: Sequence[Logger]) -> int:
-    """How many rows have been logged."""
-    return next((logger.rows for logger in loggers if isinstance(logger, CSVLog)), 0)

@@ -1,6 +1,5 @@
 """A Weights & Biases run that a training outlives, whatever happens to the package, the server or the network."""
 
-import csv
 import logging
 import os
 import re
@@ -14,10 +13,11 @@ from pathlib import Path
 from typing import Any
 
 from PIL import Image
-from pytorch_lightning.loggers import Logger
 
 from multiscale.config.identity import group_name, to_plain
 from multiscale.runs import files
+from multiscale.runs.metrics import read_column
+from multiscale.training.logging.base import RunLogger
 
 log = logging.getLogger(__name__)
 
@@ -28,7 +28,7 @@ EXIT_CODES = {"finished": 0, "failed": 1, "interrupted": 143}  # the last is wha
 FLUSH = "x_transaction_log_flush_interval"  # not W&B's public face: seconds of rows that a killed run may lack
 
 
-class SafeWandb(Logger):
+class SafeWandb(RunLogger):
     """A W&B run that begins with the hyper-parameters; the first call that fails is a warning, and the last one made.
 
     Where the server does not answer within ``timeout`` the run goes on offline.
@@ -39,7 +39,6 @@ class SafeWandb(Logger):
         monitor: the metric whose least value stands in the summary, and as ``best/<its name>``.
         choices: the chosen file of the groups model, data and so on.
         timeout: seconds to wait for the server at the start; at the end, ten times as many for what is not yet sent.
-        skip_rows: see :meth:`skip`.
     """
 
     def __init__(
@@ -49,18 +48,17 @@ class SafeWandb(Logger):
         monitor: str,
         choices: Mapping[str, str | None],
         timeout: float = 30.0,
-        skip_rows: int = 0,
     ) -> None:
         super().__init__()
         self.folder, self.init = Path(folder), dict(start)
         self.monitor, self.choices, self.timeout = monitor, choices, timeout
         self.run: Any = None
         self.alive = True
-        self.to_skip = skip_rows
+        self.to_skip = 0
         self.best = float("inf")
         self.defined: set[str] = set()
         self.sent: Counter[str] = Counter()
-        self.held: dict[str, Path] = {}
+        self.delayed: dict[str, Path] = {}
 
     @property
     def name(self) -> str:
@@ -70,12 +68,12 @@ class SafeWandb(Logger):
     def version(self) -> None:
         return None
 
-    def skip(self, rows: int) -> None:
-        """Do not send the next ``rows`` calls of ``log_metrics``: a resumed training makes them a second time."""
-        self.to_skip = rows
+    def begin(self, rows: int, again: int) -> None:
+        """Do not send the next ``again`` calls of ``log_metrics``: a resumed training makes them a second time."""
+        self.to_skip = again
 
     def log_hyperparams(self, params: Any, *args: Any, **kwargs: Any) -> None:
-        self._try(lambda: self._started(to_plain(params)))
+        self._try(lambda: self._ensure_run(to_plain(params)))
 
     def log_metrics(self, metrics: Mapping[str, float], step: int | None = None) -> None:
         if self.monitor in metrics:
@@ -88,7 +86,7 @@ class SafeWandb(Logger):
     def log_image(self, key: str, path: Path) -> None:
         """Send a picture; of more than ``IMAGES`` under one name, the first ones and the last."""
         if self.sent[key] >= IMAGES - 1:
-            self.held[key] = path  # perhaps the last
+            self.delayed[key] = path  # perhaps the last
             return
         self.sent[key] += 1
         self._try(lambda: self._picture(key, path))
@@ -103,13 +101,13 @@ class SafeWandb(Logger):
 
     def log_numbers(self, numbers: Mapping[str, float]) -> None:
         """Put numbers of the whole run into the summary, where bars and tables find them."""
-        self._try(lambda: self._started().summary.update(dict(numbers)))
+        self._try(lambda: self._ensure_run().summary.update(dict(numbers)))
 
-    def finish(self, state: str = "finished") -> None:
+    def finish(self, state: str) -> None:
         """End the run as ``finished``, ``failed`` or ``interrupted``; W&B calls the last one preempted."""
-        for key, path in self.held.items():
+        for key, path in self.delayed.items():
             self._try(lambda key=key, path=path: self._picture(key, path))  # type: ignore[misc]
-        self.held = {}
+        self.delayed = {}
         if self.run is not None:
             self._try(lambda: self._end(state))
 
@@ -135,28 +133,28 @@ class SafeWandb(Logger):
             if isinstance(error, ConnectionError) or "Closed" in type(error).__name__:
                 _release()
 
-    def _started(self, config: Mapping[str, Any] | None = None) -> Any:
+    def _ensure_run(self, config: Mapping[str, Any] | None = None) -> Any:
         """The W&B run, begun at the first call."""
         if self.run is None:
-            settled = self._settled(config or {})
+            arguments = self._arguments(config or {})
             try:
-                self.run = self._begin(settled)
+                self.run = self._begin(arguments)
             except Exception as error:
-                if settled["mode"] != "online":
+                if arguments["mode"] != "online":
                     raise
                 _release()  # the run's id
-                self.run = self._begin({**settled, "mode": "offline"})
+                self.run = self._begin({**arguments, "mode": "offline"})
                 log.warning("Weights & Biases is offline, and the run is kept in its folder: %s", _line(error))
         return self.run
 
-    def _settled(self, config: Mapping[str, Any]) -> dict[str, Any]:
+    def _arguments(self, config: Mapping[str, Any]) -> dict[str, Any]:
         """The arguments of ``wandb.init``, once the hyper-parameters are known."""
         group = self.init["group"] or group_name(config)
         path = self.folder / "wandb_id.txt"
         chosen = os.environ.get("WANDB_RUN_ID") if os.environ.get("WANDB_SWEEP_ID") else None
         identity = chosen or _read(path)  # a sweep's agent takes no other id than its own
         if identity:  # the training goes on, and so does the best of it
-            self.best = min([self.best, *_column(self.folder / "metrics.csv", self.monitor)])
+            self.best = min([self.best, *read_column(self.folder / "metrics.csv", self.monitor)])
         else:
             identity = _new_id()
         files.write(path, f"{identity}\n".encode())
@@ -182,7 +180,7 @@ class SafeWandb(Logger):
         return run
 
     def _send(self, metrics: Mapping[str, float], step: int | None) -> None:
-        run = self._started()
+        run = self._ensure_run()
         for key in metrics.keys() - self.defined:
             self.defined.add(key)
             if key == self.monitor or RISING.fullmatch(key):
@@ -196,7 +194,7 @@ class SafeWandb(Logger):
     def _picture(self, key: str, path: Path) -> None:
         import wandb as client
 
-        run = self._started()
+        run = self._ensure_run()
         with Image.open(path) as image:
             if image.width > WIDTH:
                 height = max(1, round(image.height * WIDTH / image.width))
@@ -208,7 +206,7 @@ class SafeWandb(Logger):
     def _table(self, key: str, columns: Sequence[str], rows: Sequence[Sequence[Any]]) -> None:
         import wandb as client
 
-        self._started().log({key: client.Table(columns=list(columns), data=[list(row) for row in rows])})
+        self._ensure_run().log({key: client.Table(columns=list(columns), data=[list(row) for row in rows])})
 
     def _end(self, state: str) -> None:
         if state == "interrupted":
@@ -226,14 +224,6 @@ def _release() -> None:
 
 def _read(path: Path) -> str:
     return path.read_text().strip() if path.exists() else ""
-
-
-def _column(path: Path, name: str) -> list[float]:
-    """The numbers of a column of a CSV file that need not exist."""
-    if not path.exists():
-        return []
-    with path.open(newline="") as file:
-        return [float(row[name]) for row in csv.DictReader(file) if row.get(name)]
 
 
 def _new_id() -> str:

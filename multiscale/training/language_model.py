@@ -1,0 +1,25 @@
+"""A trained language model of a checkpoint, for those who let it read and write."""
+
+import torch
+
+from multiscale.checks import InvalidInput
+from multiscale.data.facts import TextFacts
+from multiscale.training.build import load
+from multiscale.training.module import SequenceModule
+
+
+def load_language_model(path: str) -> tuple[SequenceModule, TextFacts]:
+    """The model of a checkpoint and what it knows of text; raises :class:`InvalidInput` if it is of another kind."""
+    module = load(path)
+    if not isinstance(module.facts, TextFacts):
+        source = "unknown data" if module.facts is None else module.facts.source
+        raise InvalidInput(f"checkpoint must be that of a language model; {path!r} is one for {source}.")
+    return module, module.facts
+
+
+@torch.no_grad()
+def check_boundaries(module: SequenceModule, message: str) -> None:
+    """Raise :class:`InvalidInput` with ``message`` unless the model's backbone finds boundaries."""
+    trace = module(torch.zeros(1, 1, dtype=torch.long), trace=True)[1].trace
+    if trace is None or trace.boundary is None or len(trace.names) < 2:
+        raise InvalidInput(message)
