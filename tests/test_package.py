@@ -122,7 +122,7 @@ def refused() -> list[str]:
     of_extras = {need.name for needs in EXTRAS.values() for need in needs} - of_core - {"multiscale"}
     known = packages_distributions().items()
     found = {package for package, homes in known if of_extras.intersection(homes) and not of_core.intersection(homes)}
-    assert {"pytest", "optuna", "mypy", "beartype"} <= found
+    assert {"pytest", "optuna", "mypy"} <= found
     return sorted(found)
 
 
