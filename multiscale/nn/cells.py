@@ -36,8 +36,8 @@ class GateNorm(NamedTuple):
     """Layer normalisation (Ba, Kiros, Hinton 2016, Eq. 4) of each gate's argument over the units of each module,
     then gain and bias."""
 
-    gain: Float[Tensor, "G H"]
-    bias: Float[Tensor, "G H"]
+    gain: Float[Tensor, "G _"]  # [G, H]
+    bias: Float[Tensor, "G _"]  # [G, H]
     sizes: Sequence[int]  # H_i, units of the modules, summing to H
 
     def __call__(self, argument: Float[Tensor, "*batch gH"], gate: int) -> Float[Tensor, "*batch gH"]:
