@@ -47,6 +47,11 @@ def _join(parts: Sequence[Shaped[Tensor, "_ *step"]], steps: int, fill: int) -> 
     return joined
 
 
+def delay(sequence: Shaped[Tensor, "T *step"]) -> Shaped[Tensor, "T *step"]:
+    """The sequence one step later, after a step of zeros."""
+    return torch.cat([torch.zeros_like(sequence[:1]), sequence[:-1]])
+
+
 def last_step(sequence: Shaped[Tensor, "B T *step"], mask: Bool[Tensor, "B T"]) -> Shaped[Tensor, "B 1 *step"]:
     """Each row of ``sequence`` at the last real step of ``mask``."""
     rows = torch.arange(len(sequence), device=sequence.device)

@@ -7,9 +7,10 @@ import torch
 from torch import Tensor
 
 from multiscale.checks import one_of
+from multiscale.data.batch import delay
 from multiscale.data.facts import BinaryFacts
 from multiscale.data.files import DataError, Remote, checksum, fetch
-from multiscale.data.module import Samples, SequenceDataModule
+from multiscale.data.module import Samples, SequenceDataModule, count_sequences
 
 SOURCE = "https://raw.githubusercontent.com/czhuang/JSB-Chorales-dataset/master"
 LOWEST, KEYS = 21, 88  # MIDI pitch of the piano's first key, and how many it has
@@ -38,22 +39,16 @@ class JSBChorales(SequenceDataModule):
         name = f"jsb-chorales-{self.resolution}.json"
         path = fetch(Remote(f"jsb/{name}", CHECKSUMS[self.resolution], f"{SOURCE}/{name}"), self.verify)
         rolls = read_chorales(path)
-        counts = (len(rolls["train"]), len(rolls["valid"]), len(rolls["test"]))
+        parts = {"train": rolls["train"], "val": rolls["valid"], "test": rolls["test"]}
         facts = BinaryFacts(
             source=f"JSB chorales, {self.resolution} notes",
             sha256=checksum(path, "sha256"),
-            sequences=counts,
+            sequences=count_sequences(parts),
             input_size=KEYS,
             output_size=KEYS,
             per_step=True,
         )
-        parts = {"train": rolls["train"], "val": rolls["valid"], "test": rolls["test"]}
-        return facts, {split: Samples([delayed(roll) for roll in part], part) for split, part in parts.items()}
-
-
-def delayed(roll: Tensor) -> Tensor:
-    """The roll one step later, after a step of silence."""
-    return torch.cat([torch.zeros_like(roll[:1]), roll[:-1]])
+        return facts, {split: Samples([delay(roll) for roll in part], part) for split, part in parts.items()}
 
 
 def read_chorales(path: Path) -> dict[str, list[Tensor]]:

@@ -7,9 +7,9 @@ import numpy as np
 import torch
 from torch import Tensor
 
-from multiscale.checks import InvalidInput, positive_int
+from multiscale.checks import InvalidInput, in_range, positive_int
 from multiscale.data.facts import LabelFacts
-from multiscale.data.module import SPLITS, Passage, Samples, SequenceDataModule
+from multiscale.data.module import SPLITS, Passage, Samples, SequenceDataModule, read_sizes
 
 
 class ClockedSymbols(SequenceDataModule):
@@ -29,8 +29,8 @@ class ClockedSymbols(SequenceDataModule):
         seed: of the symbols.
 
     Raises:
-        InvalidInput: for sizes or periods below 1, no periods or two alike, a period of T or more, or over 4096
-            classes.
+        InvalidInput: for sizes or periods below 1, no periods or two alike, a period of T or more, over 4096 classes,
+            or a seed below 0.
     """
 
     def __init__(
@@ -53,10 +53,8 @@ class ClockedSymbols(SequenceDataModule):
         self.classes = alphabet ** len(self.periods)
         if self.classes > 4096:
             raise InvalidInput(f"alphabet ** len(periods) must be at most 4096 classes; got {self.classes}.")
-        if len(sequences) != len(SPLITS):
-            raise InvalidInput(f"sequences must be three whole numbers; got {list(sequences)!r}.")
-        self.sequences = tuple(positive_int(f"sequences[{i}]", n) for i, n in enumerate(sequences))
-        self.seed = seed
+        self.sequences = read_sizes(sequences)
+        self.seed = int(in_range("seed", seed, 0))
 
     def ticks(self) -> Tensor:
         """[T, J] bool: which clock's register, fastest first, takes the symbol of each step."""
@@ -80,7 +78,7 @@ class ClockedSymbols(SequenceDataModule):
             source=f"clocked symbols, periods {self.periods}",
             sha256=hashlib.sha256(symbols.numpy().tobytes()).hexdigest(),
             references={"cross-entropy of a guess": float(np.log(self.classes))},
-            sequences=self.sequences,  # type: ignore[arg-type]
+            sequences=self.sequences,
             input_size=self.alphabet,
             output_size=self.classes,
             symbols=True,

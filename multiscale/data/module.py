@@ -1,7 +1,7 @@
 """What every data set gives: facts, loaders, a passage to draw, and reference boundaries if it knows any."""
 
 from abc import ABC, abstractmethod
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Mapping, Sequence, Sized
 from functools import partial
 from typing import Any, NamedTuple
 
@@ -90,6 +90,19 @@ class Samples(Dataset[tuple[Tensor, Tensor]]):
     def __getitem__(self, i: int) -> tuple[Tensor, Tensor]:
         stored = self.inputs[i]
         return (stored if self.convert is None else self.convert(stored)), self.targets[i]
+
+
+def read_sizes(sequences: Sequence[int]) -> tuple[int, int, int]:
+    """How many sequences train, val and test are to have; raises :class:`InvalidInput` for what is not that."""
+    if len(sequences) != len(SPLITS):
+        raise InvalidInput(f"sequences must be three numbers, of train, val and test; got {list(sequences)!r}.")
+    train, val, test = (positive_int(f"sequences[{i}]", count) for i, count in enumerate(sequences))
+    return train, val, test
+
+
+def count_sequences(parts: Mapping[str, Sized]) -> tuple[int, int, int]:
+    """How many sequences train, val and test have."""
+    return len(parts["train"]), len(parts["val"]), len(parts["test"])
 
 
 class SequenceDataModule(DataModule):

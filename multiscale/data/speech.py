@@ -14,7 +14,7 @@ from torch import Tensor
 from multiscale.checks import InvalidInput
 from multiscale.data.facts import LabelFacts
 from multiscale.data.files import DataError, fetch_recordings, folder_checksum
-from multiscale.data.module import SPLITS, Samples, SequenceDataModule
+from multiscale.data.module import SPLITS, Samples, SequenceDataModule, count_sequences
 from multiscale.data.wav import read_wav
 
 ARCHIVE = "https://github.com/Jakobovski/free-spoken-digit-dataset/archive/refs/tags/v1.0.10.tar.gz"
@@ -95,11 +95,10 @@ class SpokenDigits(SequenceDataModule):
             raise DataError(f"{paths[0].parent if paths else 'fsdd/recordings'} has no recording for {missing[0]}.")
         seen = torch.cat([frames for frames, _ in parts["train"]])
         mean, deviation = seen.mean(0), seen.std(0).clamp(min=1e-6)
-        counts = (len(parts["train"]), len(parts["val"]), len(parts["test"]))
         facts = LabelFacts(
             source="Free Spoken Digit Dataset",
             sha256=folder_checksum(paths, "sha256"),
-            sequences=counts,
+            sequences=count_sequences(parts),
             input_size=COEFFICIENTS + 1,
             output_size=10,
         )
@@ -112,7 +111,6 @@ class SpokenDigits(SequenceDataModule):
         return "test" if number in TEST_INDICES else "val" if number in self.validation else "train"
 
 
-@cache
 def _read(path: Path) -> Tensor:
-    """The features of one file; a run reads its data twice, to check and to train."""
+    """[T, 13], the features of one file."""
     return torch.from_numpy(features(read_wav(path, RATE)))

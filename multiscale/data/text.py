@@ -64,14 +64,21 @@ class StreamDataModule(DataModule):
 
     def segmentations(self, split: str) -> dict[str, Tensor]:
         """[N] bool each: reference boundaries at the N inputs of a split's streams, in order of the text."""
-        start, stop = self.bounds[split]
         assert self._symbols is not None
-        return segmentations(self._symbols[max(start, 1) - 1 : stop], self.facts.vocabulary)
+        at = self.inputs(split)
+        # In UTF-8 the letters beyond ASCII are written with bytes from 128 up: they belong to words.
+        letters = ["é" if self.facts.bytewise and ord(symbol) >= 128 else symbol for symbol in self.facts.vocabulary]
+        return segmentations(self._symbols[at.start : at.stop + 1], letters)
+
+    def inputs(self, split: str) -> slice:
+        """Where the inputs of a split's streams stand in the text: each is the symbol before its target."""
+        start, stop = self.bounds[split]
+        return slice(max(start, 1) - 1, stop - 1)
 
     def passage(self, steps: int) -> Passage:
         symbols = self.symbols("val")[:steps].long()
         written = tuple(self.facts.vocabulary[i] for i in symbols.tolist())
-        return Passage(symbols[None], written, first=1 if self.bounds["val"][0] else 0)
+        return Passage(symbols[None], written, first=self.bounds["val"][0] - self.inputs("val").start)
 
     def loader(self, split: str, rank: int = 0, ranks: int = 1) -> DataLoader[Batch]:
         self.share(ranks)
@@ -104,12 +111,16 @@ class TextDataModule(StreamDataModule):
 
     def load(self) -> tuple[TextFacts, Tensor]:
         source, text = self.read()
-        first = round(len(text) * self.split[0])
-        second = round(len(text) * (self.split[0] + self.split[1]))
-        return encoded(source, text, (first, second - first, len(text) - second))
+        return encode(source, text, split_sizes(len(text), self.split))
 
 
-def encoded(source: str, text: str, characters: tuple[int, int, int]) -> tuple[TextFacts, Tensor]:
+def split_sizes(length: int, split: Sequence[float]) -> tuple[int, int, int]:
+    """Symbols of train, val and test, one after the other, of a text of ``length`` that is split by fractions."""
+    first, second = round(length * split[0]), round(length * (split[0] + split[1]))
+    return first, second - first, length - second
+
+
+def encode(source: str, text: str, characters: tuple[int, int, int]) -> tuple[TextFacts, Tensor]:
     """The facts of a text, and its characters as [N] integers that count up the sorted vocabulary."""
     vocabulary = tuple(sorted(set(text)))
     points = np.frombuffer(text.encode("utf-32-le"), dtype=np.uint32)
