@@ -36,7 +36,7 @@ class Excerpt(NamedTuple):
 def read(module: SequenceModule, data: DataModule) -> Excerpt:
     """Let the network, by its definition and not its kernel, read the start of the validation split."""
     passage = data.passage(WARM_UP + LENGTH)
-    hidden = _hidden(module, passage.inputs.to(module.device))
+    hidden = _run(module, passage.inputs.to(module.device))
     trace = hidden.trace
     assert trace is not None
     start = max(len(passage.symbols) - LENGTH, 0)
@@ -51,13 +51,13 @@ def read(module: SequenceModule, data: DataModule) -> Excerpt:
         None if trace.boundary is None else shown(trace.boundary),
         None if trace.probability is None else shown(trace.probability),
         shown(torch.stack([level.float().norm(dim=-1) for level in hidden.levels], -1)),
-        true_ends(data, passage, start),
+        find_ends(data, passage, start),
         data.true_periods(),
         start,
     )
 
 
-def true_ends(data: DataModule, passage: Passage, start: int) -> dict[str, list[int]]:
+def find_ends(data: DataModule, passage: Passage, start: int) -> dict[str, list[int]]:
     """The steps of ``passage[start:]`` at which something ends, by the name of the segmentation."""
     first = passage.first + start
     length = len(passage.symbols) - start
@@ -65,16 +65,16 @@ def true_ends(data: DataModule, passage: Passage, start: int) -> dict[str, list[
     return {name: marks[first : first + length].nonzero()[:, 0].tolist() for name, marks in known}
 
 
-def _hidden(module: SequenceModule, inputs: Tensor) -> BackboneOutput:
+def _run(module: SequenceModule, inputs: Tensor) -> BackboneOutput:
     """What the backbone, or the two of them, make of ``inputs``, as the fold of their steps."""
     x = module.encoder(inputs)
     if module.reverse is None:
-        return _folded(module.backbone, x)
+        return _fold(module.backbone, x)
     mask = torch.ones(x.shape[:2], dtype=torch.bool, device=x.device)
-    return join(_folded(module.backbone, x), _folded(module.reverse, flip(x, mask)), mask)
+    return join(_fold(module.backbone, x), _fold(module.reverse, flip(x, mask)), mask)
 
 
-def _folded(backbone: Backbone, x: Tensor) -> BackboneOutput:
+def _fold(backbone: Backbone, x: Tensor) -> BackboneOutput:
     levels, state, steps = fold(backbone, x, backbone.initial_state(x.size(0), x.device, x.dtype), True)
     assert steps is not None
     return BackboneOutput(levels, state, backbone.penalty(), full_trace(steps, backbone.level_names))
@@ -89,9 +89,9 @@ def write(excerpt: Excerpt, periods: Sequence[Tensor], path: Path) -> None:
     content: dict[str, Any] = {
         "symbols": list(excerpt.symbols),
         "levels": list(excerpt.names),
-        "update": _rows(excerpt.update),
+        "update": _round(excerpt.update),
         "boundary": None if excerpt.boundary is None else excerpt.boundary.int().T.tolist(),
-        "probability": None if excerpt.probability is None else _rows(excerpt.probability),
+        "probability": None if excerpt.probability is None else _round(excerpt.probability),
         "truth": excerpt.truth,
         "periods": [[round(period, DIGITS) for period in epoch.tolist()] for epoch in periods],
         "true_periods": list(excerpt.true_periods),
@@ -100,6 +100,6 @@ def write(excerpt: Excerpt, periods: Sequence[Tensor], path: Path) -> None:
     files.write(path, (json.dumps(content) + "\n").encode())
 
 
-def _rows(values: Tensor) -> list[list[float]]:
+def _round(values: Tensor) -> list[list[float]]:
     """[L][T] of [T, L], rounded."""
     return [[round(value, DIGITS) for value in level] for level in values.T.tolist()]

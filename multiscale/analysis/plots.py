@@ -19,7 +19,7 @@ VISIBLE = {" ": "\u00b7", "\n": "\u21b5", "\t": "\u2192", "\r": "\u2190"}
 WIDTH = 11.0  # inches
 
 
-def boundary_figure(
+def draw_boundaries(
     text: Sequence[str], boundary: Tensor, norms: Tensor, names: Sequence[str], columns: int = 90
 ) -> Figure:
     """Boundaries above the text, norms of the levels' states below it, as in Chung et al. 2016, Figure 2.
@@ -73,7 +73,7 @@ def _boundary_strip(axes: Axes, text: Sequence[str], boundary: Tensor, names: Se
     axes.spines[:].set_visible(False)
 
 
-def raster_figure(update: Tensor, names: Sequence[str], true: Sequence[int] = (), start: int = 0) -> Figure:
+def draw_raster(update: Tensor, names: Sequence[str], true: Sequence[int] = (), start: int = 0) -> Figure:
     """How much of each level was rewritten at each step: time to the right, the slowest level on top.
 
     Args:
@@ -104,7 +104,7 @@ def raster_figure(update: Tensor, names: Sequence[str], true: Sequence[int] = ()
     return figure
 
 
-def period_figure(periods: Tensor, true: Sequence[float] = ()) -> Figure:
+def draw_periods(periods: Tensor, true: Sequence[float] = ()) -> Figure:
     """The learned period of each module over the epochs, on a scale of octaves.
 
     Args:
