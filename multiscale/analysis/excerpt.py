@@ -6,6 +6,7 @@ from pathlib import Path
 from typing import Any, NamedTuple
 
 import torch
+from jaxtyping import Float
 from torch import Tensor
 
 from multiscale.backbones.base import Backbone, BackboneOutput, fold, full_trace
@@ -23,10 +24,10 @@ class Excerpt(NamedTuple):
 
     symbols: tuple[str, ...]  # T, what is written under each step; empty strings if nothing is
     names: tuple[str, ...]  # L
-    update: Tensor  # [T, L] in [0, 1]
-    boundary: Tensor | None  # [T, L] in {0, 1}
-    probability: Tensor | None  # [T, L] in [0, 1], what the boundary was decided from
-    norms: Tensor  # [T, L], of the hidden states
+    update: Float[Tensor, "T L"]  # in [0, 1]
+    boundary: Float[Tensor, "T L"] | None  # in {0, 1}
+    probability: Float[Tensor, "T L"] | None  # in [0, 1], what the boundary was decided from
+    norms: Float[Tensor, "T L"]  # of the hidden states
     truth: dict[str, list[int]]  # by segmentation, the steps at which something ends
     true_periods: tuple[int, ...]  # in steps, that the data are made with
     start: int  # the network's step counter at the first step
@@ -100,6 +101,6 @@ def write(excerpt: Excerpt, periods: Sequence[Tensor], path: Path) -> None:
     files.write(path, (json.dumps(content) + "\n").encode())
 
 
-def _round(values: Tensor) -> list[list[float]]:
+def _round(values: Float[Tensor, "T L"]) -> list[list[float]]:
     """[L][T] of [T, L], rounded."""
     return [[round(value, DIGITS) for value in level] for level in values.T.tolist()]

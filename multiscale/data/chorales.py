@@ -4,6 +4,7 @@ import json
 from pathlib import Path
 
 import torch
+from jaxtyping import Float
 from torch import Tensor
 
 from multiscale.checks import one_of
@@ -51,8 +52,8 @@ class JSBChorales(SequenceDataModule):
         return facts, {split: Samples([delay(roll) for roll in part], part) for split, part in parts.items()}
 
 
-def read_chorales(path: Path) -> dict[str, list[Tensor]]:
-    """Piano rolls [T, 88] of the parts of a file; raises :class:`DataError` if it is not of this form."""
+def read_chorales(path: Path) -> dict[str, list[Float[Tensor, "_ 88"]]]:
+    """Piano rolls of the parts of a file; raises :class:`DataError` if it is not of this form."""
     try:
         parts = json.loads(path.read_bytes())
         return {part: [piano_roll(chorale) for chorale in parts[part]] for part in ("train", "valid", "test")}
@@ -63,8 +64,8 @@ def read_chorales(path: Path) -> dict[str, list[Tensor]]:
         ) from error
 
 
-def piano_roll(chorale: list[list[int]]) -> Tensor:
-    """[T, 88], 1 where a key sounds."""
+def piano_roll(chorale: list[list[int]]) -> Float[Tensor, "T 88"]:
+    """1 where a key sounds."""
     roll = torch.zeros(len(chorale), KEYS)
     for step, pitches in zip(roll, chorale, strict=True):
         for pitch in pitches:

@@ -5,6 +5,7 @@ from collections.abc import Sequence
 
 import numpy as np
 import torch
+from jaxtyping import Bool, Int
 from torch import Tensor
 
 from multiscale.checks import InvalidInput, in_range, positive_int
@@ -56,8 +57,8 @@ class ClockedSymbols(SequenceDataModule):
         self.sequences = read_sizes(sequences)
         self.seed = int(in_range("seed", seed, 0))
 
-    def ticks(self) -> Tensor:
-        """[T, J] bool: which clock's register, fastest first, takes the symbol of each step."""
+    def ticks(self) -> Bool[Tensor, "{self.steps} {len(self.periods)}"]:
+        """Which clock's register, fastest first, takes the symbol of each step."""
         due = torch.arange(self.steps)[:, None] % torch.tensor(self.periods) == 0
         slower = due.flip(1).cumsum(1).flip(1) - due.long() > 0
         return due & ~slower
@@ -86,8 +87,8 @@ class ClockedSymbols(SequenceDataModule):
         )
         return facts, samples
 
-    def targets(self, symbols: Tensor) -> Tensor:
-        """The class [N, T] of each step of symbols [N, T]."""
+    def targets(self, symbols: Int[Tensor, "N {self.steps}"]) -> Int[Tensor, "N {self.steps}"]:
+        """The class of each step of ``symbols``."""
         total = torch.zeros_like(symbols)
         for j, taken in enumerate(self.ticks().unbind(1)):
             # The step of the latest symbol taken; 0 before the first, whose symbol then does not count.

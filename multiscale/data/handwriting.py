@@ -5,6 +5,7 @@ from pathlib import Path
 from xml.etree import ElementTree
 
 import torch
+from jaxtyping import Float
 from torch import Tensor
 
 from multiscale.checks import positive_int
@@ -76,8 +77,8 @@ def read_list(path: Path) -> set[str]:
     return set(_there(path).read_text(encoding="utf-8").split())
 
 
-def read_strokes(path: Path) -> Tensor:
-    """[T, 3] offsets from point to point of a line, 1 in the last column where the pen is lifted after the point.
+def read_strokes(path: Path) -> Float[Tensor, "T 3"]:
+    """Offsets from point to point of a line, 1 in the last column where the pen is lifted after the point.
 
     The first point is where the line begins and makes no step.
 

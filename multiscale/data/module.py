@@ -6,6 +6,7 @@ from functools import partial
 from typing import Any, NamedTuple
 
 import torch
+from jaxtyping import Bool, Float, Int
 from torch import Tensor
 from torch.utils.data import BatchSampler, DataLoader, Dataset
 
@@ -20,7 +21,7 @@ SPLITS = ("train", "val", "test")
 class Passage(NamedTuple):
     """Some steps of one sequence, to look at what a network does on them."""
 
-    inputs: Tensor  # [1, T] or [1, T, D]
+    inputs: Int[Tensor, "1 T"] | Float[Tensor, "1 T D"]
     symbols: tuple[str, ...]  # T, what is written under each step; empty strings if nothing is
     first: int = 0  # which input of the validation split's streams is the first of these
 
@@ -41,10 +42,6 @@ class DataModule(ABC):
     def setup(self) -> None:
         """Read the data, once."""
 
-    def quick(self) -> bool:
-        """Whether ``setup`` takes a fraction of a second and no network, so that a mistake is found by trying."""
-        return False
-
     @abstractmethod
     def loader(self, split: str, rank: int = 0, ranks: int = 1) -> DataLoader[Any]:
         """The batches of the share of a split that the ``rank``-th of ``ranks`` processes reads."""
@@ -57,8 +54,8 @@ class DataModule(ABC):
         """Periods in steps that the data are made with; none if none are known."""
         return ()
 
-    def segmentations(self, split: str) -> dict[str, Tensor]:
-        """[N] bool each: reference boundaries at the N inputs of a split's streams; none if none are known."""
+    def segmentations(self, split: str) -> dict[str, Bool[Tensor, " N"]]:
+        """Reference boundaries at the N inputs of a split's streams; none if none are known."""
         return {}
 
     def share(self, ranks: int) -> int:

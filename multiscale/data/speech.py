@@ -7,6 +7,7 @@ from pathlib import Path
 
 import numpy as np
 import torch
+from jaxtyping import Float, Float32, Shaped
 from scipy.fft import dct, rfft
 from scipy.signal import get_window
 from torch import Tensor
@@ -29,8 +30,8 @@ NAME = re.compile(r"([0-9])_([a-z]+)_([0-9]+)\.wav")
 
 
 @cache
-def mel_filters() -> np.ndarray:
-    """[FILTERS, BINS / 2 + 1] triangles that overlap by half, evenly spaced in mel from 0 Hz to RATE / 2."""
+def mel_filters() -> Float[np.ndarray, "F K"]:
+    """F triangles over K = BINS / 2 + 1 frequencies that overlap by half, evenly spaced in mel up to RATE / 2."""
     top = 2595 * np.log10(1 + RATE / 2 / 700)
     edges = 700 * (10 ** (np.linspace(0, top, FILTERS + 2) / 2595) - 1)
     bins = np.arange(BINS // 2 + 1) * RATE / BINS
@@ -39,8 +40,8 @@ def mel_filters() -> np.ndarray:
     return np.maximum(0, np.minimum(rise, fall))
 
 
-def features(sound: np.ndarray) -> np.ndarray:
-    """[T, 13] of a sound: 12 mel-frequency cepstral coefficients (the first to the twelfth) and the log energy.
+def features(sound: Shaped[np.ndarray, " N"]) -> Float32[np.ndarray, "T 13"]:
+    """Of a sound: 12 mel-frequency cepstral coefficients (the first to the twelfth) and the log energy.
 
     T windows of 25 ms begin every 10 ms; what does not fill a window at the end is left out, and a sound shorter than
     one is filled up with silence.
@@ -111,6 +112,6 @@ class SpokenDigits(SequenceDataModule):
         return "test" if number in TEST_INDICES else "val" if number in self.validation else "train"
 
 
-def _read(path: Path) -> Tensor:
-    """[T, 13], the features of one file."""
+def _read(path: Path) -> Float[Tensor, "T 13"]:
+    """The features of one file."""
     return torch.from_numpy(features(read_wav(path, RATE)))

@@ -6,6 +6,7 @@ from collections.abc import Sequence
 
 import numpy as np
 import torch
+from jaxtyping import Bool, Shaped
 from torch import Tensor
 from torch.utils.data import DataLoader
 
@@ -38,8 +39,8 @@ class StreamDataModule(DataModule):
         self._symbols: Tensor | None = None
 
     @abstractmethod
-    def load(self) -> tuple[TextFacts, Tensor]:
-        """The facts and [N] integers, the symbols of train, val and test one after the other."""
+    def load(self) -> tuple[TextFacts, Shaped[Tensor, " N"]]:
+        """The facts and integers, the symbols of train, val and test one after the other."""
 
     def setup(self) -> None:
         if self._symbols is not None:
@@ -56,14 +57,14 @@ class StreamDataModule(DataModule):
         self.bounds = {"train": (0, train), "val": (train, train + val), "test": (train + val, train + val + test)}
         self.facts, self._symbols = facts, symbols
 
-    def symbols(self, split: str) -> Tensor:
-        """[N] integers, the symbols of a split."""
+    def symbols(self, split: str) -> Shaped[Tensor, " N"]:
+        """Integers, the symbols of a split."""
         start, stop = self.bounds[split]
         assert self._symbols is not None
         return self._symbols[start:stop]
 
-    def segmentations(self, split: str) -> dict[str, Tensor]:
-        """[N] bool each: reference boundaries at the N inputs of a split's streams, in order of the text."""
+    def segmentations(self, split: str) -> dict[str, Bool[Tensor, " N"]]:
+        """Reference boundaries at the N inputs of a split's streams, in order of the text."""
         assert self._symbols is not None
         at = self.inputs(split)
         # In UTF-8 the letters beyond ASCII are written with bytes from 128 up: they belong to words.
@@ -120,8 +121,8 @@ def split_sizes(length: int, split: Sequence[float]) -> tuple[int, int, int]:
     return first, second - first, length - second
 
 
-def encode(source: str, text: str, characters: tuple[int, int, int]) -> tuple[TextFacts, Tensor]:
-    """The facts of a text, and its characters as [N] integers that count up the sorted vocabulary."""
+def encode(source: str, text: str, characters: tuple[int, int, int]) -> tuple[TextFacts, Shaped[Tensor, " N"]]:
+    """The facts of a text, and its characters as integers that count up the sorted vocabulary."""
     vocabulary = tuple(sorted(set(text)))
     points = np.frombuffer(text.encode("utf-32-le"), dtype=np.uint32)
     codes = np.searchsorted(np.array([ord(c) for c in vocabulary], dtype=np.uint32), points)

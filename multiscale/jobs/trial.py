@@ -9,13 +9,16 @@ from multiscale.checks import InvalidInput, nearest
 from multiscale.config.instantiate import check_kinds, look_up, make, mistake, plain
 from multiscale.data.facts import Facts
 from multiscale.data.module import DataModule, SequenceDataModule
+from multiscale.data.python_docs import PythonDocs
 from multiscale.data.text import StreamDataModule
+from multiscale.data.text_file import TextFile
 from multiscale.training.parts import parts
 from multiscale.training.tasks.base import Task
 from multiscale.training.trainer_checks import check_devices
 
 STAND_IN = 8  # input size and classes, where the data are not read
 LOGGED = ("train/", "trace/")  # what else than the task's metrics may be monitored
+READ = (PythonDocs, TextFile)  # at once, and without a network
 BUILT = ("model", "head", "task")
 
 
@@ -33,7 +36,7 @@ class Trial:
         text = "".join(OmegaConf.to_yaml(config[group]) for group in (*BUILT, "data", "optim", "callbacks"))
         if text in self.built:
             return
-        task, optimizer, scheduler = _with_data(config, data) if data.quick() else _stand_ins(config, data)
+        task, optimizer, scheduler = _with_data(config, data) if isinstance(data, READ) else _stand_ins(config, data)
         for group in BUILT:
             check_kinds(config[group], group)
         _check_monitors(config.callbacks, task)
@@ -48,7 +51,7 @@ class Trial:
             if not isinstance(data, DataModule):
                 raise InvalidInput(f"data._target_ must be a DataModule; got {config.data._target_!r}.")
             check_kinds(config.data, "data")
-            if data.quick():
+            if isinstance(data, READ):
                 try:
                     data.setup()
                 except InvalidInput as error:
