@@ -1,7 +1,8 @@
 PYTHON ?= python3
 BIN := .venv/bin
+MINIMAL := $(CURDIR)/.venv-minimal
 
-.PHONY: setup run test test-slow lint
+.PHONY: setup run test test-minimal test-slow lint
 
 setup: .venv/.installed
 
@@ -15,6 +16,17 @@ run: setup
 
 test: setup
 	$(BIN)/python -m pytest -n 2 -m 'not slow'
+
+test-minimal: setup $(MINIMAL)/.installed  # imports and a run with the lowest versions allowed, and without any extra
+	PYTHON_UNDER_TEST=$(MINIMAL)/bin/python $(BIN)/python -m pytest tests/test_package.py \
+	    -k 'test_nothing_imports or test_a_run_ends'
+
+$(MINIMAL)/.installed: pyproject.toml tests/helpers/lowest.py | setup
+	rm -rf $(MINIMAL)
+	$(PYTHON) -m venv $(MINIMAL)
+	$(BIN)/python tests/helpers/lowest.py > $(MINIMAL)/lowest.txt
+	$(MINIMAL)/bin/python -m pip install -qq --constraint $(MINIMAL)/lowest.txt --editable .
+	touch $@
 
 test-slow: setup  # what trained networks reach, and faults: minutes
 	$(BIN)/python -m pytest -n 2 -m slow

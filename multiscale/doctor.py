@@ -69,7 +69,7 @@ def versions() -> Iterator[Finding]:
         finding = package(need)
         if need.name in SHOWN or finding.state != OK:
             yield finding
-    missing = [name for name in optional if not _version(name)]
+    missing = sorted({name for name in optional if not _version(name)})  # an extra may hold another
     if missing:
         yield Finding(OK, "optional", f"not installed, and not needed to train: {', '.join(missing)}")
 

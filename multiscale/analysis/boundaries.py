@@ -58,7 +58,7 @@ def score(found: Tensor, true: Tensor, offset: int = 0, tolerance: int = 0) -> S
     return Score(hits, len(at), len(wanted))
 
 
-def baselines(found: Tensor, true: Tensor, offset: int = 0, tolerance: int = 0) -> dict[str, Score]:
+def score_baselines(found: Tensor, true: Tensor, offset: int = 0, tolerance: int = 0) -> dict[str, Score]:
     """What knows nothing scores on the same text.
 
     ``always``: a boundary at every step; ``random``: as many as were found, anywhere (mean counts of 20 seeded draws);

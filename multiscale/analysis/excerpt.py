@@ -6,6 +6,7 @@ from pathlib import Path
 from typing import Any, NamedTuple
 
 import torch
+from jaxtyping import Float
 from torch import Tensor
 
 from multiscale.backbones.base import Backbone, BackboneOutput, fold, full_trace
@@ -23,10 +24,10 @@ class Excerpt(NamedTuple):
 
     symbols: tuple[str, ...]  # T, what is written under each step; empty strings if nothing is
     names: tuple[str, ...]  # L
-    update: Tensor  # [T, L] in [0, 1]
-    boundary: Tensor | None  # [T, L] in {0, 1}
-    probability: Tensor | None  # [T, L] in [0, 1], what the boundary was decided from
-    norms: Tensor  # [T, L], of the hidden states
+    update: Float[Tensor, "T L"]  # in [0, 1]
+    boundary: Float[Tensor, "T L"] | None  # in {0, 1}
+    probability: Float[Tensor, "T L"] | None  # in [0, 1], what the boundary was decided from
+    norms: Float[Tensor, "T L"]  # of the hidden states
     truth: dict[str, list[int]]  # by segmentation, the steps at which something ends
     true_periods: tuple[int, ...]  # in steps, that the data are made with
     start: int  # the network's step counter at the first step
@@ -36,7 +37,7 @@ class Excerpt(NamedTuple):
 def read(module: SequenceModule, data: DataModule) -> Excerpt:
     """Let the network, by its definition and not its kernel, read the start of the validation split."""
     passage = data.passage(WARM_UP + LENGTH)
-    hidden = _hidden(module, passage.inputs.to(module.device))
+    hidden = _run(module, passage.inputs.to(module.device))
     trace = hidden.trace
     assert trace is not None
     start = max(len(passage.symbols) - LENGTH, 0)
@@ -51,13 +52,13 @@ def read(module: SequenceModule, data: DataModule) -> Excerpt:
         None if trace.boundary is None else shown(trace.boundary),
         None if trace.probability is None else shown(trace.probability),
         shown(torch.stack([level.float().norm(dim=-1) for level in hidden.levels], -1)),
-        true_ends(data, passage, start),
+        find_ends(data, passage, start),
         data.true_periods(),
         start,
     )
 
 
-def true_ends(data: DataModule, passage: Passage, start: int) -> dict[str, list[int]]:
+def find_ends(data: DataModule, passage: Passage, start: int) -> dict[str, list[int]]:
     """The steps of ``passage[start:]`` at which something ends, by the name of the segmentation."""
     first = passage.first + start
     length = len(passage.symbols) - start
@@ -65,16 +66,16 @@ def true_ends(data: DataModule, passage: Passage, start: int) -> dict[str, list[
     return {name: marks[first : first + length].nonzero()[:, 0].tolist() for name, marks in known}
 
 
-def _hidden(module: SequenceModule, inputs: Tensor) -> BackboneOutput:
+def _run(module: SequenceModule, inputs: Tensor) -> BackboneOutput:
     """What the backbone, or the two of them, make of ``inputs``, as the fold of their steps."""
     x = module.encoder(inputs)
     if module.reverse is None:
-        return _folded(module.backbone, x)
+        return _fold(module.backbone, x)
     mask = torch.ones(x.shape[:2], dtype=torch.bool, device=x.device)
-    return join(_folded(module.backbone, x), _folded(module.reverse, flip(x, mask)), mask)
+    return join(_fold(module.backbone, x), _fold(module.reverse, flip(x, mask)), mask)
 
 
-def _folded(backbone: Backbone, x: Tensor) -> BackboneOutput:
+def _fold(backbone: Backbone, x: Tensor) -> BackboneOutput:
     levels, state, steps = fold(backbone, x, backbone.initial_state(x.size(0), x.device, x.dtype), True)
     assert steps is not None
     return BackboneOutput(levels, state, backbone.penalty(), full_trace(steps, backbone.level_names))
@@ -89,9 +90,9 @@ def write(excerpt: Excerpt, periods: Sequence[Tensor], path: Path) -> None:
     content: dict[str, Any] = {
         "symbols": list(excerpt.symbols),
         "levels": list(excerpt.names),
-        "update": _rows(excerpt.update),
+        "update": _round(excerpt.update),
         "boundary": None if excerpt.boundary is None else excerpt.boundary.int().T.tolist(),
-        "probability": None if excerpt.probability is None else _rows(excerpt.probability),
+        "probability": None if excerpt.probability is None else _round(excerpt.probability),
         "truth": excerpt.truth,
         "periods": [[round(period, DIGITS) for period in epoch.tolist()] for epoch in periods],
         "true_periods": list(excerpt.true_periods),
@@ -100,6 +101,6 @@ def write(excerpt: Excerpt, periods: Sequence[Tensor], path: Path) -> None:
     files.write(path, (json.dumps(content) + "\n").encode())
 
 
-def _rows(values: Tensor) -> list[list[float]]:
+def _round(values: Float[Tensor, "T L"]) -> list[list[float]]:
     """[L][T] of [T, L], rounded."""
     return [[round(value, DIGITS) for value in level] for level in values.T.tolist()]

@@ -52,11 +52,11 @@ class Figures(pl.Callback):
         if not trainer.is_global_zero or not isinstance(module, SequenceModule):
             return
         shown = excerpt.read(module, data)
-        figures = {"raster": plots.raster_figure(shown.update, shown.names, shown.true_periods, shown.start)}
+        figures = {"raster": plots.draw_raster(shown.update, shown.names, shown.true_periods, shown.start)}
         if shown.boundary is not None:
-            figures["boundaries"] = plots.boundary_figure(shown.symbols, shown.boundary, shown.norms, shown.names)
+            figures["boundaries"] = plots.draw_boundaries(shown.symbols, shown.boundary, shown.norms, shown.names)
         if self.periods and not suffix:
-            figures["periods"] = plots.period_figure(torch.stack(self.periods), shown.true_periods)
+            figures["periods"] = plots.draw_periods(torch.stack(self.periods), shown.true_periods)
         for name, figure in figures.items():
             log_image(trainer.loggers, f"figures/{name}", plots.save(figure, folder / f"{name}{suffix}.png"))
         if not suffix:

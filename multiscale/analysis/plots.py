@@ -6,6 +6,7 @@ from pathlib import Path
 from typing import Any
 
 import numpy as np
+from jaxtyping import Float, Shaped
 from matplotlib.axes import Axes
 from matplotlib.figure import Figure
 from matplotlib.ticker import MaxNLocator
@@ -19,15 +20,19 @@ VISIBLE = {" ": "\u00b7", "\n": "\u21b5", "\t": "\u2192", "\r": "\u2190"}
 WIDTH = 11.0  # inches
 
 
-def boundary_figure(
-    text: Sequence[str], boundary: Tensor, norms: Tensor, names: Sequence[str], columns: int = 90
+def draw_boundaries(
+    text: Sequence[str],
+    boundary: Shaped[Tensor, "T L"],
+    norms: Float[Tensor, "T L"],
+    names: Sequence[str],
+    columns: int = 90,
 ) -> Figure:
     """Boundaries above the text, norms of the levels' states below it, as in Chung et al. 2016, Figure 2.
 
     Args:
         text: T symbols.
-        boundary: [T, L] in {0, 1}; levels that never fire (the top one has no detector) are drawn empty.
-        norms: [T, L], Euclidean norm of each level's hidden state.
+        boundary: in {0, 1}; levels that never fire (the top one has no detector) are drawn empty.
+        norms: Euclidean norm of each level's hidden state.
         names: L, fastest first; drawn with the slowest on top.
         columns: symbols a row.
     """
@@ -73,11 +78,11 @@ def _boundary_strip(axes: Axes, text: Sequence[str], boundary: Tensor, names: Se
     axes.spines[:].set_visible(False)
 
 
-def raster_figure(update: Tensor, names: Sequence[str], true: Sequence[int] = (), start: int = 0) -> Figure:
+def draw_raster(update: Float[Tensor, "T L"], names: Sequence[str], true: Sequence[int] = (), start: int = 0) -> Figure:
     """How much of each level was rewritten at each step: time to the right, the slowest level on top.
 
     Args:
-        update: [T, L] in [0, 1].
+        update: in [0, 1].
         names: L, fastest first; for learned clocks they tell the read-out period.
         true: periods in steps that the data are made with; their ticks are marked above.
         start: the step counter at the first step.
@@ -104,11 +109,11 @@ def raster_figure(update: Tensor, names: Sequence[str], true: Sequence[int] = ()
     return figure
 
 
-def period_figure(periods: Tensor, true: Sequence[float] = ()) -> Figure:
+def draw_periods(periods: Float[Tensor, "E L"], true: Sequence[float] = ()) -> Figure:
     """The learned period of each module over the epochs, on a scale of octaves.
 
     Args:
-        periods: [E, L] in steps, after each of E epochs.
+        periods: in steps, after each of E epochs.
         true: periods to be found, drawn as dashed lines.
     """
     figure = Figure(figsize=(WIDTH * 0.65, 3.6), layout="constrained")

@@ -8,7 +8,7 @@ import pytorch_lightning as pl
 import torch
 from torch import Tensor
 
-from multiscale.analysis.boundaries import Score, baselines, score
+from multiscale.analysis.boundaries import Score, score, score_baselines
 from multiscale.backbones.base import Trace
 from multiscale.checks import InvalidInput, in_range, nearest
 from multiscale.data.batch import Batch
@@ -99,7 +99,7 @@ class BoundaryScores(DataCheck, pl.Callback):
         self, module: pl.LightningModule, where: str, label: str, number: int, found: Tensor, true: Tensor
     ) -> None:
         """Log how well a level's boundaries are those of one reference, and what baselines score."""
-        known = baselines(found, true, self.offset, self.tolerance)
+        known = score_baselines(found, true, self.offset, self.tolerance)
         scores = {
             f"{label}_{number}": score(found, true, self.offset, self.tolerance),
             f"{label}_random_{number}": known["random"],
@@ -107,7 +107,7 @@ class BoundaryScores(DataCheck, pl.Callback):
         if number == 1:
             scores |= {f"{label}_always": known["always"], f"{label}_shifted": known["shifted"]}
         for name, part in scores.items():
-            total = over_ranks(module, part)
+            total = sum_over_ranks(module, part)
             module.log(f"{where}/f1{name}", total.f1)
             module.log(f"{where}/precision{name}", total.precision)
             module.log(f"{where}/recall{name}", total.recall)
@@ -128,7 +128,7 @@ class BoundaryScores(DataCheck, pl.Callback):
         return reference[first : first + int(valid.sum())]
 
 
-def over_ranks(module: pl.LightningModule, part: Score) -> Score:
+def sum_over_ranks(module: pl.LightningModule, part: Score) -> Score:
     """The counts of all ranks together."""
     counts = torch.tensor([part.hits, part.found, part.true], device=module.device)
     gathered = module.all_gather(counts)

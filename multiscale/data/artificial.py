@@ -9,7 +9,7 @@ from torch import Tensor
 
 from multiscale.checks import InvalidInput, in_range, positive_int
 from multiscale.data.facts import TextFacts
-from multiscale.data.text import TextDataModule, encoded
+from multiscale.data.text import TextDataModule
 
 ALPHABET = "abcdefghijklmnopqrstuvwxyz"
 TRIES = 1000  # draws in a row that do not fit, before giving up
@@ -173,30 +173,27 @@ class ArtificialLanguage(TextDataModule):
                 raise InvalidInput(f"{name[:-1]}_length must be [fewest, most]; got {list(span)!r}.")
         self.grammar = Grammar(tuple(draw_kinds(n, k, w, p, span, zipf, rng) for n, k, w, p, span in levels))
         self.ends: dict[str, Tensor] = {}
+        self.bits: list[float] = []
 
     def read(self) -> tuple[str, str]:
-        return self._write()[0]
-
-    def _write(self) -> tuple[tuple[str, str], np.ndarray]:
         writing = self.grammar.write(self.length, np.random.default_rng((self.seed, 1)))
         for name, ends in zip(LEVELS, writing.ends, strict=True):
             marks = torch.zeros(len(writing.letters), dtype=torch.bool)
             marks[ends] = True
             self.ends[name] = marks[: self.length]
         text = "".join(ALPHABET[letter] for letter in writing.letters[: self.length])
-        return (f"artificial language of seed {self.seed}", text), np.array(writing.bits[: self.length])
+        self.bits = writing.bits[: self.length]
+        return f"artificial language of seed {self.seed}", text
 
     def load(self) -> tuple[TextFacts, Tensor]:
-        (source, text), bits = self._write()
-        first = round(len(text) * self.split[0])
-        second = round(len(text) * (self.split[0] + self.split[1]))
-        facts, symbols = encoded(source, text, (first, second - first, len(text) - second))
+        facts, symbols = super().load()
         known = {
             "true entropy (bits per character)": self.grammar.entropy,
-            "true information of the test split (bits per character)": float(bits[second:].mean()),
+            "true information of the test split (bits per character)": float(
+                np.mean(self.bits[-facts.characters[2] :])
+            ),
         }
         return replace(facts, references=known), symbols
 
     def segmentations(self, split: str) -> dict[str, Tensor]:
-        start, stop = self.bounds[split]
-        return {name: marks[max(start, 1) - 1 : stop - 1] for name, marks in self.ends.items()}
+        return {name: marks[self.inputs(split)] for name, marks in self.ends.items()}

@@ -1,10 +1,14 @@
 """What a model reads at a time: sequences side by side, padded at their ends, and a mask that tells what is real."""
 
 from collections.abc import Sequence
-from typing import NamedTuple
+from typing import NamedTuple, TypeAlias
 
 import torch
+from jaxtyping import Bool, Float, Int, Shaped
 from torch import Tensor
+
+Sample: TypeAlias = tuple[Shaped[Tensor, "_ ..."], Shaped[Tensor, "..."]]
+"""The inputs and the target of one sequence."""
 
 IGNORE = -100  # target of a padded position; torch's cross-entropy skips it
 
@@ -15,12 +19,12 @@ class Batch(NamedTuple):
     Padding stands at the end of a sequence only, so that no real step of a causal network can see it.
     """
 
-    inputs: Tensor  # [B, T] int64 symbols, or [B, T, D] numbers
-    targets: Tensor  # [B, T, ...] for each step, or [B, ...] for the whole sequence
-    mask: Tensor  # [B, T] bool, True at the real steps
+    inputs: Int[Tensor, "B T"] | Float[Tensor, "B T D"]  # symbols, or numbers
+    targets: Shaped[Tensor, "B T *target"] | Shaped[Tensor, "B *target"]  # of each step, or of the whole sequence
+    mask: Bool[Tensor, "B T"]  # True at the real steps
 
 
-def pad(samples: Sequence[tuple[Tensor, Tensor]], per_step: bool) -> Batch:
+def pad(samples: Sequence[Sample], per_step: bool) -> Batch:
     """The samples as one batch: inputs [T_b, ...], targets [T_b, ...] if ``per_step``, else [...].
 
     Inputs are padded with zeros, targets with IGNORE if they are integers, else with zeros.
@@ -36,14 +40,19 @@ def pad(samples: Sequence[tuple[Tensor, Tensor]], per_step: bool) -> Batch:
     )
 
 
-def _join(parts: Sequence[Tensor], steps: int, fill: int) -> Tensor:
+def _join(parts: Sequence[Shaped[Tensor, "_ *step"]], steps: int, fill: int) -> Shaped[Tensor, "B {steps} *step"]:
     joined = parts[0].new_full((len(parts), steps, *parts[0].shape[1:]), fill)
     for row, part in zip(joined, parts, strict=True):
         row[: len(part)] = part
     return joined
 
 
-def last_step(sequence: Tensor, mask: Tensor) -> Tensor:
-    """[B, 1, ...], each row of ``sequence`` [B, T, ...] at the last real step of ``mask`` [B, T]."""
+def delay(sequence: Shaped[Tensor, "T *step"]) -> Shaped[Tensor, "T *step"]:
+    """The sequence one step later, after a step of zeros."""
+    return torch.cat([torch.zeros_like(sequence[:1]), sequence[:-1]])
+
+
+def last_step(sequence: Shaped[Tensor, "B T *step"], mask: Bool[Tensor, "B T"]) -> Shaped[Tensor, "B 1 *step"]:
+    """Each row of ``sequence`` at the last real step of ``mask``."""
     rows = torch.arange(len(sequence), device=sequence.device)
     return sequence[rows, mask.sum(1) - 1][:, None]

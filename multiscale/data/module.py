@@ -1,11 +1,12 @@
 """What every data set gives: facts, loaders, a passage to draw, and reference boundaries if it knows any."""
 
 from abc import ABC, abstractmethod
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Mapping, Sequence, Sized
 from functools import partial
 from typing import Any, ClassVar, NamedTuple
 
 import torch
+from jaxtyping import Bool, Float, Int
 from torch import Tensor
 from torch.utils.data import BatchSampler, DataLoader, Dataset
 
@@ -20,7 +21,7 @@ SPLITS = ("train", "val", "test")
 class Passage(NamedTuple):
     """Some steps of one sequence, to look at what a network does on them."""
 
-    inputs: Tensor  # [1, T] or [1, T, D]
+    inputs: Int[Tensor, "1 T"] | Float[Tensor, "1 T D"]
     symbols: tuple[str, ...]  # T, what is written under each step; empty strings if nothing is
     first: int = 0  # which input of the validation split's streams is the first of these
 
@@ -42,10 +43,6 @@ class DataModule(ABC):
     def setup(self) -> None:
         """Read the data, once."""
 
-    def quick(self) -> bool:
-        """Whether ``setup`` takes a fraction of a second and no network, so that a mistake is found by trying."""
-        return False
-
     @abstractmethod
     def loader(self, split: str, rank: int = 0, ranks: int = 1) -> DataLoader[Any]:
         """The batches of the share of a split that the ``rank``-th of ``ranks`` processes reads."""
@@ -58,8 +55,8 @@ class DataModule(ABC):
         """Periods in steps that the data are made with; none if none are known."""
         return ()
 
-    def segmentations(self, split: str) -> dict[str, Tensor]:
-        """[N] bool each: reference boundaries at the N inputs of a split's streams; none if none are known."""
+    def segmentations(self, split: str) -> dict[str, Bool[Tensor, " N"]]:
+        """Reference boundaries at the N inputs of a split's streams; none if none are known."""
         return {}
 
     def share(self, ranks: int) -> int:
@@ -91,6 +88,19 @@ class Samples(Dataset[tuple[Tensor, Tensor]]):
     def __getitem__(self, i: int) -> tuple[Tensor, Tensor]:
         stored = self.inputs[i]
         return (stored if self.convert is None else self.convert(stored)), self.targets[i]
+
+
+def read_sizes(sequences: Sequence[int]) -> tuple[int, int, int]:
+    """How many sequences train, val and test are to have; raises :class:`InvalidInput` for what is not that."""
+    if len(sequences) != len(SPLITS):
+        raise InvalidInput(f"sequences must be three numbers, of train, val and test; got {list(sequences)!r}.")
+    train, val, test = (positive_int(f"sequences[{i}]", count) for i, count in enumerate(sequences))
+    return train, val, test
+
+
+def count_sequences(parts: Mapping[str, Sized]) -> tuple[int, int, int]:
+    """How many sequences train, val and test have."""
+    return len(parts["train"]), len(parts["val"]), len(parts["test"])
 
 
 class SequenceDataModule(DataModule):

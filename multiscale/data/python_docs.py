@@ -13,8 +13,5 @@ class PythonDocs(TextDataModule):
     Arguments as for :class:`TextDataModule`.
     """
 
-    def quick(self) -> bool:
-        return True
-
     def read(self) -> tuple[str, str]:
         return f"pydoc_data.topics of Python {platform.python_version()}", "\n".join(topics[k] for k in sorted(topics))

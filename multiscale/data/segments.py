@@ -4,11 +4,12 @@ from collections.abc import Sequence
 
 import numpy as np
 import torch
+from jaxtyping import Bool, Shaped
 from torch import Tensor
 
 
-def segmentations(symbols: Tensor, vocabulary: Sequence[str]) -> dict[str, Tensor]:
-    """[N - 1] bool for each way of cutting a text of N symbols, the last of which is only looked ahead at.
+def segmentations(symbols: Shaped[Tensor, " N"], vocabulary: Sequence[str]) -> dict[str, Bool[Tensor, " N-1"]]:
+    """A mask for each way of cutting a text of N symbols, the last of which is only looked ahead at.
 
     ``spaces``: white space. ``word_ends``: the last letter or digit of a run of them. ``sentence_ends``: one of . ! ?
     before white space.

@@ -7,6 +7,7 @@ from pathlib import Path
 
 import numpy as np
 import torch
+from jaxtyping import Float, Float32, Shaped
 from scipy.fft import dct, rfft
 from scipy.signal import get_window
 from torch import Tensor
@@ -14,7 +15,7 @@ from torch import Tensor
 from multiscale.checks import InvalidInput
 from multiscale.data.facts import LabelFacts
 from multiscale.data.files import DataError, fetch_recordings, folder_checksum
-from multiscale.data.module import SPLITS, Samples, SequenceDataModule
+from multiscale.data.module import SPLITS, Samples, SequenceDataModule, count_sequences
 from multiscale.data.wav import read_wav
 
 ARCHIVE = "https://github.com/Jakobovski/free-spoken-digit-dataset/archive/refs/tags/v1.0.10.tar.gz"
@@ -29,8 +30,8 @@ NAME = re.compile(r"([0-9])_([a-z]+)_([0-9]+)\.wav")
 
 
 @cache
-def mel_filters() -> np.ndarray:
-    """[FILTERS, BINS / 2 + 1] triangles that overlap by half, evenly spaced in mel from 0 Hz to RATE / 2."""
+def mel_filters() -> Float[np.ndarray, "F K"]:
+    """F triangles over K = BINS / 2 + 1 frequencies that overlap by half, evenly spaced in mel up to RATE / 2."""
     top = 2595 * np.log10(1 + RATE / 2 / 700)
     edges = 700 * (10 ** (np.linspace(0, top, FILTERS + 2) / 2595) - 1)
     bins = np.arange(BINS // 2 + 1) * RATE / BINS
@@ -39,8 +40,8 @@ def mel_filters() -> np.ndarray:
     return np.maximum(0, np.minimum(rise, fall))
 
 
-def features(sound: np.ndarray) -> np.ndarray:
-    """[T, 13] of a sound: 12 mel-frequency cepstral coefficients (the first to the twelfth) and the log energy.
+def features(sound: Shaped[np.ndarray, " N"]) -> Float32[np.ndarray, "T 13"]:
+    """Of a sound: 12 mel-frequency cepstral coefficients (the first to the twelfth) and the log energy.
 
     T windows of 25 ms begin every 10 ms; what does not fill a window at the end is left out, and a sound shorter than
     one is filled up with silence.
@@ -97,11 +98,10 @@ class SpokenDigits(SequenceDataModule):
             raise DataError(f"{paths[0].parent if paths else 'fsdd/recordings'} has no recording for {missing[0]}.")
         seen = torch.cat([frames for frames, _ in parts["train"]])
         mean, deviation = seen.mean(0), seen.std(0).clamp(min=1e-6)
-        counts = (len(parts["train"]), len(parts["val"]), len(parts["test"]))
         facts = LabelFacts(
             source="Free Spoken Digit Dataset",
             sha256=folder_checksum(paths, "sha256"),
-            sequences=counts,
+            sequences=count_sequences(parts),
             input_size=COEFFICIENTS + 1,
             output_size=10,
         )
@@ -114,7 +114,6 @@ class SpokenDigits(SequenceDataModule):
         return "test" if number in TEST_INDICES else "val" if number in self.validation else "train"
 
 
-@cache
-def _read(path: Path) -> Tensor:
-    """The features of one file; a run reads its data twice, to check and to train."""
+def _read(path: Path) -> Float[Tensor, "T 13"]:
+    """The features of one file."""
     return torch.from_numpy(features(read_wav(path, RATE)))

@@ -6,6 +6,7 @@ from collections.abc import Sequence
 
 import numpy as np
 import torch
+from jaxtyping import Bool, Shaped
 from torch import Tensor
 from torch.utils.data import DataLoader
 
@@ -38,8 +39,8 @@ class StreamDataModule(DataModule):
         self._symbols: Tensor | None = None
 
     @abstractmethod
-    def load(self) -> tuple[TextFacts, Tensor]:
-        """The facts and [N] integers, the symbols of train, val and test one after the other."""
+    def load(self) -> tuple[TextFacts, Shaped[Tensor, " N"]]:
+        """The facts and integers, the symbols of train, val and test one after the other."""
 
     def setup(self) -> None:
         if self._symbols is not None:
@@ -56,22 +57,29 @@ class StreamDataModule(DataModule):
         self.bounds = {"train": (0, train), "val": (train, train + val), "test": (train + val, train + val + test)}
         self.facts, self._symbols = facts, symbols
 
-    def symbols(self, split: str) -> Tensor:
-        """[N] integers, the symbols of a split."""
+    def symbols(self, split: str) -> Shaped[Tensor, " N"]:
+        """Integers, the symbols of a split."""
         start, stop = self.bounds[split]
         assert self._symbols is not None
         return self._symbols[start:stop]
 
-    def segmentations(self, split: str) -> dict[str, Tensor]:
-        """[N] bool each: reference boundaries at the N inputs of a split's streams, in order of the text."""
-        start, stop = self.bounds[split]
+    def segmentations(self, split: str) -> dict[str, Bool[Tensor, " N"]]:
+        """Reference boundaries at the N inputs of a split's streams, in order of the text."""
         assert self._symbols is not None
-        return segmentations(self._symbols[max(start, 1) - 1 : stop], self.facts.vocabulary)
+        at = self.inputs(split)
+        # In UTF-8 the letters beyond ASCII are written with bytes from 128 up: they belong to words.
+        letters = ["é" if self.facts.bytewise and ord(symbol) >= 128 else symbol for symbol in self.facts.vocabulary]
+        return segmentations(self._symbols[at.start : at.stop + 1], letters)
+
+    def inputs(self, split: str) -> slice:
+        """Where the inputs of a split's streams stand in the text: each is the symbol before its target."""
+        start, stop = self.bounds[split]
+        return slice(max(start, 1) - 1, stop - 1)
 
     def passage(self, steps: int) -> Passage:
         symbols = self.symbols("val")[:steps].long()
         written = tuple(self.facts.vocabulary[i] for i in symbols.tolist())
-        return Passage(symbols[None], written, first=1 if self.bounds["val"][0] else 0)
+        return Passage(symbols[None], written, first=self.bounds["val"][0] - self.inputs("val").start)
 
     def loader(self, split: str, rank: int = 0, ranks: int = 1) -> DataLoader[Batch]:
         self.share(ranks)
@@ -104,13 +112,17 @@ class TextDataModule(StreamDataModule):
 
     def load(self) -> tuple[TextFacts, Tensor]:
         source, text = self.read()
-        first = round(len(text) * self.split[0])
-        second = round(len(text) * (self.split[0] + self.split[1]))
-        return encoded(source, text, (first, second - first, len(text) - second))
+        return encode(source, text, split_sizes(len(text), self.split))
 
 
-def encoded(source: str, text: str, characters: tuple[int, int, int]) -> tuple[TextFacts, Tensor]:
-    """The facts of a text, and its characters as [N] integers that count up the sorted vocabulary."""
+def split_sizes(length: int, split: Sequence[float]) -> tuple[int, int, int]:
+    """Symbols of train, val and test, one after the other, of a text of ``length`` that is split by fractions."""
+    first, second = round(length * split[0]), round(length * (split[0] + split[1]))
+    return first, second - first, length - second
+
+
+def encode(source: str, text: str, characters: tuple[int, int, int]) -> tuple[TextFacts, Shaped[Tensor, " N"]]:
+    """The facts of a text, and its characters as integers that count up the sorted vocabulary."""
     vocabulary = tuple(sorted(set(text)))
     points = np.frombuffer(text.encode("utf-32-le"), dtype=np.uint32)
     codes = np.searchsorted(np.array([ord(c) for c in vocabulary], dtype=np.uint32), points)

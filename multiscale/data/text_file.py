@@ -6,8 +6,6 @@ from pathlib import Path
 from multiscale.checks import InvalidInput
 from multiscale.data.text import TextDataModule
 
-QUICK = 1 << 24  # bytes that are read in a fraction of a second
-
 
 class TextFile(TextDataModule):
     """The characters of one UTF-8 file, as they stand (line ends are not translated).
@@ -23,9 +21,6 @@ class TextFile(TextDataModule):
     def __init__(self, path: str, batch_size: int, steps: int, split: Sequence[float] = (0.9, 0.05, 0.05)) -> None:
         super().__init__(batch_size, steps, split)
         self.path = Path(str(path)).expanduser()
-
-    def quick(self) -> bool:
-        return not self.path.is_file() or self.path.stat().st_size <= QUICK
 
     def read(self) -> tuple[str, str]:
         try:

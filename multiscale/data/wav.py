@@ -4,12 +4,13 @@ import wave
 from pathlib import Path
 
 import numpy as np
+from jaxtyping import Float32
 
 from multiscale.data.files import DataError
 
 
-def read_wav(path: Path, rate: int | None = None) -> np.ndarray:
-    """[N] samples in [-1, 1) of a mono WAV file of 16 bits a sample.
+def read_wav(path: Path, rate: int | None = None) -> Float32[np.ndarray, " N"]:
+    """The samples in [-1, 1) of a mono WAV file of 16 bits a sample.
 
     Raises:
         DataError: if it is not that, is cut short, or has another sampling rate than ``rate`` Hz.

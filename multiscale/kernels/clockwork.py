@@ -9,7 +9,7 @@ Letters: L modules, fastest first; module i has H_i units, ticks at (t - phase_i
 
 from collections.abc import Callable, Sequence
 from functools import lru_cache
-from typing import NamedTuple, TypeAlias
+from typing import Any, NamedTuple, TypeAlias
 
 import numpy as np
 import torch
@@ -198,7 +198,7 @@ class TanhScan(torch.autograd.Function):
     """
 
     @staticmethod
-    def forward(ctx, drive: Tensor, weight: Tensor, first: Tensor) -> Tensor:
+    def forward(ctx: Any, drive: Tensor, weight: Tensor, first: Tensor) -> Tensor:
         states = drive.new_empty(len(drive) + 1, *first.shape)
         states[0] = first
         h = states.unbind(0)
@@ -211,7 +211,7 @@ class TanhScan(torch.autograd.Function):
 
     @staticmethod
     @once_differentiable
-    def backward(ctx, grad: Tensor) -> tuple[Tensor, Tensor, Tensor]:
+    def backward(ctx: Any, grad: Tensor) -> tuple[Tensor, Tensor, Tensor]:
         states, weight = ctx.saved_tensors
         slope = states[1:].square().neg_().add_(1)
         delta = torch.empty_like(slope)  # of the argument of tanh

@@ -8,6 +8,7 @@ from collections.abc import Callable, Sequence
 from typing import NamedTuple, TypeAlias
 
 import torch
+from jaxtyping import Float
 from torch import Tensor
 from torch.nn import functional as F
 
@@ -18,11 +19,15 @@ STATES = {"tanh": 1, "lstm": 2, "gru": 1}
 """How many tensors a cell carries: (h,), or (h, c) for lstm."""
 
 CellState: TypeAlias = tuple[Tensor, ...]
+"""What a cell carries, at one step or, in a kernel, at several."""
+
+State: TypeAlias = tuple[Float[Tensor, "*batch H"], ...]
+Drive: TypeAlias = Float[Tensor, "*batch GH"]
 Norm: TypeAlias = Callable[[Tensor, int], Tensor]
 """(arguments of some neighbouring gates [..., g H], the number of the first) -> the same, normalised."""
 
 
-def no_norm(argument: Tensor, gate: int) -> Tensor:
+def no_norm(argument: Float[Tensor, "*batch gH"], gate: int) -> Float[Tensor, "*batch gH"]:
     """The argument itself."""
     return argument
 
@@ -31,30 +36,30 @@ class GateNorm(NamedTuple):
     """Layer normalisation (Ba, Kiros, Hinton 2016, Eq. 4) of each gate's argument over the units of each module,
     then gain and bias."""
 
-    gain: Tensor  # [G, H]
-    bias: Tensor  # [G, H]
+    gain: Float[Tensor, "G _"]  # [G, H]
+    bias: Float[Tensor, "G _"]  # [G, H]
     sizes: Sequence[int]  # H_i, units of the modules, summing to H
 
-    def __call__(self, argument: Tensor, gate: int) -> Tensor:
+    def __call__(self, argument: Float[Tensor, "*batch gH"], gate: int) -> Float[Tensor, "*batch gH"]:
         gates = argument.unflatten(-1, (-1, self.gain.size(1)))
         chosen = slice(gate, gate + gates.size(-2))
         parts = [F.layer_norm(part, part.shape[-1:]) for part in gates.split(tuple(self.sizes), -1)]
         return (torch.cat(parts, -1) * self.gain[chosen] + self.bias[chosen]).flatten(-2)
 
 
-def tanh_cell(u: Tensor, v: Tensor, state: CellState, norm: Norm = no_norm) -> CellState:
+def tanh_cell(u: Drive, v: Drive, state: State, norm: Norm = no_norm) -> State:
     """h = tanh(u + v) (Elman 1990), state (h,)."""
     return (torch.tanh(norm(u + v, 0)),)
 
 
-def lstm_cell(u: Tensor, v: Tensor, state: CellState, norm: Norm = no_norm) -> CellState:
+def lstm_cell(u: Drive, v: Drive, state: State, norm: Norm = no_norm) -> State:
     """i, f, g, o = u + v; c = sigma(f) c + sigma(i) tanh(g); h = sigma(o) tanh(c) (Gers et al. 2000), state (h, c)."""
     i, f, g, o = norm(u + v, 0).chunk(4, -1)
     c = torch.sigmoid(f) * state[1] + torch.sigmoid(i) * torch.tanh(g)
     return torch.sigmoid(o) * torch.tanh(c), c
 
 
-def gru_cell(u: Tensor, v: Tensor, state: CellState, norm: Norm = no_norm) -> CellState:
+def gru_cell(u: Drive, v: Drive, state: State, norm: Norm = no_norm) -> State:
     """r, z = sigma(u + v); n = tanh(u_n + r v_n); h = (1 - z) n + z h, as in torch.nn.GRU (Cho et al. 2014),
     state (h,)."""
     size = u.size(-1) // 3

@@ -4,6 +4,7 @@ Each raises :class:`multiscale.checks.InvalidInput` for a size below 1.
 """
 
 import torch
+from jaxtyping import Float, Int
 from torch import Tensor, nn
 from torch.nn import functional
 
@@ -18,7 +19,7 @@ class Embedding(nn.Module):
         self.output_size = positive_int("embedding_size", embedding_size)
         self.table = nn.Embedding(positive_int("num_symbols", num_symbols), embedding_size)
 
-    def forward(self, symbols: Tensor) -> Tensor:
+    def forward(self, symbols: Int[Tensor, "B T"]) -> Float[Tensor, "B T {self.output_size}"]:
         return self.table(symbols)
 
 
@@ -29,7 +30,7 @@ class OneHot(nn.Module):
         super().__init__()
         self.output_size = positive_int("num_symbols", num_symbols)
 
-    def forward(self, symbols: Tensor) -> Tensor:
+    def forward(self, symbols: Int[Tensor, "B T"]) -> Float[Tensor, "B T {self.output_size}"]:
         return functional.one_hot(symbols, self.output_size).to(torch.get_default_dtype())
 
 
@@ -40,5 +41,5 @@ class Values(nn.Module):
         super().__init__()
         self.output_size = positive_int("input_size", input_size)
 
-    def forward(self, values: Tensor) -> Tensor:
+    def forward(self, values: Float[Tensor, "B T {self.output_size}"]) -> Float[Tensor, "B T {self.output_size}"]:
         return values

@@ -5,11 +5,15 @@ levels: L tensors [B, T, H_l], fastest first -> outputs [B, T, output_size], wit
 """
 
 from collections.abc import Sequence
+from typing import TypeAlias
 
 import torch
+from jaxtyping import Float
 from torch import Tensor, nn
 
 from multiscale.checks import positive_int
+
+Levels: TypeAlias = Sequence[Float[Tensor, "B T _"]]
 
 
 class Gated(nn.Module):
@@ -27,7 +31,7 @@ class Gated(nn.Module):
         self.output = nn.Linear(embedding_size, positive_int("output_size", output_size))
         self.level_sizes = tuple(level_sizes)
 
-    def forward(self, levels: Sequence[Tensor]) -> Tensor:
+    def forward(self, levels: Levels) -> Float[Tensor, "B T {self.output.out_features}"]:
         hidden = torch.cat(tuple(levels), -1)
         gates = torch.sigmoid(self.gates(hidden))
         # sum_l g_l W_l h_l is one product with the gated states side by side.
@@ -44,7 +48,7 @@ class Concat(nn.Module):
         super().__init__()
         self.output = nn.Linear(sum(level_sizes), positive_int("output_size", output_size))
 
-    def forward(self, levels: Sequence[Tensor]) -> Tensor:
+    def forward(self, levels: Levels) -> Float[Tensor, "B T {self.output.out_features}"]:
         return self.output(torch.cat(tuple(levels), -1))
 
 
@@ -55,5 +59,5 @@ class Top(nn.Module):
         super().__init__()
         self.output = nn.Linear(level_sizes[-1], positive_int("output_size", output_size))
 
-    def forward(self, levels: Sequence[Tensor]) -> Tensor:
+    def forward(self, levels: Levels) -> Float[Tensor, "B T {self.output.out_features}"]:
         return self.output(levels[-1])

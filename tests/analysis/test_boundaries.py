@@ -5,7 +5,7 @@ import itertools
 import pytest
 import torch
 
-from multiscale.analysis.boundaries import baselines, score
+from multiscale.analysis.boundaries import score, score_baselines
 from multiscale.data.segments import segmentations
 
 
@@ -59,7 +59,7 @@ def test_nothing_found_or_nothing_true_scores_zero_without_dividing():
 
 def test_baselines_have_their_closed_forms():
     true = at(*range(0, 1000, 5), length=1000)
-    known = baselines(at(*range(0, 1000, 4), length=1000), true)
+    known = score_baselines(at(*range(0, 1000, 4), length=1000), true)
     assert known["always"].precision == 0.2
     assert known["always"].recall == 1
     assert known["shifted"].hits == 0

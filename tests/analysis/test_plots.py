@@ -5,7 +5,7 @@ import pytest
 import torch
 from matplotlib.image import imread
 
-from multiscale.analysis.plots import boundary_figure, period_figure, raster_figure, save
+from multiscale.analysis.plots import draw_boundaries, draw_periods, draw_raster, save
 
 TEXT = list("a bc\nd" * 20)
 
@@ -23,7 +23,7 @@ def boundary() -> torch.Tensor:
 
 
 def test_each_boundary_is_a_mark_over_its_character_in_the_row_of_its_level(boundary):
-    figure = boundary_figure(TEXT, boundary, torch.rand(len(TEXT), 3), ["layer 1", "layer 2", "layer 3"], columns=50)
+    figure = draw_boundaries(TEXT, boundary, torch.rand(len(TEXT), 3), ["layer 1", "layer 2", "layer 3"], columns=50)
     strips = figure.axes[0:6:2]
     for row, axes in enumerate(strips):
         part = boundary[row * 50 : (row + 1) * 50]
@@ -31,7 +31,7 @@ def test_each_boundary_is_a_mark_over_its_character_in_the_row_of_its_level(boun
 
 
 def test_the_text_is_shown_whole_and_in_place(boundary):
-    figure = boundary_figure(TEXT, boundary, torch.rand(len(TEXT), 3), ["layer 1", "layer 2", "layer 3"], columns=50)
+    figure = draw_boundaries(TEXT, boundary, torch.rand(len(TEXT), 3), ["layer 1", "layer 2", "layer 3"], columns=50)
     shown = [(t.get_position()[0], t.get_text()) for axes in figure.axes[0:6:2] for t in axes.texts]
     assert [x for x, _ in shown] == [i % 50 for i in range(len(TEXT))]
     assert "".join(s for _, s in shown) == "".join(TEXT).replace(" ", "\u00b7").replace("\n", "\u21b5")
@@ -39,7 +39,7 @@ def test_the_text_is_shown_whole_and_in_place(boundary):
 
 def test_the_heat_map_has_the_slowest_level_on_top(boundary):
     norms = torch.rand(len(TEXT), 3)
-    figure = boundary_figure(TEXT, boundary, norms, ["layer 1", "layer 2", "layer 3"], columns=50)
+    figure = draw_boundaries(TEXT, boundary, norms, ["layer 1", "layer 2", "layer 3"], columns=50)
     drawn = torch.as_tensor(figure.axes[1].images[0].get_array().filled(-1))
     assert torch.equal(drawn[0].float(), norms[:50, 2])
     assert figure.axes[1].get_yticklabels()[0].get_text() == "norm, layer 3"
@@ -49,7 +49,7 @@ def test_the_raster_shows_every_update_and_names_every_level(tmp_path):
     update = torch.zeros(40, 2)
     update[:, 0] = 1
     update[::4, 1] = 1
-    figure = raster_figure(update, ["period 1", "period 4"])
+    figure = draw_raster(update, ["period 1", "period 4"])
     drawn = torch.as_tensor(figure.axes[0].images[0].get_array().filled(-1))
     assert torch.equal(drawn.float(), update.T.flip(0))
     assert [t.get_text() for t in figure.axes[0].get_yticklabels()] == ["period 4  (25%)", "period 1  (100%)"]
@@ -59,7 +59,7 @@ def test_the_raster_shows_every_update_and_names_every_level(tmp_path):
 
 
 def test_true_ticks_are_marked_above_the_raster():
-    figure = raster_figure(torch.zeros(20, 2), ["period 1", "period 4"], true=(4, 7), start=2)
+    figure = draw_raster(torch.zeros(20, 2), ["period 1", "period 4"], true=(4, 7), start=2)
     four, seven = figure.axes[0].lines[:2]
     assert list(four.get_xdata()) == [2, 6, 10, 14, 18]
     assert list(seven.get_xdata()) == [5, 12, 19]
@@ -69,12 +69,12 @@ def test_true_ticks_are_marked_above_the_raster():
 
 def test_drawing_leaves_nothing_behind(boundary):
     before = dict(matplotlib.rcParams)
-    boundary_figure(["漢"] * 5, boundary[:5], torch.zeros(5, 3), ["a", "b", "c"])
+    draw_boundaries(["漢"] * 5, boundary[:5], torch.zeros(5, 3), ["a", "b", "c"])
     assert dict(matplotlib.rcParams) == before
 
 
 def test_periods_are_drawn_over_epochs_beside_the_true_ones():
-    figure = period_figure(torch.tensor([[1.0, 8.0], [1.0, 6.0], [2.0, 6.0]]), true=(6,))
+    figure = draw_periods(torch.tensor([[1.0, 8.0], [1.0, 6.0], [2.0, 6.0]]), true=(6,))
     axes = figure.axes[0]
     assert axes.get_xlabel() == "epoch"
     assert axes.get_ylabel() == "period read out (steps)"

@@ -47,6 +47,7 @@ def test_symbols_are_seeded_and_splits_differ():
         ({"periods": [3, 3]}, "periods must differ"),
         ({"alphabet": 100, "periods": [2, 4]}, "at most 4096 classes; got 10000"),
         ({"sequences": [1, 2]}, "sequences must be three"),
+        ({"seed": -1}, "seed must be a number at least 0; got -1"),
     ],
 )
 def test_bad_arguments_are_refused_by_name(wrong, message):

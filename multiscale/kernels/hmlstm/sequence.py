@@ -80,7 +80,9 @@ def sequence(
 
 class _Sequence(torch.autograd.Function):
     @staticmethod
-    def forward(ctx: Any, plan: Plan, keep: bool, count: int, x: Tensor, slope: Tensor, thresholds: Any, *flat: Tensor):
+    def forward(
+        ctx: Any, plan: Plan, keep: bool, count: int, x: Tensor, slope: Tensor, thresholds: Any, *flat: Tensor
+    ) -> tuple[Tensor, ...]:
         h, c, z, weights = _unflatten(flat, count)
         workspace = Workspace(x)
         with torch.autocast(x.device.type, enabled=False):
@@ -106,7 +108,7 @@ class _Sequence(torch.autograd.Function):
 
     @staticmethod
     @once_differentiable
-    def backward(ctx: Any, *grads: Tensor | None):
+    def backward(ctx: Any, *grads: Tensor | None) -> tuple[Tensor | None, ...]:
         layers, products, count = ctx.layers, ctx.products, len(ctx.layers)
         _ = ctx.saved_tensors  # raises if one was written to, or if the graph was freed
         workspace = Workspace(layers[0].cell)
