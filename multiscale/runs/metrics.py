@@ -1,0 +1,41 @@
+"""What a run has logged, read from its ``metrics.csv``; the file may be missing, cut short or damaged."""
+
+import csv
+from pathlib import Path
+
+
+def read_table(path: Path) -> tuple[list[str], list[list[str]]]:
+    """(C names, N rows of C cells each) of a CSV file of numbers; nothing of one that does not exist.
+
+    A last line that was cut short is left out, and so is a row with more cells than there are names; cells that a row
+    lacks are empty.
+    """
+    if not path.is_file():
+        return [], []
+    limit = csv.field_size_limit()  # what is longer is no row, and would end the reading
+    with path.open(errors="replace") as file:
+        lines = [line for line in file if line.endswith("\n") and len(line) < limit]
+    names = next(csv.reader(lines), [])
+    width = len(names)
+    rows = csv.reader(lines[1:], quoting=csv.QUOTE_NONE)  # a stray quote would swallow the rows after it
+    return names, [row + [""] * (width - len(row)) for row in rows if 0 < len(row) <= width]
+
+
+def read_rows(path: Path) -> list[dict[str, str]]:
+    """The cells of each row by the names of their columns; what is left out is as in :func:`read_table`."""
+    names, rows = read_table(path)
+    return [dict(zip(names, row, strict=True)) for row in rows]
+
+
+def read_column(path: Path, name: str) -> list[float]:
+    """The numbers of a column in the order in which they were logged; what is empty or no number is left out."""
+    numbers = (to_number(row[name]) for row in read_rows(path) if name in row)
+    return [number for number in numbers if number is not None]
+
+
+def to_number(cell: str) -> float | None:
+    """The number in a cell, perhaps NaN or infinite; None if there is none."""
+    try:
+        return float(cell)
+    except ValueError:
+        return None
