@@ -1,5 +1,6 @@
 """Run folders as a run leaves them, made without training."""
 
+import hashlib
 import json
 import os
 import socket
@@ -8,6 +9,8 @@ from pathlib import Path
 from typing import Any
 
 from omegaconf import OmegaConf
+
+from multiscale.comparison.identity import OWN, digest, essence, flat
 
 SHA = "a" * 64
 NOBODY = 2**22 + 1  # no process has such an id
@@ -20,7 +23,7 @@ def config(
     width: int = 32,
     changes: Mapping[str, Any] | None = None,
 ) -> dict[str, Any]:
-    """A small whole config; ``changes``, as ``{"trainer": {"max_epochs": 9}}``, go over it."""
+    """A small whole config as a run's folder has it; ``changes``, as ``{"trainer": {"max_epochs": 9}}``, go over it."""
     whole: dict[str, Any] = {
         "name": model,
         "seed": seed,
@@ -43,7 +46,24 @@ def config(
             "figures": {"_target_": "multiscale.analysis.figures.Figures", "folder": "${folder}/figures"},
         },
     }
-    return OmegaConf.to_container(OmegaConf.merge(whole, changes or {}))  # type: ignore[return-value]
+    return resolved(OmegaConf.to_container(OmegaConf.merge(whole, changes or {})))  # type: ignore[arg-type]
+
+
+def resolved(whole: dict[str, Any]) -> dict[str, Any]:
+    """A config as a run's folder has it: resolved but for the folder itself, with what identifies it."""
+    plain = _resolve({**whole, "folder": r"\${folder}"}) | {"folder": whole["folder"]}
+    shared = _resolve({**whole, "seed": OWN})
+    leaves = flat(plain)
+    identity = {
+        "request": hashlib.sha256(json.dumps(plain).encode()).hexdigest(),
+        "science": digest(essence(shared)),
+        "seeded": [key for key, value in flat(shared).items() if value == OWN != leaves[key] and key != "seed"],
+    }
+    return {**plain, "identity": identity}
+
+
+def _resolve(whole: Mapping[str, Any]) -> dict[str, Any]:
+    return OmegaConf.to_container(OmegaConf.create(dict(whole)), resolve=True)  # type: ignore[return-value]
 
 
 def summary(whole: Mapping[str, Any], score: float, sha256: str = SHA) -> dict[str, Any]:
