@@ -19,7 +19,8 @@ def read_table(path: Path) -> tuple[list[str], Iterator[list[str]]]:
     names = next(csv.reader(lines), [])
     width = len(names)
     rows = csv.reader(lines[1:], quoting=csv.QUOTE_NONE)  # a stray quote would swallow the rows after it
-    return names, (row + [""] * (width - len(row)) for row in rows if 0 < len(row) <= width)
+    filled = (row if len(row) == width else row + [""] * (width - len(row)) for row in rows if row)
+    return names, (row for row in filled if len(row) == width)
 
 
 def read_rows(path: Path) -> list[dict[str, str]]:
