@@ -1,6 +1,6 @@
 """What runs measured, as charts; only runs that stand in averages are shown."""
 
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from functools import partial
 from typing import NamedTuple
 
@@ -39,65 +39,59 @@ def style_labels(table: Table) -> dict[str, Style]:
     return make_styles(sorted({row.label for row in table.rows}))
 
 
-def draw_curves(setting: Setting, styles: Mapping[str, Style]) -> list[Chart]:
+def draw_curves(setting: Setting, styles: Mapping[str, Style]) -> Iterator[Chart]:
     """The monitored metric over the steps of training, in training and in validation."""
-    charts = []
     for split, name in (("val", "validation"), ("train", "training")):
         metric = f"{split}/{setting.metric}"
         series = _make_series(setting, styles, partial(_read_curves, metric=metric))
         ends = [f"{one.name}: {one.y[-1]:.4g}" for one in sorted(series, key=lambda one: one.y[-1])]
-        chart = Chart(
-            key=f"curves-{split}-{setting.key}",
-            title=f"{setting.title}: {name}",
-            caption=f"{setting.metric} of {name} over training steps; at the end: {_list_some(ends)}.",
-            data=setting.data,
-            x=Axis("training step"),
-            y=Axis(metric),
-            series=series,
-        )
-        charts.append(chart)
-    return [chart for chart in charts if chart.series]
+        if series:
+            yield Chart(
+                key=f"curves-{split}-{setting.key}",
+                title=f"{setting.title}: {name}",
+                caption=f"{setting.metric} of {name} over training steps; at the end: {_list_some(ends)}.",
+                data=setting.data,
+                x=Axis("training step"),
+                y=Axis(metric),
+                series=series,
+            )
 
 
-def draw_costs(setting: Setting, styles: Mapping[str, Style]) -> list[Chart]:
+def draw_costs(setting: Setting, styles: Mapping[str, Style]) -> Iterator[Chart]:
     """The test score against what it took."""
-    charts = []
     for name, (title, read) in COSTS.items():
         series = _make_series(setting, styles, partial(_read_cost, read=read))
         ends = [f"{one.name}: {_format(one.y[0])} at {_format(one.x[0])}" for one in series]
         taken = [one.x[0] for one in series]
-        chart = Chart(
-            key=f"cost-{name}-{setting.key}",
-            title=f"{setting.title}: test {setting.metric} against {name}",
-            caption=f"Test {setting.metric} against {title}: {_list_some(ends)}.",
-            data=setting.data,
-            x=Axis(title, base=10 if taken and max(taken) > 8 * min(taken) > 0 else None),
-            y=Axis(f"test/{setting.metric}"),
-            series=series,
-            joined=False,
-        )
-        charts.append(chart)
-    return [chart for chart in charts if chart.series]
+        if series:
+            yield Chart(
+                key=f"cost-{name}-{setting.key}",
+                title=f"{setting.title}: test {setting.metric} against {name}",
+                caption=f"Test {setting.metric} against {title}: {_list_some(ends)}.",
+                data=setting.data,
+                x=Axis(title, base=10 if max(taken) > 8 * min(taken) > 0 else None),
+                y=Axis(f"test/{setting.metric}"),
+                series=series,
+                joined=False,
+            )
 
 
-def draw_rates(setting: Setting, styles: Mapping[str, Style]) -> list[Chart]:
+def draw_rates(setting: Setting, styles: Mapping[str, Style]) -> Iterator[Chart]:
     """How much of each level is rewritten at a step, and how often it ends a segment, on the test split."""
-    charts = []
     for kind, title in RATES.items():
         series = _make_series(setting, styles, partial(_read_rates, kind=kind))
         ends = [f"{one.name}: {' / '.join(f'{y:.3g}' for y in one.y)}" for one in series]
         count = int(max((one.x[-1] for one in series), default=0))
-        chart = Chart(
-            key=f"rates-{kind}-{setting.key}",
-            title=f"{setting.title}: {kind} of each level",
-            caption=f"{title.capitalize()}, from the fastest level on: {_list_some(ends)}.",
-            data=setting.data,
-            x=Axis("level, the fastest first", names=[str(level) for level in range(1, count + 1)]),
-            y=Axis(title),
-            series=series,
-        )
-        charts.append(chart)
-    return [chart for chart in charts if chart.series]
+        if series:
+            yield Chart(
+                key=f"rates-{kind}-{setting.key}",
+                title=f"{setting.title}: {kind} of each level",
+                caption=f"{title.capitalize()}, from the fastest level on: {_list_some(ends)}.",
+                data=setting.data,
+                x=Axis("level, the fastest first", names=[str(level) for level in range(1, count + 1)]),
+                y=Axis(title),
+                series=series,
+            )
 
 
 def _make_series(

@@ -19,14 +19,14 @@ WIDTH = 11.0  # inches
 FEW = 40  # points that are marked
 
 
-def draw(figure: Chart | Strip, path: Path) -> None:
-    """Write a figure to ``path``, which ends in .png, and as PDF beside it."""
+def draw(figure: Chart | Strip, png: Path, pdf: Path) -> None:
+    """Write a figure as a PNG and as a PDF."""
     picture = _draw_chart(figure) if isinstance(figure, Chart) else _draw_strip(figure)
     with warnings.catch_warnings(), rc_context({"pdf.fonttype": 42}):  # publishers refuse fonts of type 3
         warnings.filterwarnings("ignore", message="Glyph .* missing")  # symbols the bundled font lacks are boxes
-        picture.savefig(path, dpi=150)
+        picture.savefig(png, dpi=150)
         picture.set_layout_engine("none")  # which the PNG has found already
-        picture.savefig(path.with_suffix(".pdf"), dpi=300, metadata={"CreationDate": None})
+        picture.savefig(pdf, dpi=300, metadata={"CreationDate": None})
 
 
 def _draw_chart(chart: Chart) -> Figure:

@@ -66,18 +66,9 @@ def _draw_level(name: str, value: float) -> dict[str, Any]:
 
 
 def _draw_band(one: Series) -> dict[str, Any]:
-    return {
-        "type": "scatter",
-        "mode": "lines",
-        "x": [*one.x, *reversed(one.x)],
-        "y": [*one.high, *reversed(one.low)],
-        "fill": "toself",
-        "fillcolor": _fade(one.style.colour, 0.18),
-        "line": {"width": 0},
-        "hoverinfo": "skip",
-        "showlegend": False,
-        "meta": {"model": one.model},
-    }
+    fill = {"fill": "toself", "fillcolor": _fade(one.style.colour, 0.18), "line": {"width": 0}}
+    around = _scatter("lines", [*one.x, *reversed(one.x)], [*one.high, *reversed(one.low)])
+    return {**around, **fill, "hoverinfo": "skip", "showlegend": False, "meta": {"model": one.model}}
 
 
 def _draw_series(one: Series, chart: Chart) -> dict[str, Any]:
@@ -87,12 +78,8 @@ def _draw_series(one: Series, chart: Chart) -> dict[str, Any]:
     hover += "<br>from %{customdata[0]:.4g} to %{customdata[1]:.4g}" if one.spreads else ""
     lines = "lines+markers" if len(one.x) <= FEW else "lines"
     marker = MARKERS[one.style.marker % len(MARKERS)]
-    trace: dict[str, Any] = {
-        "type": "scatter",
-        "mode": lines if chart.joined else "markers",
+    trace = _scatter(lines if chart.joined else "markers", one.x, one.y) | {
         "name": name,
-        "x": one.x,
-        "y": one.y,
         "customdata": list(zip(one.low, one.high, strict=True)),
         "hovertemplate": hover + "<extra></extra>",
         "line": {"color": colour, "width": 2, "dash": DASHES[one.style.dash % len(DASHES)]},
@@ -100,10 +87,14 @@ def _draw_series(one: Series, chart: Chart) -> dict[str, Any]:
         "meta": {"model": one.model},
     }
     if one.spreads and not chart.joined:
-        bars = [(high - y, y - low) for low, y, high in zip(one.low, one.y, one.high, strict=True)]
-        above, below = zip(*bars, strict=True)
+        above = [high - y for y, high in zip(one.y, one.high, strict=True)]
+        below = [y - low for y, low in zip(one.y, one.low, strict=True)]
         trace["error_y"] = {"type": "data", "array": above, "arrayminus": below, "color": colour, "thickness": 1.5}
     return trace
+
+
+def _scatter(mode: str, x: Sequence[float], y: Sequence[float]) -> dict[str, Any]:
+    return {"type": "scatter", "mode": mode, "x": x, "y": y}
 
 
 def _draw_strip(strip: Strip) -> dict[str, Any]:
@@ -140,25 +131,21 @@ def _draw_line(strip: Strip, steps: range) -> Iterator[dict[str, Any]]:
     """The traces of one line: cells and dots, or triangles, a lane, and the text."""
     told = {t: escape_text(name_symbol(strip.symbols[t])) for t in steps}
     for place, lane in enumerate(strip.lanes, 1):
-        marks = [t for t in lane.marks if t in steps]
-        at = [strip.start + t for t in marks]
+        at = {strip.start + t: told[t] for t in lane.marks if t in steps}
+        marks = _scatter("markers", list(at), [place] * len(at)) | {"meta": {"ink": True}}
         if lane.values:
             yield _draw_cells(strip, lane, place, told)
-            yield _draw_marks(at, place, "circle", 5) | {"hoverinfo": "skip"}
+            yield marks | {"marker": {"symbol": "circle", "size": 5}, "hoverinfo": "skip"}
         else:
-            hover = [f"{escape_text(lane.name)}<br>step {strip.start + t}: {told[t]}" for t in marks]
-            yield _draw_marks(at, place, "triangle-down", 9) | {"hoverinfo": "text", "hovertext": hover}
+            hover = [f"{escape_text(lane.name)}<br>step {step}: {symbol}" for step, symbol in at.items()]
+            marker = {"symbol": "triangle-down", "size": 9}
+            yield marks | {"marker": marker, "hoverinfo": "text", "hovertext": hover}
     if strip.foot == 0:
-        yield {
-            "type": "scatter",
-            "mode": "text",
-            "x": [strip.start + t for t in steps],
-            "y": [0] * len(steps),
-            "text": [escape_text(show_symbol(strip.symbols[t])) for t in steps],
-            "textfont": {"family": "monospace", "size": 13},
-            "hoverinfo": "text",
-            "hovertext": [f"step {strip.start + t}: {symbol}" for t, symbol in told.items()],
-        }
+        text = _scatter("text", [strip.start + t for t in steps], [0] * len(steps))
+        shown = [escape_text(show_symbol(strip.symbols[t])) for t in steps]
+        hover = [f"step {strip.start + t}: {symbol}" for t, symbol in told.items()]
+        font = {"family": "monospace", "size": 13}
+        yield text | {"text": shown, "textfont": font, "hoverinfo": "text", "hovertext": hover}
 
 
 def _draw_cells(strip: Strip, lane: Lane, place: int, told: dict[int, str]) -> dict[str, Any]:
@@ -177,16 +164,4 @@ def _draw_cells(strip: Strip, lane: Lane, place: int, told: dict[int, str]) -> d
         "showscale": False,
         "xgap": 1 if strip.event else 0,
         "ygap": 2,
-    }
-
-
-def _draw_marks(x: Sequence[int], place: int, symbol: str, size: int) -> dict[str, Any]:
-    marker = {"symbol": symbol, "size": size}
-    return {
-        "type": "scatter",
-        "mode": "markers",
-        "x": x,
-        "y": [place] * len(x),
-        "marker": marker,
-        "meta": {"ink": True},
     }

@@ -1,7 +1,7 @@
 """One HTML page of a comparison, with everything inside it: it opens from the disk and asks no network."""
 
 import json
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Mapping, Sequence
 from importlib import resources
 from math import isfinite
 from pathlib import Path
@@ -25,6 +25,7 @@ from multiscale.runs import files
 DIGITS = 6  # of a number in a figure
 VERSIONS = ["multiscale", "torch", "pytorch_lightning", "python"]
 NO_DIFFERENCE = {"data", "task", "logger"}  # groups that tell no configurations of a setting apart
+Sections = dict[str, list[list[Chart | Strip]]]
 
 
 class Placed(NamedTuple):
@@ -39,14 +40,9 @@ def write(table: Table, folder: Path) -> Path:
     (folder / "figures").mkdir(parents=True, exist_ok=True)
     settings, styles = table.settings(), style_labels(table)
     sections, notes = _describe_figures(settings, styles)
-    for figures in sections.values():
-        for figure in (figure for group in figures for figure in group):
-            path = folder / "figures" / f"{figure.key}.png"
-            draw_matplotlib.draw(figure, path)
-            write_values(figure, path.with_suffix(".csv"))
     placed = {
-        name: [[Placed(figure, _round(draw_plotly.draw(figure))) for figure in group] for group in figures]
-        for name, figures in sections.items()
+        name: [[_place(figure, folder / "figures") for figure in group] for group in groups]
+        for name, groups in sections.items()
     }
     page = folder / "index.html"
     text = _render(
@@ -74,6 +70,13 @@ def write(table: Table, folder: Path) -> Path:
     return page
 
 
+def _place(figure: Chart | Strip, folder: Path) -> Placed:
+    """Write the files of a figure, and make what the page holds of it."""
+    draw_matplotlib.draw(figure, folder / f"{figure.key}.png", folder / f"{figure.key}.pdf")
+    write_values(figure, folder / f"{figure.key}.csv")
+    return Placed(figure, _round(draw_plotly.draw(figure)))
+
+
 def _render(**context: Any) -> str:
     """The page; whatever comes from a run is escaped."""
     loader = PackageLoader("multiscale.comparison", ".")
@@ -87,25 +90,24 @@ def _render(**context: Any) -> str:
     return environment.get_template("page.html.j2").render(**own, plotly=Markup(get_plotlyjs()), **context)
 
 
-def _describe_figures(
-    settings: Sequence[Setting], styles: Mapping[str, Style]
-) -> tuple[dict[str, list[list[Chart | Strip]]], list[str]]:
+def _describe_figures(settings: Sequence[Setting], styles: Mapping[str, Style]) -> tuple[Sections, list[str]]:
     """The figures of each section, in groups that stand in a grid, and what is left out of those of passages."""
-    sections: dict[str, list[list[Chart | Strip]]] = {"boundaries": [], "clocks": []}
-    draws: dict[str, Callable[..., list[Chart]]] = {"curves": draw_curves, "costs": draw_costs, "updates": draw_rates}
-    for name, draw in draws.items():
-        sections[name] = [list(charts) for setting in settings if (charts := draw(setting, styles))]
+    sections: Sections = {name: [] for name in ("curves", "costs", "boundaries", "clocks", "updates")}
+    for setting in settings:
+        sections["curves"].append([*draw_curves(setting, styles)])
+        sections["costs"].append([*draw_costs(setting, styles)])
+        sections["updates"].append([*draw_rates(setting, styles)])
     passages, left_out = choose(settings, styles)
     notes = [f"{left_out} more configurations are left out, to keep the page light."] if left_out else []
     for passage in passages:
         try:
-            boundaries, clocks = draw_boundaries(passage), [draw_updates(passage), draw_periods(passage)]
+            boundaries, updates, periods = draw_boundaries(passage), draw_updates(passage), draw_periods(passage)
         except (TypeError, ValueError, KeyError, AttributeError, ZeroDivisionError):
             notes.append(f"{passage.run.folder.name}: its excerpt.json is damaged.")
             continue
         sections["boundaries"] += [[boundaries]] if boundaries else []
-        sections["clocks"] += [[figure] for figure in clocks if figure]
-    return sections, notes
+        sections["clocks"] += [[figure] for figure in (updates, periods) if figure]
+    return {name: [group for group in groups if group] for name, groups in sections.items()}, notes
 
 
 def _round(value: Any) -> Any:

@@ -22,19 +22,9 @@ TITLES = {  # of measures that are one number, in the tables that are read
 }
 LEVELS = {"update": "updates", "boundary": "boundaries", "f1": "F1", "period": "periods"}  # of those of each level
 TERMINAL = {TITLES[name] for name in ("parameters", "operations", "seconds")} | {LEVELS["f1"]}  # what fits on a line
-RUN_TITLES = {
-    "label": "configuration",
-    "data": "data",
-    "task": "task",
-    "seed": "seed",
-    "state": "state",
-    "metric": "metric",
-    "score": "test",
-    "val": "val",
-    "seconds": "seconds",
-    "data_sha256": "SHA-256 of the data",
-    "reason": "not counted because",
-}
+RUN_CELLS = ("label", "data", "task", "seed", "state", "metric", "score", "val", "seconds", "data_sha256", "reason")
+RENAMED = {"label": "configuration", "score": "test", "data_sha256": "SHA-256 of the data"}
+RENAMED |= {"reason": "not counted because"}
 
 
 def format_number(value: float, beside: float = 0.0) -> str:
@@ -147,8 +137,8 @@ def _explain(table: Table) -> Iterator[str]:
 
 def format_runs(runs: Sequence[Mapping[str, Any]]) -> str:
     """The table of runs, given by the cells of its CSV, as far as it fits a page, in Markdown."""
-    titles = {name: title for name, title in RUN_TITLES.items() if any(_format_cell(run.get(name)) for run in runs)}
-    rows = [{title: _format_cell(run.get(name)) for name, title in titles.items()} for run in runs]
+    names = [name for name in RUN_CELLS if any(_format_cell(run.get(name)) for run in runs)]
+    rows = [{RENAMED.get(name, name): _format_cell(run.get(name)) for name in names} for run in runs]
     return "\n".join(["# Runs", "", *_format_table(rows), ""])
 
 

@@ -157,7 +157,10 @@ def test_scores_on_other_data_or_another_metric_stand_in_other_tables(tmp_path):
     assert [row.score.values for row in found.rows] == [(1.0,), (2.0,), (3.0,)]
     assert len({row.first.setting for row in found.rows}) == 3
     assert all(row.notes == () for row in found.rows)  # no seed is missed that only other data have
-    assert format_configurations(found).count("\n## ") == 3
+    text = format_configurations(found)
+    assert text.count("\n## ") == 3
+    assert "## python_docs, language_model (1): test bpc" in text  # of the two of that name
+    assert "## text8, language_model: test bpc" in text
 
 
 def test_of_a_seed_that_was_run_twice_the_last_to_finish_counts(tmp_path):

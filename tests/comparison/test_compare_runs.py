@@ -92,6 +92,18 @@ def test_what_follows_the_seed_of_the_run_is_no_difference(tmp_path):
     assert runs[0].content != runs[1].content  # so their checksums may differ
 
 
+def test_the_identity_in_the_folder_decides_what_is_one_configuration(tmp_path):
+    science = [config()["identity"]["science"], config(width=64)["identity"]["science"]]
+    assert [read(finished(tmp_path / str(width), 1.0, width=width)).configuration for width in (32, 64)] == science
+    folder = finished(tmp_path / "a", 1.0, width=64)
+    path = folder / "config.yaml"
+    path.write_text(path.read_text().replace(science[1], science[0]))
+    assert read(folder).configuration == science[0]
+    path.write_text(path.read_text().partition("identity:")[0])
+    assert read(folder).configuration not in science
+    assert read(folder).reason == ""
+
+
 @pytest.mark.parametrize(
     ("state", "status", "seen", "reason"),
     [

@@ -24,7 +24,7 @@ def written(tmp_path_factory):
 @pytest.fixture
 def without_pictures(monkeypatch):
     """The PNG and PDF files, which take the longest, are not drawn."""
-    monkeypatch.setattr(draw_matplotlib, "draw", lambda figure, path: None)
+    monkeypatch.setattr(draw_matplotlib, "draw", lambda figure, png, pdf: None)
 
 
 class Outline(HTMLParser):
@@ -112,6 +112,24 @@ def test_a_strip_on_the_page_shows_every_step_once_in_its_place(written):
 def test_plotly_takes_every_figure(written):
     for spec in specs(written.read_text()).values():
         graph_objects.Figure({"data": spec["data"], "layout": spec["layout"]})
+
+
+def test_pictures_for_papers_have_fonts_that_publishers_take(written):
+    for path in (written.parent / "figures").glob("*.pdf"):
+        content = path.read_bytes()
+        assert content.startswith(b"%PDF")
+        assert b"/CIDFontType2" in content  # TrueType
+        assert b"/Type3" not in content
+    assert all(path.read_bytes()[:4] == b"\x89PNG" for path in (written.parent / "figures").glob("*.png"))
+
+
+def test_true_periods_stand_beside_the_learned_ones(written):
+    layout = specs(written.read_text())["periods-1-python_docs-2-learned_clock"]["layout"]
+    (line,) = layout["shapes"]
+    assert (line["y0"], line["y1"], line["label"]["text"]) == (6, 6, "true period 6")
+    assert 10 ** layout["yaxis"]["dtick"] == pytest.approx(2)  # a tick an octave
+    rows = values(written.parent, "periods-1-python_docs-2-learned_clock")
+    assert [float(row["period (steps)"]) for row in rows] == [1, 1, 4, 5, 9, 8]
 
 
 def test_a_configuration_has_one_colour_in_all_figures(written):
