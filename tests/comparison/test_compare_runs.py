@@ -88,6 +88,8 @@ def test_what_follows_the_seed_of_the_run_is_no_difference(tmp_path):
         read(finished(tmp_path / str(seed), 1.0, seed=seed, changes={"data": {"seed": "${seed}"}})) for seed in (0, 1)
     ]
     assert runs[0].configuration == runs[1].configuration
+    assert runs[0].setting == runs[1].setting
+    assert runs[0].leaves == runs[1].leaves
     assert [run.config["data"]["seed"] for run in runs] == [0, 1]
     assert runs[0].content != runs[1].content  # so their checksums may differ
 
