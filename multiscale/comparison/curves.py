@@ -1,4 +1,4 @@
-"""The curves of a ``metrics.csv``: it is sparse, and what is damaged in it is a gap."""
+"""The curves of a ``metrics.csv``: it is sparse, and what is damaged in it is left out."""
 
 from collections.abc import Sequence
 from itertools import compress, islice
@@ -13,7 +13,7 @@ BLOCK = 500  # rows; many more at once keep the garbage collector busy
 
 
 def read_curves(path: Path) -> dict[str, Curve]:
-    """The curve of each column of a ``metrics.csv``; a cell that is no number, or has no step, is a gap in it."""
+    """The curve of each column of a ``metrics.csv``; a cell that is no number, or has no step, is left out."""
     names, rows = read_table(path)
     logged: dict[str, tuple[list[str], list[str]]] = {name: ([], []) for name in names if name != "epoch"}
     while block := list(islice(rows, BLOCK)):

@@ -129,12 +129,12 @@ def _draw_strip(strip: Strip) -> dict[str, Any]:
 
 def _draw_line(strip: Strip, steps: range) -> Iterator[dict[str, Any]]:
     """The traces of one line: cells and dots, or triangles, a lane, and the text."""
-    told = {t: escape_text(name_symbol(strip.symbols[t])) for t in steps}
+    names = {t: escape_text(name_symbol(strip.symbols[t])) for t in steps}
     for place, lane in enumerate(strip.lanes, 1):
-        at = {strip.start + t: told[t] for t in lane.marks if t in steps}
+        at = {strip.start + t: names[t] for t in lane.marks if t in steps}
         marks = _scatter("markers", list(at), [place] * len(at)) | {"meta": {"ink": True}}
         if lane.values:
-            yield _draw_cells(strip, lane, place, told)
+            yield _draw_cells(strip, lane, place, names)
             yield marks | {"marker": {"symbol": "circle", "size": 5}, "hoverinfo": "skip"}
         else:
             hover = [f"{escape_text(lane.name)}<br>step {step}: {symbol}" for step, symbol in at.items()]
@@ -143,22 +143,22 @@ def _draw_line(strip: Strip, steps: range) -> Iterator[dict[str, Any]]:
     if strip.foot == 0:
         text = _scatter("text", [strip.start + t for t in steps], [0] * len(steps))
         shown = [escape_text(show_symbol(strip.symbols[t])) for t in steps]
-        hover = [f"step {strip.start + t}: {symbol}" for t, symbol in told.items()]
+        hover = [f"step {strip.start + t}: {symbol}" for t, symbol in names.items()]
         font = {"family": "monospace", "size": 13}
         yield text | {"text": shown, "textfont": font, "hoverinfo": "text", "hovertext": hover}
 
 
-def _draw_cells(strip: Strip, lane: Lane, place: int, told: dict[int, str]) -> dict[str, Any]:
+def _draw_cells(strip: Strip, lane: Lane, place: int, names: dict[int, str]) -> dict[str, Any]:
     happened = set(lane.marks)
     name = escape_text(lane.name)
     return {
         "type": "heatmap",
-        "x": [strip.start + t for t in told],
+        "x": [strip.start + t for t in names],
         "y": [place],
-        "z": [[lane.values[t] for t in told]],
+        "z": [[lane.values[t] for t in names]],
         "zmin": 0,
         "zmax": 1,
-        "text": [[symbol + (f", a {strip.event}" if t in happened else "") for t, symbol in told.items()]],
+        "text": [[symbol + (f", a {strip.event}" if t in happened else "") for t, symbol in names.items()]],
         "hovertemplate": f"{name}<br>step %{{x}}: %{{text}}<br>{strip.quantity} %{{z:.3f}}<extra></extra>",
         "colorscale": [[0, _fade(strip.style.colour, 0.07)], [1, _fade(strip.style.colour, 1)]],
         "showscale": False,

@@ -22,7 +22,7 @@ class Identity:
         return self.choices.get(group, self.model if group == "model" else None)
 
 
-def differences(identities: Sequence[Identity]) -> list[dict[str, str]]:
+def find_differences(identities: Sequence[Identity]) -> list[dict[str, str]]:
     """For each of several configurations, by key, what of it differs from any other, as ``hidden_size 64``.
 
     Values are compared among those that made the same choice for the value's group; of the groups themselves all but
@@ -41,12 +41,12 @@ def differences(identities: Sequence[Identity]) -> list[dict[str, str]]:
     return texts
 
 
-def labels(identities: Sequence[Identity]) -> list[str]:
+def make_labels(identities: Sequence[Identity]) -> list[str]:
     """A short name for each of several configurations: the model, then what tells it from others of the same model.
 
     Whatever else differs among the set is counted, as in ``hmlstm, hidden_size 64 (+2)``: nothing is hidden.
     """
-    texts = differences(identities)
+    texts = find_differences(identities)
     needed: dict[str, set[str]] = {}  # keys, by model
     for identity, own in zip(identities, texts, strict=True):
         rivals = [theirs for other, theirs in zip(identities, texts, strict=True) if other.model == identity.model]

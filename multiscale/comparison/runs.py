@@ -12,7 +12,7 @@ from typing import Any
 from multiscale.checks import InvalidInput, nearest
 from multiscale.comparison.curves import Curve, read_curves
 from multiscale.comparison.identity import OWN, digest, essence, flat
-from multiscale.comparison.labels import Identity, differences, labels
+from multiscale.comparison.labels import Identity, find_differences, make_labels
 from multiscale.comparison.records import UNKNOWN, number, read_config, read_json, read_state, section
 from multiscale.runs.status import FINISHED
 
@@ -76,7 +76,7 @@ class Run:
     @property
     def monitor(self) -> str:
         """The validation metric that chose the best weights, as ``val/bpc``; the lower, the better."""
-        return _monitor(self.config)
+        return _read_monitor(self.config)
 
     @property
     def metric(self) -> str:
@@ -98,7 +98,7 @@ class Run:
         """(steps, values) of every metric that was logged, from ``metrics.csv``; empty if there is none.
 
         A step that was logged twice, as by a run that was taken up again, counts as it was logged last; a cell that is
-        no number is a gap.
+        no number is left out.
         """
         return read_curves(self.folder / "metrics.csv")
 
@@ -133,28 +133,28 @@ def find(paths: Iterable[str | Path]) -> list[Path]:
             inner[:] = [name for name in inner if not name.startswith(".")]
         if not below:
             raise InvalidInput(f"runs must be folders of runs or folders above them; {str(path)!r} has no run in it.")
-        runs |= dict.fromkeys(sorted(below, key=_natural))
+        runs |= dict.fromkeys(sorted(below, key=_split_numbers))
     return list(runs)
 
 
-def _natural(path: Path) -> list[tuple[int, str]]:
+def _split_numbers(path: Path) -> list[tuple[int, str]]:
     """Sorts 2 before 10."""
     return [(int(part), "") if part.isdigit() else (-1, part) for part in re.split(r"(\d+)", str(path))]
 
 
 def read_all(paths: Iterable[str | Path]) -> list[Run]:
     """Every run at or below ``paths``, with labels that tell their configurations apart; raises as :func:`find`."""
-    return labelled([read(folder) for folder in find(paths)])
+    return add_labels([read(folder) for folder in find(paths)])
 
 
-def labelled(runs: Sequence[Run]) -> list[Run]:
+def add_labels(runs: Sequence[Run]) -> list[Run]:
     """The same runs, labelled by what differs among the configurations of each data set and task."""
     names: dict[str, dict[str, Any]] = {}  # by configuration
     for data, task in dict.fromkeys((run.data, run.task) for run in runs):
         alike = [run for run in runs if run.configuration and (run.data, run.task) == (data, task)]
         kinds = {run.configuration: Identity(run.model, run.choices, run.leaves) for run in alike}
         identities = list(kinds.values())
-        for kind, label, texts in zip(kinds, labels(identities), differences(identities), strict=True):
+        for kind, label, texts in zip(kinds, make_labels(identities), find_differences(identities), strict=True):
             names[kind] = {"label": label, "details": ", ".join(texts.values())}
     return [replace(run, **names.get(run.configuration, {})) for run in runs]
 
@@ -178,7 +178,7 @@ def read(folder: str | Path) -> Run:
     seeded = identity.get("seeded")
     leaves = own | {key: OWN for key in own if isinstance(seeded, list) and key in seeded}
     streams = "characters" in section(summary, "data")
-    setting = [choices.get("data"), _content(leaves, streams), choices.get("task"), _monitor(config)]
+    setting = [choices.get("data"), _select_content(leaves, streams), choices.get("task"), _read_monitor(config)]
     return Run(
         folder=folder,
         state=state,
@@ -192,13 +192,13 @@ def read(folder: str | Path) -> Run:
         ended=(folder / "summary.json").stat().st_mtime if summary else 0.0,
         configuration=str(identity.get("science") or digest(leaves)) if config else "",
         setting=digest(setting) if config else "",
-        content=digest([choices.get("data"), _content(own, streams)]) if config else "",
+        content=digest([choices.get("data"), _select_content(own, streams)]) if config else "",
         label=choices.get("model") or name,
         details="",
     )
 
 
-def _content(leaves: Mapping[str, Any], streams: bool) -> dict[str, Any]:
+def _select_content(leaves: Mapping[str, Any], streams: bool) -> dict[str, Any]:
     """What of a config decides the data's checksum; contiguous ``streams`` are the same in chunks of any length."""
     ways = NOT_CONTENT | ({"steps"} if streams else set())
     parts = {key: key.split(".") for key in leaves}
@@ -218,11 +218,11 @@ def _read_summary(folder: Path) -> tuple[dict[str, Any], str]:
 
 def _explain(config: Mapping[str, Any], summary: Mapping[str, Any]) -> str:
     """Why a summary has no score; empty if it has one."""
-    metric = f"test/{_monitor(config).partition('/')[2]}"
+    metric = f"test/{_read_monitor(config).partition('/')[2]}"
     if metric not in summary["test"]:
         return f"summary.json has no {metric}"
     return "" if isfinite(number(summary["test"][metric])) else f"{metric} is {summary['test'][metric]}"
 
 
-def _monitor(config: Mapping[str, Any]) -> str:
+def _read_monitor(config: Mapping[str, Any]) -> str:
     return str(section(config, "task").get("monitor") or "")

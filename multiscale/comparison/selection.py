@@ -18,12 +18,12 @@ class Apart:
 def select(runs: Sequence[Run]) -> tuple[list[Run], list[Apart]]:
     """(runs to be averaged, the others): those count that finished, on the data that most used, the last of a seed."""
     reasons = {run: run.reason for run in runs if run.reason}
-    reasons |= _other_data([run for run in runs if run not in reasons])
-    reasons |= _repeated([run for run in runs if run not in reasons])
+    reasons |= _find_other_data([run for run in runs if run not in reasons])
+    reasons |= _find_repeated([run for run in runs if run not in reasons])
     return [run for run in runs if run not in reasons], [Apart(run, reasons[run]) for run in runs if run in reasons]
 
 
-def _other_data(runs: Sequence[Run]) -> dict[Run, str]:
+def _find_other_data(runs: Sequence[Run]) -> dict[Run, str]:
     """Runs on another version of the data than most that chose the same; of as many, the version read first stays."""
     reasons = {}
     for content in dict.fromkeys(run.content for run in runs):
@@ -36,7 +36,7 @@ def _other_data(runs: Sequence[Run]) -> dict[Run, str]:
     return reasons
 
 
-def _repeated(runs: Sequence[Run]) -> dict[Run, str]:
+def _find_repeated(runs: Sequence[Run]) -> dict[Run, str]:
     """Runs that were run again, with nothing changed, and finished again later."""
     latest: dict[tuple[str, int | None], Run] = {}
     for run in runs:

@@ -9,7 +9,7 @@ from multiscale.comparison.labels import MISSING
 from multiscale.comparison.measures import read_measures
 from multiscale.comparison.runs import Run
 from multiscale.comparison.selection import Apart, select
-from multiscale.comparison.statistics import Estimate, estimate, paired
+from multiscale.comparison.statistics import Estimate, estimate, estimate_difference
 
 
 @dataclass(frozen=True)
@@ -126,35 +126,35 @@ def build(runs: Sequence[Run], baseline: str = "") -> Table:
     rows, measured = [], {run: read_measures(run) for run in runs}
     for setting in dict.fromkeys(run.setting for run in kept):
         inside = [run for run in kept if run.setting == setting]
-        groups = [_by_seed(inside, key) for key in dict.fromkeys(run.configuration for run in inside)]
-        scores = {group: estimate(_scores(group)) for group in groups}
+        groups = [_collect_seeds(inside, key) for key in dict.fromkeys(run.configuration for run in inside)]
+        scores = {group: estimate(_map_scores(group)) for group in groups}
         groups.sort(key=lambda group: scores[group].mean)
         seeds = {run.seed for run in inside}
         for group in groups:
-            beside = _baseline(group, groups, baseline)
-            difference, notes = _difference(group, beside, baseline)
+            beside = _find_baseline(group, groups, baseline)
+            difference, notes = _take_difference(group, beside, baseline)
             rows.append(
                 Row(
                     runs=group,
                     score=scores[group],
                     difference=difference,
                     baseline=beside[0].label if beside else "",
-                    measures=_means([measured[run] for run in group]),
-                    notes=(*_missing(group, seeds, apart), *notes),
+                    measures=_average([measured[run] for run in group]),
+                    notes=(*_note_missing(group, seeds, apart), *notes),
                 )
             )
     return Table(tuple(rows), tuple(runs), tuple(apart), baseline, measured)
 
 
-def _by_seed(runs: Sequence[Run], configuration: str) -> tuple[Run, ...]:
+def _collect_seeds(runs: Sequence[Run], configuration: str) -> tuple[Run, ...]:
     return tuple(sorted((run for run in runs if run.configuration == configuration), key=lambda run: run.seed or 0))
 
 
-def _scores(group: Sequence[Run]) -> dict[int, float]:
+def _map_scores(group: Sequence[Run]) -> dict[int, float]:
     return {run.seed: run.score for run in group if run.seed is not None}
 
 
-def _baseline(group: tuple[Run, ...], groups: Sequence[tuple[Run, ...]], name: str) -> tuple[Run, ...] | None:
+def _find_baseline(group: tuple[Run, ...], groups: Sequence[tuple[Run, ...]], name: str) -> tuple[Run, ...] | None:
     """The configuration that ``group`` is compared with; where several have the name, the one of the same settings."""
     candidates = [other for other in groups if name == other[0].label]
     candidates = candidates or [other for other in groups if name in (other[0].model, other[0].name)]
@@ -170,7 +170,7 @@ def _baseline(group: tuple[Run, ...], groups: Sequence[tuple[Run, ...]], name: s
     return candidates[0] if candidates else None
 
 
-def _missing(group: Sequence[Run], seeds: Iterable[int | None], apart: Sequence[Apart]) -> list[str]:
+def _note_missing(group: Sequence[Run], seeds: Iterable[int | None], apart: Sequence[Apart]) -> list[str]:
     """A note for each of ``seeds`` that a configuration lacks, with the reason if it is known."""
     notes = []
     for seed in sorted({seed for seed in seeds if seed is not None} - {run.seed for run in group}):
@@ -179,7 +179,7 @@ def _missing(group: Sequence[Run], seeds: Iterable[int | None], apart: Sequence[
     return notes
 
 
-def _difference(
+def _take_difference(
     group: tuple[Run, ...], baseline: tuple[Run, ...] | None, named: str
 ) -> tuple[Estimate | None, list[str]]:
     """(difference from the baseline, what there is to say of it)."""
@@ -187,11 +187,11 @@ def _difference(
         return None, []
     if baseline is None:
         return None, [f"no {named} of the same settings to compare with"]
-    difference = paired(_scores(group), _scores(baseline))
+    difference = estimate_difference(_map_scores(group), _map_scores(baseline))
     return difference, [] if difference else [f"shares no seed with {baseline[0].label}"]
 
 
-def _means(measured: Sequence[Mapping[str, float]]) -> dict[str, float]:
+def _average(measured: Sequence[Mapping[str, float]]) -> dict[str, float]:
     """Of each measure, the mean over the runs that have it."""
     names = dict.fromkeys(name for one in measured for name in one)
     having = {name: [one[name] for one in measured if name in one] for name in names}

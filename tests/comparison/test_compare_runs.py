@@ -236,7 +236,7 @@ def test_a_step_logged_again_counts_as_it_was_logged_last(tmp_path):
     assert values.tolist() == [1, 20, 30, 4]
 
 
-def test_a_cell_that_is_no_number_is_a_gap_in_its_curve_alone(tmp_path):
+def test_a_cell_that_is_no_number_is_left_out_of_its_curve_alone(tmp_path):
     folder = finished(tmp_path / "a", 1.0)
     (folder / "metrics.csv").write_text("epoch,step,x,y\n0,10,1.5,4\n0,20,what,5\n0,30,2.5,6\n")
     curves = read(folder).curves
