@@ -13,14 +13,13 @@ def read_table(path: Path) -> tuple[list[str], Iterator[list[str]]]:
     """
     if not path.is_file():
         return [], iter(())
-    limit = csv.field_size_limit()  # what is longer is no row, and would end the reading
-    with path.open(errors="replace") as file:
-        lines = [line for line in file if line.endswith("\n") and len(line) < limit]
-    names = next(csv.reader(lines), [])
+    lines = path.read_text(encoding="utf-8", errors="replace").split("\n")[:-1]
+    names = next(csv.reader(lines[:1]), [])
+    rows = (
+        line.split(",") for line in lines[1:] if line
+    )  # numbers are not quoted, and a stray quote ends at its comma
     width = len(names)
-    rows = csv.reader(lines[1:], quoting=csv.QUOTE_NONE)  # a stray quote would swallow the rows after it
-    filled = (row if len(row) == width else row + [""] * (width - len(row)) for row in rows if row)
-    return names, (row for row in filled if len(row) == width)
+    return names, (row if len(row) == width else row + [""] * (width - len(row)) for row in rows if len(row) <= width)
 
 
 def read_rows(path: Path) -> list[dict[str, str]]:
