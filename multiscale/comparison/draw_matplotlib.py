@@ -6,6 +6,8 @@ from typing import Any
 
 from matplotlib import rc_context
 from matplotlib.axes import Axes
+from matplotlib.backends.backend_agg import FigureCanvasAgg
+from matplotlib.backends.backend_pdf import FigureCanvasPdf
 from matplotlib.colors import LinearSegmentedColormap, to_rgba
 from matplotlib.figure import Figure
 from matplotlib.ticker import MaxNLocator, MultipleLocator
@@ -15,7 +17,7 @@ from multiscale.comparison.figures import Axis, Chart, Series, Strip, show_symbo
 DASHES = ("-", "--", ":", "-.")
 MARKERS = "osD^vPX"
 INK = "#1a1a1a"
-WIDTH = 11.0  # inches
+WIDTH, DPI = 11.0, 150  # inches; pixels an inch
 FEW = 40  # points that are marked
 
 
@@ -24,13 +26,13 @@ def draw(figure: Chart | Strip, png: Path, pdf: Path) -> None:
     picture = _draw_chart(figure) if isinstance(figure, Chart) else _draw_strip(figure)
     with warnings.catch_warnings(), rc_context({"pdf.fonttype": 42}):  # publishers refuse fonts of type 3
         warnings.filterwarnings("ignore", message="Glyph .* missing")  # symbols the bundled font lacks are boxes
-        picture.savefig(png, dpi=150)
-        picture.set_layout_engine("none")  # which the PNG has found already
-        picture.savefig(pdf, dpi=300, metadata={"CreationDate": None})
+        FigureCanvasAgg(picture).print_png(png)  # savefig would draw everything twice
+        picture.set_layout_engine("none")  # it is laid out now
+        FigureCanvasPdf(picture).print_pdf(pdf, metadata={"CreationDate": None})
 
 
 def _draw_chart(chart: Chart) -> Figure:
-    figure = Figure(figsize=(WIDTH * 0.75, max(4.0, 0.8 + 0.17 * len(chart.series))), layout="constrained")
+    figure = Figure(figsize=(WIDTH * 0.75, max(4.0, 0.8 + 0.17 * len(chart.series))), layout="constrained", dpi=DPI)
     axes = figure.subplots()
     for one in chart.series:
         _draw_series(axes, one, chart.joined)
@@ -73,7 +75,7 @@ def _draw_series(axes: Axes, one: Series, joined: bool) -> None:
 def _draw_strip(strip: Strip) -> Figure:
     lines = strip.lines()
     rows = len(strip.lanes) + 1 - strip.foot
-    figure = Figure(figsize=(WIDTH, 0.8 + len(lines) * (0.25 + 0.24 * rows)), layout="constrained")
+    figure = Figure(figsize=(WIDTH, 0.8 + len(lines) * (0.25 + 0.24 * rows)), layout="constrained", dpi=DPI)
     panels = figure.subplots(len(lines), 1, squeeze=False)[:, 0]
     for axes, steps in zip(panels, lines, strict=True):
         _draw_line(axes, strip, steps)
