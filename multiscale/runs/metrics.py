@@ -15,9 +15,8 @@ def read_table(path: Path) -> tuple[list[str], Iterator[list[str]]]:
         return [], iter(())
     lines = path.read_text(encoding="utf-8", errors="replace").split("\n")[:-1]
     names = next(csv.reader(lines[:1]), [])
-    rows = (
-        line.split(",") for line in lines[1:] if line
-    )  # numbers are not quoted, and a stray quote ends at its comma
+    # not by the csv reader: cells are numbers, and in one that is damaged a quote would take the rows after it along
+    rows = (line.split(",") for line in lines[1:] if line)
     width = len(names)
     return names, (row if len(row) == width else row + [""] * (width - len(row)) for row in rows if len(row) <= width)
 
