@@ -2,8 +2,8 @@
 
 <folder>             of a run, of a sweep, or any above them; several are read as one set
 baseline=MODEL       a model or a configuration of the set, from which differences by seed are taken
-to=comparison        the folder for the page, index.html, with its figures as PNG and CSV in figures/, and for the
-                     tables: runs.csv, runs.md, configurations.csv, configurations.md
+to=comparison        the folder for the page, index.html, with its figures as PNG, PDF and CSV in figures/, and for
+                     the tables: runs.csv, runs.md, configurations.csv, configurations.md
 """
 
 import sys

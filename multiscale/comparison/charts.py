@@ -1,106 +1,156 @@
-"""What a figure of a report shows, as plain values: drawn once for the page, once as PNG, once as CSV."""
+"""What runs measured, as charts; only runs that stand in averages are shown."""
 
-from collections.abc import Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from functools import partial
 from typing import NamedTuple
 
 import numpy as np
 
+from multiscale.comparison.figures import Axis, Chart, Series, Style, make_styles
+from multiscale.comparison.records import number, section
+from multiscale.comparison.runs import Run
+from multiscale.comparison.table import Setting, Table
+
 POINTS = 500  # of a curve; longer ones are thinned
-COLOURS = ("#0072B2", "#D55E00", "#009E73", "#CC79A7", "#E69F00", "#56B4E9", "#8C6D31")  # Okabe and Ito, less the black
-DASHES = 4  # before the styles come round again
+NAMED = 8  # configurations in a caption
+COSTS: Mapping[str, tuple[str, Callable[[Run], float]]] = {  # what it is, and where a run tells it
+    "parameters": ("parameters", lambda run: number(run.summary.get("parameters"))),
+    "updates": (
+        "share of all units rewritten at a step",
+        lambda run: number(section(run.summary, "trace").get("operations")),
+    ),
+    "operations": ("multiply-accumulates a step", lambda run: number(section(run.summary, "macs").get("done"))),
+    "time": ("time of the run (seconds)", lambda run: number(run.summary.get("seconds"))),
+}
+RATES = {"update": "share of the level rewritten at a step", "boundary": "boundaries a step"}
 
 
-class Style(NamedTuple):
-    """How a configuration looks in every figure."""
+class Points(NamedTuple):
+    """N points: where, the mean over seeds, the lowest and the highest."""
 
-    colour: str
-    dash: int
-    marker: int
-
-
-class Series(NamedTuple):
-    """N points of one configuration, each a mean with its lowest and highest."""
-
-    name: str
-    model: str
-    style: Style
-    x: Sequence[float]
-    y: Sequence[float]
-    low: Sequence[float]
-    high: Sequence[float]
-    note: str = ""  # a line on all of its points
+    x: list[float]
+    y: list[float]
+    low: list[float]
+    high: list[float]
 
 
-class Chart(NamedTuple):
-    """Series in one pair of axes."""
-
-    key: str  # also the name of its files
-    title: str
-    caption: str  # what is to be seen, for those who cannot see it
-    x: str
-    y: str
-    series: Sequence[Series]
-    joined: bool = True  # by lines
-    x_base: int | None = None  # of a logarithmic axis
-    y_base: int | None = None
-    x_names: Sequence[str] = ()  # of x = 1, 2, ...
-    lines: Sequence[tuple[str, float]] = ()  # across the whole chart
-    legend: bool = False  # of its own: its series are no configurations
+def style_labels(table: Table) -> dict[str, Style]:
+    """The style of each label, whatever the data; by name, so that a better score changes no colour."""
+    return make_styles(sorted({row.label for row in table.rows}))
 
 
-class Lane(NamedTuple):
-    """One level over T steps."""
-
-    name: str
-    values: Sequence[float]  # T in [0, 1]
-    marks: Sequence[int] = ()  # steps at which something happened
-
-
-class Strip(NamedTuple):
-    """Levels over T steps of a passage, the first at the foot, with what is known of it above."""
-
-    key: str
-    title: str
-    caption: str
-    model: str
-    style: Style
-    symbols: Sequence[str]  # T, empty strings if nothing is written
-    lanes: Sequence[Lane]
-    truth: Sequence[tuple[str, Sequence[int]]]  # names and steps
-    quantity: str  # what the values are
-    event: str  # what a mark is
-    start: int  # the step counter at the first step
-    columns: int  # steps a line
-
-    @property
-    def written(self) -> bool:
-        """Is there anything to read under the steps?"""
-        return any(self.symbols)
-
-    def parts(self) -> list[range]:
-        """The steps of each line."""
-        total = len(self.symbols)
-        return [range(first, min(first + self.columns, total)) for first in range(0, total, self.columns)]
+def draw_curves(setting: Setting, styles: Mapping[str, Style]) -> Iterator[Chart]:
+    """The monitored metric over the steps of training, in training and in validation."""
+    for split, name in (("val", "validation"), ("train", "training")):
+        metric = f"{split}/{setting.metric}"
+        series = _make_series(setting, styles, partial(_read_curves, metric=metric))
+        ends = [f"{one.name}: {one.y[-1]:.4g}" for one in sorted(series, key=lambda one: one.y[-1])]
+        if series:
+            yield Chart(
+                key=f"curves-{split}-{setting.key}",
+                title=f"{setting.title}: {name}",
+                caption=f"{setting.metric} of {name} over training steps; at the end: {_list_some(ends)}.",
+                data=setting.data,
+                x=Axis("training step"),
+                y=Axis(metric),
+                series=series,
+            )
 
 
-def styles(names: Sequence[str]) -> dict[str, Style]:
-    """A style for each name, the same in all figures: a marker for each colour, and four dashes, 28 styles in all."""
-    count = len(COLOURS)
-    return {name: Style(COLOURS[i % count], i // count % DASHES, i % count) for i, name in enumerate(names)}
+def draw_costs(setting: Setting, styles: Mapping[str, Style]) -> Iterator[Chart]:
+    """The test score against what it took."""
+    for name, (title, read) in COSTS.items():
+        series = _make_series(setting, styles, partial(_read_cost, read=read))
+        ends = [f"{one.name}: {_format(one.y[0])} at {_format(one.x[0])}" for one in series]
+        taken = [one.x[0] for one in series]
+        if series:
+            yield Chart(
+                key=f"cost-{name}-{setting.key}",
+                title=f"{setting.title}: test {setting.metric} against {name}",
+                caption=f"Test {setting.metric} against {title}: {_list_some(ends)}.",
+                data=setting.data,
+                x=Axis(title, base=10 if max(taken) > 8 * min(taken) > 0 else None),
+                y=Axis(f"test/{setting.metric}"),
+                series=series,
+                joined=False,
+            )
 
 
-def thinned(count: int) -> np.ndarray:
+def draw_rates(setting: Setting, styles: Mapping[str, Style]) -> Iterator[Chart]:
+    """How much of each level is rewritten at a step, and how often it ends a segment, on the test split."""
+    for kind, title in RATES.items():
+        series = _make_series(setting, styles, partial(_read_rates, kind=kind))
+        ends = [f"{one.name}: {' / '.join(f'{y:.3g}' for y in one.y)}" for one in series]
+        count = int(max((one.x[-1] for one in series), default=0))
+        if series:
+            yield Chart(
+                key=f"rates-{kind}-{setting.key}",
+                title=f"{setting.title}: {kind} of each level",
+                caption=f"{title.capitalize()}, from the fastest level on: {_list_some(ends)}.",
+                data=setting.data,
+                x=Axis("level, the fastest first", names=[str(level) for level in range(1, count + 1)]),
+                y=Axis(title),
+                series=series,
+            )
+
+
+def _make_series(
+    setting: Setting, styles: Mapping[str, Style], read: Callable[[Sequence[Run]], Points | None]
+) -> list[Series]:
+    """A series for each configuration whose runs have something to ``read``."""
+    series = []
+    for row in setting.rows:
+        if (points := read(row.runs)) is not None:
+            seeds = "1 seed" if len(row.runs) == 1 else f"{len(row.runs)} seeds"
+            series.append(Series(row.label, row.first.model, styles[row.label], *points, seeds))
+    return series
+
+
+def _read_curves(runs: Sequence[Run], metric: str) -> Points | None:
+    """One curve a run, at the steps that all of them logged."""
+    curves = [run.curves[metric] for run in runs if metric in run.curves]
+    if not curves:
+        return None
+    shared = curves[0][0]
+    for steps, _ in curves[1:]:
+        shared = np.intersect1d(shared, steps)
+    shared = shared[thin(len(shared))]
+    return _average(shared, [values[np.searchsorted(steps, shared)] for steps, values in curves])
+
+
+def _read_cost(runs: Sequence[Run], read: Callable[[Run], float]) -> Points | None:
+    taken = np.array([read(run) for run in runs])
+    return _average(taken.mean(keepdims=True), [[run.score] for run in runs]) if np.isfinite(taken).all() else None
+
+
+def _read_rates(runs: Sequence[Run], kind: str) -> Points | None:
+    levels = [[number(level.get(kind)) for level in run.summary["levels"]] for run in runs]
+    if len({len(level) for level in levels}) != 1:
+        return None
+    rates = np.array(levels)
+    if kind == "boundary":
+        rates = rates[:, :-1]  # the top one has no detector
+    there = np.flatnonzero(np.isfinite(rates).all(0))
+    return _average(there + 1, rates[:, there])
+
+
+def _average(x: np.ndarray, values: Sequence[Sequence[float]] | np.ndarray) -> Points | None:
+    """Points from [seeds, N] values; None for N = 0."""
+    stacked = np.array(values)
+    spread = (stacked.mean(0), stacked.min(0), stacked.max(0))
+    return Points(x.tolist(), *(each.tolist() for each in spread)) if len(x) else None
+
+
+def thin(count: int) -> np.ndarray:
     """Which of ``count`` points to draw: all, or ``POINTS`` of them, evenly, with the first and the last."""
     return np.unique(np.linspace(0, count - 1, min(count, POINTS)).round().astype(int)) if count else np.arange(0)
 
 
-def readable(symbol: str) -> str:
-    """A symbol as it can be seen."""
-    return {" ": "\u00b7", "\n": "\u21b5", "\t": "\u2192", "\r": "\u2190"}.get(symbol, symbol)
+def _list_some(texts: Sequence[str]) -> str:
+    """As many of a list as a caption has room for."""
+    more = f" and {len(texts) - NAMED} more" if len(texts) > NAMED else ""
+    return "; ".join(texts[:NAMED]) + more
 
 
-def spoken(symbol: str) -> str:
-    """A symbol as it can be named."""
-    return {" ": "space", "\n": "line feed", "\t": "tab", "\r": "carriage return", "": ""}.get(
-        symbol, f"\u2018{symbol}\u2019"
-    )
+def _format(value: float) -> str:
+    return f"{value:,.0f}" if abs(value) >= 1000 else f"{value:.4g}"

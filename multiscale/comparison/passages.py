@@ -1,56 +1,57 @@
-"""What networks did on a passage of text, as figures: boundaries, clocks, learned periods."""
+"""What networks did on a passage of text: boundaries, clocks, learned periods."""
 
 from collections.abc import Mapping, Sequence
+from itertools import islice
 from typing import Any, NamedTuple
 
 import numpy as np
 
-from multiscale.comparison.charts import Chart, Lane, Series, Strip, Style
-from multiscale.comparison.figures import Setting, slug
+from multiscale.comparison.figures import Axis, Chart, Lane, Series, Strip, Style
 from multiscale.comparison.runs import Run
+from multiscale.comparison.table import Setting, slug
 
 EXCERPTS = 20  # configurations of which a passage is shown
 COLUMNS = 54  # characters a line
 
 
-class Shown(NamedTuple):
+class Passage(NamedTuple):
     """A run of which a passage is shown, and what its network did on it."""
 
     run: Run
-    setting: Setting
+    data: str
+    key: str
+    title: str
+    style: Style
     excerpt: dict[str, Any]
 
+    def describe(self, kind: str) -> dict[str, Any]:
+        """What its figures share."""
+        return {"key": f"{kind}-{self.key}", "title": self.title, "data": self.data, "model": self.run.model}
 
-def shown(settings: Sequence[Setting]) -> tuple[list[Shown], int]:
+
+def choose(settings: Sequence[Setting], styles: Mapping[str, Style]) -> tuple[list[Passage], int]:
     """The first seed of each configuration that kept an excerpt, and how many configurations were left out.
 
     Of more than ``EXCERPTS``, the best of every setting come first.
     """
-    found: list[tuple[int, int, Shown]] = []
+    ranked: list[tuple[int, int, Passage]] = []
     for place, setting in enumerate(settings):
-        told = [one for runs in setting.kinds.values() if (one := _first(runs, setting)) is not None]
-        found += [(rank, place, one) for rank, one in enumerate(told)]
-    kept = sorted(found, key=lambda ranked: ranked[:2])[:EXCERPTS]
-    return [one for _, _, one in sorted(kept, key=lambda ranked: (ranked[1], ranked[0]))], len(found) - len(kept)
+        for rank, row in enumerate(setting.rows, 1):
+            kept = ((run, excerpt) for run in row.runs if _is_whole(excerpt := run.excerpt()))
+            for run, excerpt in islice(kept, 1):
+                key = f"{setting.key}-{rank}-{slug(row.label)}"
+                title = f"{row.label}, seed {run.seed}, on {setting.title}"
+                ranked.append((rank, place, Passage(run, setting.data, key, title, styles[row.label], excerpt)))
+    best = sorted(ranked, key=lambda one: one[:2])[:EXCERPTS]
+    return [passage for _, _, passage in sorted(best, key=lambda one: (one[1], one[0]))], len(ranked) - len(best)
 
 
-def _first(runs: Sequence[Run], setting: Setting) -> Shown | None:
-    for run in sorted(runs, key=lambda run: run.seed or 0):
-        excerpt = run.excerpt()
-        if excerpt is not None and _usable(excerpt):
-            return Shown(run, setting, excerpt)
-    return None
-
-
-def _usable(excerpt: Mapping[str, Any]) -> bool:
+def _is_whole(excerpt: Mapping[str, Any]) -> bool:
     """Is it as the callback writes it? Files of a run folder may be damaged."""
     symbols, levels = excerpt.get("symbols"), excerpt.get("levels")
-    if not isinstance(symbols, list) or not isinstance(levels, list) or not symbols or not levels:
+    if not (isinstance(symbols, list) and isinstance(levels, list) and symbols and levels):
         return False
-    grids = [
-        excerpt.get("update"),
-        *(g for g in (excerpt.get("boundary"), excerpt.get("probability")) if g is not None),
-    ]
+    grids = [excerpt.get("update"), *filter(None, (excerpt.get("boundary"), excerpt.get("probability")))]
     return all(
         isinstance(grid, list)
         and len(grid) == len(levels)
@@ -59,86 +60,71 @@ def _usable(excerpt: Mapping[str, Any]) -> bool:
     )
 
 
-def strips(shown: Shown, look: Mapping[str, Style]) -> dict[str, Strip]:
-    """``boundaries`` over the text, if the network has any, and the ``raster`` of its updates."""
-    run, setting, excerpt = shown
-    style, model = look[run.label], run.model
-    symbols = [str(symbol) for symbol in excerpt["symbols"]]
-    levels, start = [str(level) for level in excerpt["levels"]], int(excerpt.get("start") or 0)
-    truth = excerpt.get("truth") or {}
-    title = f"{run.label}, seed {run.seed}, on {setting.title}"
-    key = _key(shown)
-    drawn = {}
-    boundary = excerpt.get("boundary")
-    if boundary is not None:
-        values = excerpt.get("probability") or boundary
-        lanes = [
-            Lane(f"z, {level}", row, [t for t, fired in enumerate(marks) if fired])
-            for level, row, marks in list(zip(levels, values, boundary, strict=True))[: max(len(levels) - 1, 1)]
-        ]
-        found = ", ".join(f"{lane.name} {len(lane.marks)}" for lane in lanes)
-        known = "".join(f"; {_words(name)} {len(steps)}" for name, steps in truth.items())
-        caption = (
-            f"Boundaries of each level over {len(symbols)} steps of validation data. Number found: {found}{known}."
-        )
-        ends = [(_words(name), steps) for name, steps in truth.items()]
-        drawn["boundaries"] = Strip(
-            f"boundaries-{key}",
-            title,
-            caption,
-            model,
-            style,
-            symbols,
-            lanes,
-            ends,
-            "probability of a boundary" if excerpt.get("probability") else "boundary",
-            "boundary",
-            start,
-            COLUMNS,
-        )
-    lanes = [Lane(level, row) for level, row in zip(levels, excerpt["update"], strict=True)]
-    told = ", ".join(f"{lane.name} {np.mean(lane.values):.0%}" for lane in lanes)
-    ticks = [
-        (f"true ticks, period {period}", [t for t in range(len(symbols)) if (t + start) % period == 0])
-        for period in sorted(excerpt.get("true_periods") or [])
+def draw_boundaries(passage: Passage) -> Strip | None:
+    """Where each level ended a segment of the text, and where something really ends; None without boundaries."""
+    excerpt, symbols = passage.excerpt, [str(symbol) for symbol in passage.excerpt["symbols"]]
+    boundary, probability = excerpt.get("boundary"), excerpt.get("probability")
+    if boundary is None:
+        return None
+    levels = list(zip(excerpt["levels"], probability or boundary, boundary, strict=True))
+    lanes = [
+        Lane(f"z, {level}", [float(value) for value in values], [t for t, fired in enumerate(marks) if fired])
+        for level, values, marks in levels[: max(len(levels) - 1, 1)]  # the top one has no detector
     ]
-    caption = f"How much of each level was rewritten at each of {len(symbols)} steps; on average: {told}."
-    drawn["raster"] = Strip(
-        f"raster-{key}", title, caption, model, style, symbols, lanes, ticks, "share rewritten", "", start, len(symbols)
+    truth = [Lane(f"true {name.replace('_', ' ')}", (), ends) for name, ends in (excerpt.get("truth") or {}).items()]
+    found = ", ".join(f"{lane.name} {len(lane.marks)}" for lane in lanes)
+    known = "".join(f"; {lane.name} {len(lane.marks)}" for lane in truth)
+    return Strip(
+        **passage.describe("boundaries"),
+        caption=f"Boundaries of each level over {len(symbols)} steps of validation data. Number found: {found}{known}.",
+        style=passage.style,
+        symbols=symbols,
+        lanes=[*lanes, *truth],
+        quantity="probability of a boundary" if probability else "boundary",
+        event="boundary",
+        start=int(excerpt.get("start") or 0),
+        columns=COLUMNS,
     )
-    return drawn
 
 
-def periods(shown: Shown, look: Mapping[str, Style]) -> Chart | None:
+def draw_updates(passage: Passage) -> Strip:
+    """How much of each level was rewritten at each step, and the ticks that the data are made with."""
+    excerpt, symbols = passage.excerpt, [str(symbol) for symbol in passage.excerpt["symbols"]]
+    start = int(excerpt.get("start") or 0)
+    lanes = [Lane(str(level), row, ()) for level, row in zip(excerpt["levels"], excerpt["update"], strict=True)]
+    shares = ", ".join(f"{lane.name} {np.mean(lane.values):.0%}" for lane in lanes)
+    for period in sorted(excerpt.get("true_periods") or []):
+        ticks = [t for t in range(len(symbols)) if (t + start) % period == 0]
+        lanes.append(Lane(f"true ticks, period {period}", (), ticks))
+    return Strip(
+        **passage.describe("raster"),
+        caption=f"How much of each level was rewritten at each of {len(symbols)} steps; on average: {shares}.",
+        style=passage.style,
+        symbols=symbols,
+        lanes=lanes,
+        quantity="share rewritten",
+        start=start,
+        columns=len(symbols),
+    )
+
+
+def draw_periods(passage: Passage) -> Chart | None:
     """The learned period of each clock over the epochs; None if the clocks do not learn."""
-    run, setting, excerpt = shown
-    epochs = excerpt.get("periods") or []
+    epochs = passage.excerpt.get("periods") or []
     if not epochs:
         return None
-    colour = look[run.label].colour
-    clocks = [Style(colour, i, i) for i in range(len(epochs[0]))]
-    series = []
-    for level, path in enumerate(zip(*epochs, strict=True)):
-        x = list(range(1, len(path) + 1))
-        series.append(Series(f"clock {level + 1}", run.model, clocks[level], x, path, path, path))
+    x, colour = list(range(1, len(epochs) + 1)), passage.style.colour
+    series = [
+        Series(f"clock {level}", passage.run.model, Style(colour, level - 1, level - 1), x, path, path, path)
+        for level, path in enumerate(zip(*epochs, strict=True), 1)
+    ]
     last = ", ".join(f"{period:g}" for period in epochs[-1])
+    described = passage.describe("periods") | {"title": f"Learned periods: {passage.title}"}
     return Chart(
-        f"periods-{_key(shown)}",
-        f"Learned periods: {run.label}, seed {run.seed}, on {setting.title}",
-        f"The period of each clock in steps after each of {len(epochs)} epochs; at the end {last}.",
-        "epoch",
-        "period (steps)",
-        series,
-        y_base=2,
-        lines=[(f"true period {period}", float(period)) for period in excerpt.get("true_periods") or []],
-        legend=True,
+        **described,
+        caption=f"The period of each clock in steps after each of {len(epochs)} epochs; at the end {last}.",
+        x=Axis("epoch", tick=max(1, round(len(epochs) / 10))),
+        y=Axis("period (steps)", base=2),
+        series=series,
+        lines=[(f"true period {period}", float(period)) for period in passage.excerpt.get("true_periods") or []],
     )
-
-
-def _words(name: str) -> str:
-    return "true " + str(name).replace("_", " ")
-
-
-def _key(shown: Shown) -> str:
-    place = list(shown.setting.kinds).index(shown.run.label) + 1
-    return f"{shown.setting.key}-{place}-{slug(shown.run.label)}"

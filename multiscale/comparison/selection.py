@@ -18,30 +18,25 @@ class Apart:
 def select(runs: Sequence[Run]) -> tuple[list[Run], list[Apart]]:
     """(runs to be averaged, the others): those count that finished, on the data that most used, the last of a seed."""
     reasons = {run: run.reason for run in runs if run.reason}
-    reasons |= _other_data([run for run in runs if run not in reasons])
-    reasons |= _repeated([run for run in runs if run not in reasons])
+    reasons |= _find_other_data([run for run in runs if run not in reasons])
+    reasons |= _find_repeated([run for run in runs if run not in reasons])
     return [run for run in runs if run not in reasons], [Apart(run, reasons[run]) for run in runs if run in reasons]
 
 
-def checksum(run: Run) -> str:
-    """First eight letters of the SHA-256 of the data that a run read."""
-    return str(run.summary.get("data", {}).get("sha256") or "none")[:8]
-
-
-def _other_data(runs: Sequence[Run]) -> dict[Run, str]:
+def _find_other_data(runs: Sequence[Run]) -> dict[Run, str]:
     """Runs on another version of the data than most that chose the same; of as many, the version read first stays."""
     reasons = {}
     for content in dict.fromkeys(run.content for run in runs):
         alike = [run for run in runs if run.content == content]
-        versions = Counter(checksum(run) for run in alike)  # in the order of reading, which most_common keeps
+        versions = Counter(run.sha256 for run in alike)  # in the order of reading, which most_common keeps
         common = versions.most_common(1)[0][0]
         for run in alike:
-            if checksum(run) != common:
-                reasons[run] = f"another version of {run.data}: SHA-256 {checksum(run)}, the others' is {common}"
+            if run.sha256 != common:
+                reasons[run] = f"another version of {run.data}: SHA-256 {run.sha256}, the others' is {common}"
     return reasons
 
 
-def _repeated(runs: Sequence[Run]) -> dict[Run, str]:
+def _find_repeated(runs: Sequence[Run]) -> dict[Run, str]:
     """Runs that were run again, with nothing changed, and finished again later."""
     latest: dict[tuple[str, int | None], Run] = {}
     for run in runs:

@@ -46,12 +46,11 @@ def estimate(by_seed: Mapping[int, float]) -> Estimate:
     values = tuple(float(by_seed[seed]) for seed in seeds)
     if not values or not all(isfinite(value) for value in values):
         raise InvalidInput(f"values must be at least one finite number; got {list(values)}.")
-    return Estimate(
-        values, seeds, float(np.mean(values)), interval(values), float(stats.trim_mean(np.array(values), TRIMMED))
-    )
+    trimmed = stats.trim_mean(np.array(values), TRIMMED)
+    return Estimate(values, seeds, float(np.mean(values)), bootstrap_interval(values), float(trimmed))
 
 
-def interval(values: Sequence[float]) -> tuple[float, float] | None:
+def bootstrap_interval(values: Sequence[float]) -> tuple[float, float] | None:
     """95% percentile bootstrap interval of the mean of ``values``; None for fewer than two."""
     if len(values) < 2:
         return None
@@ -67,7 +66,7 @@ def interval(values: Sequence[float]) -> tuple[float, float] | None:
     return float(found.low), float(found.high)
 
 
-def paired(by_seed: Mapping[int, float], baseline: Mapping[int, float]) -> Estimate | None:
+def estimate_difference(by_seed: Mapping[int, float], baseline: Mapping[int, float]) -> Estimate | None:
     """The mean of value - baseline over the seeds that both have; None if they share none."""
     shared = by_seed.keys() & baseline.keys()
     return estimate({seed: by_seed[seed] - baseline[seed] for seed in shared}) if shared else None

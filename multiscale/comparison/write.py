@@ -5,10 +5,10 @@ from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
 
-from multiscale.comparison.selection import checksum
+from multiscale.comparison.records import section
 from multiscale.comparison.statistics import Estimate
 from multiscale.comparison.table import Row, Table
-from multiscale.comparison.text import columns, configurations_markdown, runs_markdown
+from multiscale.comparison.text import format_configurations, format_runs, list_columns
 
 Cells = dict[str, Any]
 
@@ -17,15 +17,15 @@ def write(table: Table, folder: Path) -> list[Path]:
     """Write ``runs`` and ``configurations``, each ``.csv`` and ``.md``, to ``folder``; returns their paths."""
     folder.mkdir(parents=True, exist_ok=True)
     paths = [folder / name for name in ("runs.csv", "runs.md", "configurations.csv", "configurations.md")]
-    runs = run_cells(table)
-    _csv(paths[0], runs)
-    paths[1].write_text(runs_markdown(runs))
-    _csv(paths[2], [configuration_cells(row) for row in table.rows])
-    paths[3].write_text(configurations_markdown(table))
+    runs = list_runs(table)
+    _write_csv(paths[0], runs)
+    paths[1].write_text(format_runs(runs))
+    _write_csv(paths[2], [describe_row(row) for row in table.rows])
+    paths[3].write_text(format_configurations(table))
     return paths
 
 
-def run_cells(table: Table) -> list[Cells]:
+def list_runs(table: Table) -> list[Cells]:
     """One row a run, those that stand apart too, with ``counted`` and the reason."""
     reasons = {apart.run: apart.reason for apart in table.apart}
     return [
@@ -40,10 +40,10 @@ def run_cells(table: Table) -> list[Cells]:
             "reason": reasons.get(run, ""),
             "metric": run.metric,
             "score": run.score if run.summary else None,
-            "val": run.summary.get("val", {}).get(run.monitor),
+            "val": section(run.summary, "val").get(run.monitor),
             **table.measured[run],
             "kernel": run.summary.get("kernel"),
-            "data_sha256": checksum(run) if run.summary else None,
+            "data_sha256": run.sha256 if run.summary else None,
             "configuration": run.configuration,
             "details": run.details,
             "folder": str(run.folder),
@@ -52,7 +52,7 @@ def run_cells(table: Table) -> list[Cells]:
     ]
 
 
-def configuration_cells(row: Row) -> Cells:
+def describe_row(row: Row) -> Cells:
     """One row a configuration; an interval that one seed cannot have is left empty, and ``n`` says so."""
     first = row.first
     return {
@@ -62,9 +62,9 @@ def configuration_cells(row: Row) -> Cells:
         "task": first.task,
         "metric": first.metric,
         "seeds": " ".join(str(seed) for seed in row.score.seeds),
-        **_estimate_cells("", row.score),
+        **_describe_estimate("", row.score),
         "baseline": row.baseline,
-        **_estimate_cells("difference_", row.difference),
+        **_describe_estimate("difference_", row.difference),
         **row.measures,
         "notes": "; ".join(row.notes),
         "configuration": first.configuration,
@@ -72,7 +72,7 @@ def configuration_cells(row: Row) -> Cells:
     }
 
 
-def _estimate_cells(prefix: str, estimate: Estimate | None) -> Cells:
+def _describe_estimate(prefix: str, estimate: Estimate | None) -> Cells:
     low, high = (estimate.interval if estimate else None) or (None, None)
     return {
         f"{prefix}n": estimate.n if estimate else None,
@@ -83,9 +83,8 @@ def _estimate_cells(prefix: str, estimate: Estimate | None) -> Cells:
     }
 
 
-def _csv(path: Path, rows: Sequence[Cells]) -> None:
-    names = columns(rows)
+def _write_csv(path: Path, rows: Sequence[Cells]) -> None:
     with path.open("w", newline="") as file:
-        writer = csv.DictWriter(file, names)
+        writer = csv.DictWriter(file, list_columns(rows))
         writer.writeheader()
         writer.writerows(rows)

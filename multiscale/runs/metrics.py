@@ -1,24 +1,24 @@
 """What a run has logged, read from its ``metrics.csv``; the file may be missing, cut short or damaged."""
 
 import csv
+from collections.abc import Iterator
 from pathlib import Path
 
 
-def read_table(path: Path) -> tuple[list[str], list[list[str]]]:
-    """(C names, N rows of C cells each) of a CSV file of numbers; nothing of one that does not exist.
+def read_table(path: Path) -> tuple[list[str], Iterator[list[str]]]:
+    """(C names, rows of C cells each) of a CSV file of numbers; nothing of one that does not exist.
 
     A last line that was cut short is left out, and so is a row with more cells than there are names; cells that a row
     lacks are empty.
     """
     if not path.is_file():
-        return [], []
-    limit = csv.field_size_limit()  # what is longer is no row, and would end the reading
-    with path.open(errors="replace") as file:
-        lines = [line for line in file if line.endswith("\n") and len(line) < limit]
-    names = next(csv.reader(lines), [])
+        return [], iter(())
+    lines = path.read_text(encoding="utf-8", errors="replace").split("\n")[:-1]
+    names = next(csv.reader(lines[:1]), [])
+    # not by the csv reader: cells are numbers, and in one that is damaged a quote would take the rows after it along
+    rows = (line.split(",") for line in lines[1:] if line)
     width = len(names)
-    rows = csv.reader(lines[1:], quoting=csv.QUOTE_NONE)  # a stray quote would swallow the rows after it
-    return names, [row + [""] * (width - len(row)) for row in rows if 0 < len(row) <= width]
+    return names, (row if len(row) == width else row + [""] * (width - len(row)) for row in rows if len(row) <= width)
 
 
 def read_rows(path: Path) -> list[dict[str, str]]:

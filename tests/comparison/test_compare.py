@@ -10,7 +10,7 @@ import pytest
 from multiscale.checks import InvalidInput
 from multiscale.comparison.runs import read_all
 from multiscale.comparison.table import Table, build
-from multiscale.comparison.text import configurations_markdown
+from multiscale.comparison.text import format_configurations
 from multiscale.comparison.write import write
 from tests.helpers.run_folders import config, finished, summary, unfinished
 
@@ -47,7 +47,7 @@ def test_one_seed_has_no_interval_and_the_tables_say_so(tmp_path):
     sweep(tmp_path, {"hmlstm": {0: 1.5}})
     found = table(tmp_path)
     assert found.rows[0].score.interval is None
-    assert "| hmlstm | 1 | 1.5000 | one seed | 1.5000 |" in configurations_markdown(found)
+    assert "| hmlstm | 1 | 1.5000 | one seed | 1.5000 |" in format_configurations(found)
     paths = write(found, tmp_path / "to")
     (cells,) = csv.DictReader(paths[2].open())
     assert (cells["n"], cells["mean"], cells["low"], cells["high"]) == ("1", "1.5", "", "")
@@ -61,7 +61,7 @@ def test_a_difference_from_the_baseline_is_taken_over_shared_seeds(tmp_path):
     np.testing.assert_allclose(difference.values, [-0.5, -0.3])
     np.testing.assert_allclose(difference.interval, [-0.5, -0.3])
     assert found["stacked_lstm"].difference is None
-    text = configurations_markdown(table(tmp_path, "stacked_lstm"))
+    text = format_configurations(table(tmp_path, "stacked_lstm"))
     assert "-0.4000 [-0.5000, -0.3000], 2 pairs" in text
 
 
@@ -101,7 +101,7 @@ def test_a_run_that_crashed_stands_apart_and_its_seed_is_missed(tmp_path):
     assert rows(found)["hmlstm"].score.values == (1.9,)
     assert rows(found)["hmlstm"].notes == ("seed 1 is missing (failed at epoch 2, step 40: RuntimeError: no memory)",)
     assert [(apart.run.seed, apart.run.state) for apart in found.apart] == [(1, "failed")]
-    text = configurations_markdown(found)
+    text = format_configurations(found)
     assert "hmlstm, seed 1: failed at epoch 2, step 40: RuntimeError: no memory" in text
     assert "hmlstm: seed 1 is missing" in text
 
@@ -157,7 +157,10 @@ def test_scores_on_other_data_or_another_metric_stand_in_other_tables(tmp_path):
     assert [row.score.values for row in found.rows] == [(1.0,), (2.0,), (3.0,)]
     assert len({row.first.setting for row in found.rows}) == 3
     assert all(row.notes == () for row in found.rows)  # no seed is missed that only other data have
-    assert configurations_markdown(found).count("\n## ") == 3
+    text = format_configurations(found)
+    assert text.count("\n## ") == 3
+    assert "## python_docs, language_model (1): test bpc" in text  # of the two of that name
+    assert "## text8, language_model: test bpc" in text
 
 
 def test_of_a_seed_that_was_run_twice_the_last_to_finish_counts(tmp_path):
@@ -184,7 +187,7 @@ def test_a_row_tells_size_cost_boundaries_and_clocks(tmp_path):
     assert {name: measured[name] for name in fixed} == fixed
     # the validation metric was best in the first epoch, where the second clock's period was 6; it ended at 7
     assert (measured["period_1"], measured["period_2"]) == (1, 6)
-    assert "1 / 0.5 | 0.5 | 0.7 | 1 / 6 |" in configurations_markdown(table(tmp_path))
+    assert "1 / 0.5 | 0.5 | 0.7 | 1 / 6 |" in format_configurations(table(tmp_path))
 
 
 def test_every_run_is_a_row_of_the_tidy_table_and_says_whether_it_counts(tmp_path):
@@ -207,7 +210,7 @@ def test_nothing_that_counts_is_said(tmp_path):
     unfinished(tmp_path / "a", "failed")
     found = table(tmp_path)
     assert found.rows == ()
-    assert "No run has a result." in configurations_markdown(found)
+    assert "No run has a result." in format_configurations(found)
     with pytest.raises(InvalidInput, match="baseline"):
         table(tmp_path, "hmlstm")
 

@@ -8,7 +8,6 @@ import numpy as np
 import pytest
 
 from multiscale.checks import InvalidInput
-from multiscale.comparison.records import filled
 from multiscale.comparison.runs import find, read, read_all
 from tests.helpers.run_folders import NOBODY, config, finished, summary, unfinished
 
@@ -48,17 +47,13 @@ def test_a_finished_run_tells_what_it_was_and_measured(tmp_path):
         "bpc",
     )
     assert run.score == 1.25
-    assert run.config["callbacks"]["best"]["monitor"] == "val/bpc"  # interpolations are filled in
-    assert run.config["logger"]["folder"] == "somewhere"
 
 
-def test_references_are_filled_in_and_the_environment_is_not_read():
-    whole = {"a": {"b": "${a.c}-${seed}", "c": "${a.d}", "d": 5}, "seed": 7, "x": ["${y}", "${z}"], "y": "${x}"}
-    found = filled(whole, whole)
-    assert found["a"] == {"b": "5-7", "c": 5, "d": 5}
-    assert found["x"][1] == "${z}"
-    assert "${" in str(found["y"])  # a circle ends
-    assert filled("${oc.env:HOME}", whole) == "${oc.env:HOME}"
+def test_a_config_is_read_as_it_stands_in_the_folder(tmp_path):
+    run = read(finished(tmp_path / "a", 1.0, changes={"model": {"hidden_size": "${data.batch_size}"}}))
+    assert run.config["model"]["hidden_size"] == 4
+    assert run.config["callbacks"]["best"]["dirpath"] == "${folder}/checkpoints"
+    assert not any("folder" in str(value) for value in run.leaves.values())
 
 
 def test_runs_that_differ_only_in_seed_place_and_telling_are_one_configuration(tmp_path):
@@ -68,7 +63,7 @@ def test_runs_that_differ_only_in_seed_place_and_telling_are_one_configuration(t
         "name": {"name": "mine"},
         "threads": {"threads": 2},
         "folder": {"folder": "elsewhere"},
-        "place": {"request": "abc", "rendezvous": "host:1"},
+        "place": {"rendezvous": "host:1"},
         "new": {"init_from": None},
         "logger": {"logger": {"_target_": "multiscale.training.logging.loggers.wandb"}},
         "shown": {"trainer": {"log_every_n_steps": 5, "enable_progress_bar": False}},
@@ -93,8 +88,22 @@ def test_what_follows_the_seed_of_the_run_is_no_difference(tmp_path):
         read(finished(tmp_path / str(seed), 1.0, seed=seed, changes={"data": {"seed": "${seed}"}})) for seed in (0, 1)
     ]
     assert runs[0].configuration == runs[1].configuration
+    assert runs[0].setting == runs[1].setting
+    assert runs[0].leaves == runs[1].leaves
     assert [run.config["data"]["seed"] for run in runs] == [0, 1]
     assert runs[0].content != runs[1].content  # so their checksums may differ
+
+
+def test_the_identity_in_the_folder_decides_what_is_one_configuration(tmp_path):
+    science = [config()["identity"]["science"], config(width=64)["identity"]["science"]]
+    assert [read(finished(tmp_path / str(width), 1.0, width=width)).configuration for width in (32, 64)] == science
+    folder = finished(tmp_path / "a", 1.0, width=64)
+    path = folder / "config.yaml"
+    path.write_text(path.read_text().replace(science[1], science[0]))
+    assert read(folder).configuration == science[0]
+    path.write_text(path.read_text().partition("identity:")[0])
+    assert read(folder).configuration not in science
+    assert read(folder).reason == ""
 
 
 @pytest.mark.parametrize(
@@ -171,20 +180,11 @@ def test_a_score_that_is_no_number_is_a_reason(tmp_path, score):
     assert read(folder).reason.startswith("test/bpc is ")
 
 
-def test_a_run_from_before_there_was_a_status_counts_if_it_has_a_summary(tmp_path):
-    folder = finished(tmp_path / "a", 1.5)
+def test_a_run_without_a_status_or_a_seed_stands_apart(tmp_path):
+    folder = finished(tmp_path / "a", 1.5, changes={"seed": "first"})
+    assert read(folder).reason == "its seed is 'first'"
     (folder / "status.json").unlink()
-    (folder / ".hydra").mkdir()
-    text = (folder / "config.yaml").read_text().replace("name: hmlstm", "name: ${hydra:runtime.choices.model}")
-    (folder / "config.yaml").unlink()
-    (folder / ".hydra" / "config.yaml").write_text(text)
-    (folder / ".hydra" / "hydra.yaml").write_text("hydra: {runtime: {choices: {model: hmlstm, hydra/help: x}}}")
-    run = read(folder)
-    assert (run.state, run.reason, run.score, run.name) == ("finished", "", 1.5, "hmlstm")
-    (folder / "summary.json").unlink()
-    run = read(folder)
-    assert (run.state, run.name) == ("unknown", "hmlstm")
-    assert "neither" in run.reason
+    assert (read(folder).state, read(folder).reason) == ("unknown", "status.json is missing")
 
 
 def test_labels_tell_what_differs_among_configurations_of_a_model(tmp_path):
@@ -220,7 +220,7 @@ def test_a_chosen_head_stands_in_the_label(tmp_path):
 
 
 def test_curves_are_the_logged_values_at_their_steps(tmp_path):
-    curves = read(finished(tmp_path / "a", 1.0)).curves()
+    curves = read(finished(tmp_path / "a", 1.0)).curves
     assert set(curves) == {"train/bpc", "val/bpc", "trace/period_1", "trace/period_2"}
     steps, values = curves["train/bpc"]
     assert steps.tolist() == [19, 39, 59, 79]
@@ -231,31 +231,39 @@ def test_curves_are_the_logged_values_at_their_steps(tmp_path):
 def test_a_step_logged_again_counts_as_it_was_logged_last(tmp_path):
     folder = finished(tmp_path / "a", 1.0)
     (folder / "metrics.csv").write_text("epoch,step,x\n0,10,1\n0,20,2\n0,30,3\n0,20,20\n0,30,30\n0,40,4\n")
-    steps, values = read(folder).curves()["x"]
+    steps, values = read(folder).curves["x"]
     assert steps.tolist() == [10, 20, 30, 40]
     assert values.tolist() == [1, 20, 30, 4]
+
+
+def test_a_cell_that_is_no_number_is_left_out_of_its_curve_alone(tmp_path):
+    folder = finished(tmp_path / "a", 1.0)
+    (folder / "metrics.csv").write_text("epoch,step,x,y\n0,10,1.5,4\n0,20,what,5\n0,30,2.5,6\n")
+    curves = read(folder).curves
+    assert [part.tolist() for part in curves["x"]] == [[10, 30], [1.5, 2.5]]
+    assert [part.tolist() for part in curves["y"]] == [[10, 20, 30], [4, 5, 6]]
 
 
 def test_what_is_damaged_in_curves_is_left_out_with_a_last_line_that_was_cut_off(tmp_path):
     folder = finished(tmp_path / "a", 1.0)
     (folder / "metrics.csv").write_text("epoch,step,x\n0,10,1.5\n0,20,1.2")  # was 1.25
-    assert [part.tolist() for part in read(folder).curves()["x"]] == [[10], [1.5]]
+    assert [part.tolist() for part in read(folder).curves["x"]] == [[10], [1.5]]
     (folder / "metrics.csv").write_text("epoch,step,x,y\r\n0,10,1.5\r\n0,20,,7\r\n0,30,what,8\r\n0,,9,9\r\n")
-    curves = read(folder).curves()
+    curves = read(folder).curves
     assert {name: [part.tolist() for part in curve] for name, curve in curves.items()} == {
         "x": [[10], [1.5]],
         "y": [[20, 30], [7, 8]],
     }
     (folder / "metrics.csv").write_text("epoch,step,x\n")
-    assert read(folder).curves() == {}
+    assert read(folder).curves == {}
     (folder / "metrics.csv").unlink()
-    assert read(folder).curves() == {}
+    assert read(folder).curves == {}
 
 
 def test_an_excerpt_is_what_was_kept_or_nothing(tmp_path):
     folder = finished(tmp_path / "a", 1.0)
-    assert read(folder).excerpt() is None
+    assert read(folder).excerpt() == {}
     (folder / "excerpt.json").write_text('{"text": "abc"}')
     assert read(folder).excerpt() == {"text": "abc"}
     (folder / "excerpt.json").write_text('{"text')
-    assert read(folder).excerpt() is None
+    assert read(folder).excerpt() == {}

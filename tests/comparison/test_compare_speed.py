@@ -10,7 +10,7 @@ from omegaconf import OmegaConf
 
 from multiscale.config.compose import jobs
 from tests.conftest import ROOT
-from tests.helpers.run_folders import summary
+from tests.helpers.run_folders import resolved, summary
 
 RUNS, ROWS = 200, 10_000
 SECONDS, BYTES = 20, 2 * 2**30
@@ -21,7 +21,7 @@ from multiscale.compare import main
 main(sys.argv[1:])
 compared = time.process_time()
 from multiscale.comparison.runs import read_all
-points = sum(len(steps) for run in read_all(sys.argv[1:2]) for steps, _ in run.curves().values())
+points = sum(len(steps) for run in read_all(sys.argv[1:2]) for steps, _ in run.curves.values())
 used = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss * 1024
 print("measured", compared, time.process_time(), used, points)
 """
@@ -45,15 +45,17 @@ def runs(tmp_path_factory):
     curves = "\n".join(lines) + "\n"
     for model in ("hmlstm", "learned_clock"):
         whole = OmegaConf.to_container(jobs([f"model={model}"])[0])
-        whole |= {"name": model, "choices": {"model": model, "data": "python_docs", "task": "language_model"}}
+        choices = {"model": model, "data": "python_docs", "task": "language_model"}
+        whole |= {"name": model, "folder": "somewhere", "choices": choices}
         for width in range(10):
             for seed in range(10):
                 whole |= {"seed": seed}
                 whole["model"]["hidden_size"] = 10 + width
+                config = resolved(whole)
                 folder = top / f"{model}_{width}_seed{seed}"
                 folder.mkdir()
-                OmegaConf.save(OmegaConf.create(whole), folder / "config.yaml")
-                (folder / "summary.json").write_text(json.dumps(summary(whole, 1 + width / 10 + seed / 100)))
+                OmegaConf.save(OmegaConf.create(config), folder / "config.yaml")
+                (folder / "summary.json").write_text(json.dumps(summary(config, 1 + width / 10 + seed / 100)))
                 (folder / "status.json").write_text(json.dumps({"state": "finished"}))
                 (folder / "metrics.csv").write_text(curves)
     return top

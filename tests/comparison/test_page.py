@@ -9,8 +9,9 @@ import numpy as np
 import pytest
 from plotly import graph_objects
 
-from multiscale.comparison import drawn, interactive, page, passages
-from multiscale.comparison.charts import POINTS, styles, thinned
+from multiscale.comparison import draw_matplotlib, draw_plotly, page, passages
+from multiscale.comparison.charts import POINTS, thin
+from multiscale.comparison.figures import make_styles
 from tests.helpers.page_runs import NASTY, TEXT, excerpt, made, several, table
 from tests.helpers.run_folders import log, unfinished
 
@@ -22,8 +23,8 @@ def written(tmp_path_factory):
 
 @pytest.fixture
 def without_pictures(monkeypatch):
-    """The PNG files, which take the longest, are not drawn."""
-    monkeypatch.setattr(drawn, "picture", lambda figure, path: path)
+    """The PNG and PDF files, which take the longest, are not drawn."""
+    monkeypatch.setattr(draw_matplotlib, "draw", lambda figure, png, pdf: None)
 
 
 class Outline(HTMLParser):
@@ -59,7 +60,7 @@ def test_every_figure_has_its_files_and_words_for_those_who_cannot_see_it(writte
     kinds = {key.rsplit("-1-python_docs")[0].rsplit("-2-artificial_language")[0] for key in keys}
     assert kinds >= {"curves-val", "curves-train", "cost-parameters", "cost-updates", "cost-operations", "cost-time"}
     assert kinds >= {"rates-update", "rates-boundary", "boundaries", "raster", "periods"}
-    assert sorted(outline.links) == sorted(f"figures/{key}.{kind}" for key in keys for kind in ("png", "csv"))
+    assert sorted(outline.links) == sorted(f"figures/{key}.{kind}" for key in keys for kind in ("png", "pdf", "csv"))
     assert all((written.parent / link).stat().st_size for link in outline.links)
     assert all(len(plot["aria-label"]) > 40 for plot in outline.plots)
 
@@ -67,7 +68,7 @@ def test_every_figure_has_its_files_and_words_for_those_who_cannot_see_it(writte
 def test_the_page_holds_all_it_needs(written):
     outline = Outline(written.read_text())
     assert not {"link", "iframe", "img"} & set(outline.tags)
-    assert "default-src &#x27;none&#x27;" in written.read_text()
+    assert "default-src 'none'" in written.read_text()
     assert not re.search(r"<script[^>]* src=", written.read_text())
 
 
@@ -113,6 +114,24 @@ def test_plotly_takes_every_figure(written):
         graph_objects.Figure({"data": spec["data"], "layout": spec["layout"]})
 
 
+def test_pictures_for_papers_have_fonts_that_publishers_take(written):
+    for path in (written.parent / "figures").glob("*.pdf"):
+        content = path.read_bytes()
+        assert content.startswith(b"%PDF")
+        assert b"/CIDFontType2" in content  # TrueType
+        assert b"/Type3" not in content
+    assert all(path.read_bytes()[:4] == b"\x89PNG" for path in (written.parent / "figures").glob("*.png"))
+
+
+def test_true_periods_stand_beside_the_learned_ones(written):
+    layout = specs(written.read_text())["periods-1-python_docs-2-learned_clock"]["layout"]
+    (line,) = layout["shapes"]
+    assert (line["y0"], line["y1"], line["label"]["text"]) == (6, 6, "true period 6")
+    assert 10 ** layout["yaxis"]["dtick"] == pytest.approx(2)  # a tick an octave
+    rows = values(written.parent, "periods-1-python_docs-2-learned_clock")
+    assert [float(row["period (steps)"]) for row in rows] == [1, 1, 4, 5, 9, 8]
+
+
 def test_a_configuration_has_one_colour_in_all_figures(written):
     seen: dict[str, set[str]] = {}
     for key, spec in specs(written.read_text()).items():
@@ -127,16 +146,16 @@ def test_a_configuration_has_one_colour_in_all_figures(written):
 
 
 def test_styles_are_told_apart_and_do_not_run_out():
-    assert len(set(styles([str(i) for i in range(28)]).values())) == 28
-    assert len(styles([str(i) for i in range(100)])) == 100
+    assert len(set(make_styles([str(i) for i in range(28)]).values())) == 28
+    assert len(make_styles([str(i) for i in range(100)])) == 100
 
 
 def test_long_curves_are_thinned_evenly_from_the_first_point_to_the_last():
-    kept = thinned(10_001)
+    kept = thin(10_001)
     assert (len(kept), kept[0], kept[-1]) == (POINTS, 0, 10_000)
     assert np.ptp(np.diff(kept)) <= 1
-    assert thinned(7).tolist() == list(range(7))
-    assert len(thinned(0)) == 0
+    assert thin(7).tolist() == list(range(7))
+    assert len(thin(0)) == 0
 
 
 def test_what_runs_say_is_never_markup(tmp_path, without_pictures):
@@ -145,7 +164,7 @@ def test_what_runs_say_is_never_markup(tmp_path, without_pictures):
     assert "<img" not in text
     assert "<script>alert" not in text
     assert text.count("<script") == text.count("</script>")
-    assert interactive.plain("%{x} <b>&") == "%&#123;x} &lt;b&gt;&amp;"
+    assert draw_plotly.escape_text("%{x} <b>&") == "%&#123;x} &lt;b&gt;&amp;"
 
 
 def test_runs_set_apart_are_named_with_the_reason_and_their_command(written):

@@ -7,7 +7,7 @@ import pytest
 from scipy import stats
 
 from multiscale.checks import InvalidInput
-from multiscale.comparison.statistics import estimate, interval, paired
+from multiscale.comparison.statistics import bootstrap_interval, estimate, estimate_difference
 
 
 def exact(values) -> tuple[float, float]:
@@ -28,18 +28,18 @@ def test_the_mean_of_two_lies_between_them_and_so_does_its_interval():
 )
 def test_the_interval_is_that_of_all_resamples(values):
     spread = max(values) - min(values)
-    np.testing.assert_allclose(interval(values), exact(values), atol=0.05 * spread)
+    np.testing.assert_allclose(bootstrap_interval(values), exact(values), atol=0.05 * spread)
 
 
 def test_the_interval_covers_the_mean_of_a_population_nineteen_times_in_twenty():
     """Ten seeds are few: the nominal 95% are somewhat fewer, as the tables say."""
     draws = np.random.default_rng(1).normal(5, 2, size=(60, 10))
-    covered = np.mean([low <= 5 <= high for low, high in map(interval, draws)])
+    covered = np.mean([low <= 5 <= high for low, high in map(bootstrap_interval, draws)])
     assert 0.8 < covered < 0.99
 
 
 def test_equal_values_are_certain():
-    assert interval([0.25, 0.25, 0.25]) == (0.25, 0.25)
+    assert bootstrap_interval([0.25, 0.25, 0.25]) == (0.25, 0.25)
 
 
 def test_one_seed_has_no_interval():
@@ -50,7 +50,7 @@ def test_one_seed_has_no_interval():
 
 def test_the_same_values_always_give_the_same_interval():
     values = np.random.default_rng(3).normal(size=12).tolist()
-    assert interval(values) == interval(values)
+    assert bootstrap_interval(values) == bootstrap_interval(values)
 
 
 def test_the_order_of_seeds_is_theirs_and_not_that_of_reading():
@@ -75,7 +75,7 @@ def test_the_interquartile_mean_leaves_out_whole_seeds_at_both_ends(values, mean
 
 def test_a_difference_is_taken_seed_by_seed_over_the_seeds_that_both_have():
     ours, theirs = {0: 1.0, 1: 5.0, 2: 2.0, 9: 100.0}, {2: 1.0, 1: 3.0, 0: 1.0, 8: -100.0}
-    found = paired(ours, theirs)
+    found = estimate_difference(ours, theirs)
     assert found is not None
     assert (found.seeds, found.values, found.mean) == ((0, 1, 2), (0.0, 2.0, 1.0), 1.0)
     np.testing.assert_allclose(found.interval, exact([0.0, 2.0, 1.0]), atol=0.1)
@@ -83,13 +83,13 @@ def test_a_difference_is_taken_seed_by_seed_over_the_seeds_that_both_have():
 
 def test_pairing_takes_away_what_the_seeds_share():
     baseline = {seed: float(10 * seed) for seed in range(5)}
-    found = paired({seed: value - 0.5 for seed, value in baseline.items()}, baseline)
+    found = estimate_difference({seed: value - 0.5 for seed, value in baseline.items()}, baseline)
     assert found is not None
     assert found.interval == (-0.5, -0.5)
 
 
 def test_nothing_is_paired_without_a_shared_seed():
-    assert paired({0: 1.0}, {1: 1.0}) is None
+    assert estimate_difference({0: 1.0}, {1: 1.0}) is None
 
 
 @pytest.mark.parametrize("values", [{}, {0: float("nan")}, {0: 1.0, 1: float("inf")}])

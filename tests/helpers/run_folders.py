@@ -9,6 +9,8 @@ from typing import Any
 
 from omegaconf import OmegaConf
 
+from multiscale.config.identity import freeze
+
 SHA = "a" * 64
 NOBODY = 2**22 + 1  # no process has such an id
 
@@ -20,7 +22,7 @@ def config(
     width: int = 32,
     changes: Mapping[str, Any] | None = None,
 ) -> dict[str, Any]:
-    """A small whole config; ``changes``, as ``{"trainer": {"max_epochs": 9}}``, go over it."""
+    """A small whole config as a run's folder has it; ``changes``, as ``{"trainer": {"max_epochs": 9}}``, go over it."""
     whole: dict[str, Any] = {
         "name": model,
         "seed": seed,
@@ -43,7 +45,12 @@ def config(
             "figures": {"_target_": "multiscale.analysis.figures.Figures", "folder": "${folder}/figures"},
         },
     }
-    return OmegaConf.to_container(OmegaConf.merge(whole, changes or {}))  # type: ignore[return-value]
+    return resolved(OmegaConf.to_container(OmegaConf.merge(whole, changes or {})))  # type: ignore[arg-type]
+
+
+def resolved(whole: dict[str, Any]) -> dict[str, Any]:
+    """A config as a run's folder has it: resolved but for the folder itself, with what identifies it."""
+    return OmegaConf.to_container(freeze(OmegaConf.create(whole), folder=whole["folder"]))  # type: ignore[return-value]
 
 
 def summary(whole: Mapping[str, Any], score: float, sha256: str = SHA) -> dict[str, Any]:
