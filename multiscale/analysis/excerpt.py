@@ -27,7 +27,7 @@ class Excerpt(NamedTuple):
     update: Float[Tensor, "T L"]  # in [0, 1]
     boundary: Float[Tensor, "T L"] | None  # in {0, 1}
     probability: Float[Tensor, "T L"] | None  # in [0, 1], what the boundary was decided from
-    norms: Float[Tensor, "T L"]  # of the hidden states
+    norms: Float[Tensor, "T _"]  # of the hidden states; those read both ways are one
     truth: dict[str, list[int]]  # by segmentation, the steps at which something ends
     true_periods: tuple[int, ...]  # in steps, that the data are made with
     start: int  # the network's step counter at the first step

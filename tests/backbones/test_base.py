@@ -14,6 +14,7 @@ from multiscale.backbones import base, clockwork, hard_clock, hmlstm, learned_cl
 from multiscale.backbones.base import Backbone, StepTrace
 from multiscale.checks import InvalidInput
 from multiscale.kernels.hmlstm import gates, native
+from multiscale.nn.clocks.pulse import PulseClock
 
 HOOKS = {
     *("level_names", "penalty", "parameter_groups", "measures", "products", "anneal"),
@@ -59,11 +60,15 @@ RUNS = [  # what is made, its kernel, and what that calls
     (lambda: clockwork.ClockworkRNN(3, **PERIODS), "cascade", (clockwork.cascades, "cascade")),
     (lambda: hard_clock.HardClockRNN(3, 4, [1, 2], None, "none"), "cascade", (hard_clock.cascades, "cascade")),
     (lambda: hard_clock.HardClockRNN(3, 4, [1, 2]), "skipping", (hard_clock.clocked, "skipping")),
-    (lambda: learned_clock.LearnedClockRNN(3, 6, 2, 4), "hoisted", (learned_clock, "hoisted")),
+    (lambda: learned_clock.LearnedClockRNN(3, 6, PulseClock(2, 4)), "hoisted", (learned_clock, "hoisted")),
     (lambda: lstm.StackedLSTM(3, 4), "fused", (nn.LSTM, "forward")),
     (lambda: clockwork.ClockworkRNN(3, **PERIODS), "reference", (clockwork.ClockworkRNN, "step")),
     (lambda: hard_clock.HardClockRNN(3, 4, [1, 2]), "reference", (hard_clock.HardClockRNN, "step")),
-    (lambda: learned_clock.LearnedClockRNN(3, 6, 2, 4), "reference", (learned_clock.LearnedClockRNN, "step")),
+    (
+        lambda: learned_clock.LearnedClockRNN(3, 6, PulseClock(2, 4)),
+        "reference",
+        (learned_clock.LearnedClockRNN, "step"),
+    ),
     (lambda: lstm.StackedLSTM(3, 4), "reference", (lstm.StackedLSTM, "step")),
 ]
 
