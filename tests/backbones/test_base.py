@@ -52,6 +52,11 @@ def test_a_backbone_overrides_only_what_is_abstract_or_a_hook_and_says_what_its_
 
 # One choice.
 
+
+def learned() -> learned_clock.LearnedClockRNN:
+    return learned_clock.LearnedClockRNN(3, 6, PulseClock(2, 4))
+
+
 PERIODS = {"periods": [1, 2], "hidden_size": 6}
 RUNS = [  # what is made, its kernel, and what that calls
     (lambda: hmlstm.HMLSTM(3, 4), "native", (native.Step, "__call__")),
@@ -60,7 +65,7 @@ RUNS = [  # what is made, its kernel, and what that calls
     (lambda: clockwork.ClockworkRNN(3, **PERIODS), "cascade", (clockwork.cascades, "cascade")),
     (lambda: hard_clock.HardClockRNN(3, 4, [1, 2], None, "none"), "cascade", (hard_clock.cascades, "cascade")),
     (lambda: hard_clock.HardClockRNN(3, 4, [1, 2]), "skipping", (hard_clock.clocked, "skipping")),
-    (lambda: learned_clock.LearnedClockRNN(3, 6, PulseClock(2, 4)), "hoisted", (learned_clock, "hoisted")),
+    (learned, "hoisted", (learned_clock, "hoisted")),
     (lambda: lstm.StackedLSTM(3, 4), "fused", (nn.LSTM, "forward")),
     (lambda: clockwork.ClockworkRNN(3, **PERIODS), "reference", (clockwork.ClockworkRNN, "step")),
     (lambda: hard_clock.HardClockRNN(3, 4, [1, 2]), "reference", (hard_clock.HardClockRNN, "step")),
