@@ -11,6 +11,7 @@ from itertools import takewhile
 from typing import Any, NamedTuple, Self, TypeAlias, cast, final
 
 import torch
+from jaxtyping import Float
 from torch import Tensor, nn
 
 from multiscale.checks import InvalidInput, one_of
@@ -20,33 +21,37 @@ log = logging.getLogger(__name__)
 State: TypeAlias = Tensor | tuple["State", ...]
 """All that crosses time; every leaf is [B, ...]."""
 
-Levels: TypeAlias = tuple[Tensor, ...]
+Levels: TypeAlias = tuple[Float[Tensor, "B *T _"], ...]
 """L tensors, fastest first: [B, H_l] at a step, [B, T, H_l] of a sequence."""
 
 
 class StepTrace(NamedTuple):
-    """What happened at one step."""
+    """What happened at one step, or, stacked, at all of a sequence."""
 
-    update: Tensor  # [B, L] in [0, 1]
-    boundary: Tensor | None = None  # [B, L] in {0, 1}
-    probability: Tensor | None = None  # [B, L] in [0, 1], of a boundary before it is decided; kernels do not tell it
+    update: Float[Tensor, "B *T L"]  # in [0, 1]
+    boundary: Float[Tensor, "B *T L"] | None = None  # in {0, 1}
+    probability: Float[Tensor, "B *T L"] | None = None  # in [0, 1], of a boundary before it is decided; no kernel's
+
+
+Folded: TypeAlias = tuple[Levels, State, StepTrace | None]
+"""What a whole sequence comes to: levels, L of [B, T, H_l], the next state, and, if asked for, the trace [B, T, L]."""
 
 
 class Trace(NamedTuple):
     """What happened over a sequence, never part of the gradient."""
 
-    update: Tensor  # [B, T, L] in [0, 1]: how much of a level was rewritten
-    boundary: Tensor | None  # [B, T, L] in {0, 1}: where a level ended a segment
+    update: Float[Tensor, "B T L"]  # in [0, 1]: how much of a level was rewritten
+    boundary: Float[Tensor, "B T L"] | None  # in {0, 1}: where a level ended a segment
     names: tuple[str, ...]  # L of them, fastest first
-    probability: Tensor | None = None  # [B, T, L] in [0, 1]: what a boundary was decided from; only of the reference
+    probability: Float[Tensor, "B T L"] | None = None  # in [0, 1]: what a boundary was decided from; the reference's
 
 
 class BackboneOutput(NamedTuple):
     """What a backbone returns for a sequence."""
 
-    levels: tuple[Tensor, ...]  # L of [B, T, H_l], fastest first
+    levels: tuple[Float[Tensor, "B T _"], ...]  # L of [B, T, H_l], fastest first
     state: State
-    penalty: Tensor  # [], >= 0
+    penalty: Float[Tensor, ""]  # >= 0
     trace: Trace | None
 
 
@@ -90,7 +95,7 @@ class Backbone(nn.Module, ABC):
         """The state before the first step; every leaf is [B, ...]."""
 
     @abstractmethod
-    def step(self, x_t: Tensor, state: State) -> tuple[Levels, State, StepTrace]:
+    def step(self, x_t: Float[Tensor, "B D"], state: State) -> tuple[Levels, State, StepTrace]:
         """One time step, as the source writes it: x_t [B, D], state -> L of [B, H_l], next state, trace."""
 
     # Hooks: what it may have besides.
@@ -130,9 +135,8 @@ class Backbone(nn.Module, ABC):
         None if it can. Without ``x``: why on this machine it can never run, whatever the input."""
         return {"reference": None}
 
-    def fast(self, kernel: str, x: Tensor, state: State, trace: bool) -> tuple[Levels, State, StepTrace | None]:
-        """A whole sequence x [B, T, D] by a kernel other than the reference, with what :func:`fold` makes of it: L of
-        [B, T, H_l], the next state, and, if asked for, the trace [B, T, L]."""
+    def fast(self, kernel: str, x: Float[Tensor, "B T D"], state: State, trace: bool) -> Folded:
+        """A whole sequence x [B, T, D] by a kernel other than the reference, with what :func:`fold` makes of it."""
         raise NotImplementedError(f"{type(self).__name__} has no kernel {kernel!r}.")
 
     # How it runs.
@@ -207,7 +211,7 @@ def full_trace(steps: StepTrace, names: tuple[str, ...]) -> Trace:
     return Trace(steps.update.detach(), boundary, names, probability)
 
 
-def fold(backbone: Backbone, x: Tensor, state: State, trace: bool) -> tuple[Levels, State, StepTrace | None]:
+def fold(backbone: Backbone, x: Float[Tensor, "B T D"], state: State, trace: bool) -> Folded:
     """Apply ``backbone.step`` along time; the reference against which every kernel is held."""
     levels, traces = [], []
     for x_t in x.unbind(1):

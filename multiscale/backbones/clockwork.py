@@ -13,10 +13,11 @@
 from collections.abc import Mapping, Sequence
 
 import torch
+from jaxtyping import Float
 from torch import Tensor, nn
 from torch.nn import functional as F
 
-from multiscale.backbones.base import Backbone, Levels, Product, State, StepTrace, tensors
+from multiscale.backbones.base import Backbone, Folded, Levels, Product, State, StepTrace, tensors
 from multiscale.checks import InvalidInput, one_of, positive_int, sizes
 from multiscale.kernels import clockwork as cascades
 from multiscale.nn.cells import CELLS, GATES, STATES, GateNorm, no_norm
@@ -139,7 +140,7 @@ class ClockworkRNN(Backbone):
     def _hidden_bias(self) -> Tensor | None:
         return None if self.reset_bias is None else F.pad(self.reset_bias, (2 * len(self.reset_bias), 0))
 
-    def step(self, x_t: Tensor, state: State) -> tuple[Levels, State, StepTrace]:
+    def step(self, x_t: Float[Tensor, "B D"], state: State) -> tuple[Levels, State, StepTrace]:
         """Eq. 1 of the paper for the modules with t mod T_i = 0; the others, whose rows of W_H and W_I are zero in its
         Section 3, keep their state. The output of Eq. 2 is the head's."""
         *previous, t = tensors(state)
@@ -155,7 +156,7 @@ class ClockworkRNN(Backbone):
     def kernels(self, x: Tensor | None) -> Mapping[str, str | None]:
         return {"cascade": None, "reference": None}
 
-    def fast(self, kernel: str, x: Tensor, state: State, trace: bool) -> tuple[Levels, State, StepTrace | None]:
+    def fast(self, kernel: str, x: Float[Tensor, "B T D"], state: State, trace: bool) -> Folded:
         *first, t = tensors(state)
         norm = self._norm()
         bias = self.bias if norm is None else None

@@ -14,10 +14,11 @@
 from collections.abc import Mapping, Sequence
 
 import torch
+from jaxtyping import Float
 from torch import Tensor, nn
 from torch.nn import functional as F
 
-from multiscale.backbones.base import Backbone, Levels, Product, State, StepTrace, tensors
+from multiscale.backbones.base import Backbone, Folded, Levels, Product, State, StepTrace, tensors
 from multiscale.backbones.clockwork import module_of_unit
 from multiscale.checks import InvalidInput, one_of, positive_int, sizes
 from multiscale.kernels import clocked
@@ -105,7 +106,7 @@ class HardClockRNN(Backbone):
         h = torch.zeros(batch_size, sum(self.level_sizes), device=device, dtype=dtype)
         return h, torch.zeros(batch_size, dtype=torch.int64, device=device)
 
-    def step(self, x_t: Tensor, state: State) -> tuple[Levels, State, StepTrace]:
+    def step(self, x_t: Float[Tensor, "B D"], state: State) -> tuple[Levels, State, StepTrace]:
         """The equation of the class; of the Clockwork RNN's paper Eq. 1, with a phase and any connections."""
         h_prev, t = tensors(state)
         ticks = (t[:, None] - self.phases) % self.periods == 0
@@ -118,7 +119,7 @@ class HardClockRNN(Backbone):
         why = "with full connections no module is without others to wait for"
         return {"cascade": why if cyclic else None, "skipping": None, "reference": None}
 
-    def fast(self, kernel: str, x: Tensor, state: State, trace: bool) -> tuple[Levels, State, StepTrace | None]:
+    def fast(self, kernel: str, x: Float[Tensor, "B T D"], state: State, trace: bool) -> Folded:
         h, t = tensors(state)
         levels: Levels
         if kernel == "skipping":

@@ -16,10 +16,11 @@ from collections.abc import Iterable, Mapping, Sequence
 from typing import TypeAlias, cast
 
 import torch
+from jaxtyping import Float
 from torch import Tensor, nn
 from torch.nn import functional as F
 
-from multiscale.backbones.base import Backbone, Levels, Product, State, StepTrace, groups
+from multiscale.backbones.base import Backbone, Folded, Levels, Product, State, StepTrace, groups
 from multiscale.checks import in_range, positive_int, sizes
 from multiscale.kernels.hmlstm import native, sequence
 from multiscale.kernels.hmlstm.operations import Options, operation
@@ -141,7 +142,7 @@ class HMLSTM(Backbone):
             return torch.rand_like(like)
         return torch.full_like(like, 0.5)
 
-    def step(self, x_t: Tensor, state: State) -> tuple[Levels, State, StepTrace]:
+    def step(self, x_t: Float[Tensor, "B D"], state: State) -> tuple[Levels, State, StepTrace]:
         """Eq. 1 for every layer, from the input (h_t^0 = x_t, z_t^0 = 1) upwards: each reads z_t and h_t of the layer
         below, and h_{t-1} of the one above. Eq. 2-7 are in :meth:`HMLSTMLayer.forward`."""
         x_t, (h_prev, c_prev, z_prev) = self._wide(x_t, groups(state))
@@ -171,7 +172,7 @@ class HMLSTM(Backbone):
         missing = native.unavailable() if x is None else native.unavailable(x.device, self.slope.dtype)
         return {"native": missing, "fused": None, "reference": None}
 
-    def fast(self, kernel: str, x: Tensor, state: State, trace: bool) -> tuple[Levels, State, StepTrace | None]:
+    def fast(self, kernel: str, x: Float[Tensor, "B T D"], state: State, trace: bool) -> Folded:
         x, first = self._wide(x, groups(state))
         out = self.run_kernel(kernel, x, first, self.thresholds(x, first))
         last = (out.h, out.c, out.z)
@@ -278,15 +279,21 @@ class HMLSTMLayer(nn.Module):
 
     def forward(
         self,
-        below: Tensor,
-        z_below: Tensor,
-        h_prev: Tensor,
-        c_prev: Tensor,
-        z_prev: Tensor,
-        above: Tensor | None,
+        below: Float[Tensor, "B _"],
+        z_below: Float[Tensor, "B 1"],
+        h_prev: Float[Tensor, "B H"],
+        c_prev: Float[Tensor, "B H"],
+        z_prev: Float[Tensor, "B 1"],
+        above: Float[Tensor, "B _"] | None,
         slope: Tensor,
         threshold: Tensor | None,
-    ) -> tuple[Tensor, Tensor, Tensor | None, Tensor, Tensor | None]:
+    ) -> tuple[
+        Float[Tensor, "B H"],
+        Float[Tensor, "B H"],
+        Float[Tensor, "B 1"] | None,
+        Float[Tensor, "B 1"],
+        Float[Tensor, "B 1"] | None,
+    ]:
         """h, c [B, H], z [B, 1] (None at the top), how much was rewritten [B, 1], and z before its threshold."""
         pre = self.pre_activations(below, z_below, h_prev, z_prev, above)  # Eq. 5-7, and the sum in Eq. 4
         forget, input_gate, output_gate = torch.sigmoid(pre[:, : 3 * self.size]).chunk(3, 1)  # Eq. 4

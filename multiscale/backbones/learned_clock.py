@@ -18,10 +18,11 @@ from collections.abc import Mapping
 from typing import Any
 
 import torch
+from jaxtyping import Float
 from torch import Tensor, nn
 from torch.nn import functional as F
 
-from multiscale.backbones.base import Backbone, Levels, Product, State, StepTrace, tensors
+from multiscale.backbones.base import Backbone, Folded, Levels, Product, State, StepTrace, tensors
 from multiscale.backbones.clockwork import module_of_unit, split_units
 from multiscale.backbones.hard_clock import CONNECTIVITY, HardClockRNN, connection_mask
 from multiscale.checks import in_range, one_of, positive_int
@@ -116,7 +117,7 @@ class LearnedClockRNN(Backbone):
             return self.recurrent
         return self.recurrent * connection_mask(self.connectivity, self.clock.periods(), self.unit_module)
 
-    def step(self, x_t: Tensor, state: State) -> tuple[Levels, State, StepTrace]:
+    def step(self, x_t: Float[Tensor, "B D"], state: State) -> tuple[Levels, State, StepTrace]:
         """The equation of the class, with a_m(t) of the clock."""
         h_prev, t = tensors(state)
         activation = self.clock(t)
@@ -128,7 +129,7 @@ class LearnedClockRNN(Backbone):
     def kernels(self, x: Tensor | None) -> Mapping[str, str | None]:
         return {"hoisted": None, "reference": None}
 
-    def fast(self, kernel: str, x: Tensor, state: State, trace: bool) -> tuple[Levels, State, StepTrace | None]:
+    def fast(self, kernel: str, x: Float[Tensor, "B T D"], state: State, trace: bool) -> Folded:
         h, t = tensors(state)
         # Samples mostly share their step counter; then one row serves them all.
         starts = t[:1] if bool((t == t[0]).all()) else t

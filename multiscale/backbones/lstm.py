@@ -11,10 +11,11 @@
 from collections.abc import Mapping, Sequence
 
 import torch
+from jaxtyping import Float
 from torch import Tensor, nn
 from torch.nn import functional as F
 
-from multiscale.backbones.base import Backbone, Levels, Product, State, StepTrace, groups
+from multiscale.backbones.base import Backbone, Folded, Levels, Product, State, StepTrace, groups
 from multiscale.checks import positive_int, sizes
 
 
@@ -71,7 +72,7 @@ class StackedLSTM(Backbone):
 
         return zeros(), zeros()
 
-    def step(self, x_t: Tensor, state: State) -> tuple[Levels, State, StepTrace]:
+    def step(self, x_t: Float[Tensor, "B D"], state: State) -> tuple[Levels, State, StepTrace]:
         """One step of every layer, from the input upwards: f of Gers et al. 2000, i, o and the rest of Hochreiter and
         Schmidhuber 1997, as ``torch.nn.LSTM`` writes them; with ``layer_norm`` Eq. 20-22 of Ba et al. 2016."""
         h_prev, c_prev = groups(state)
@@ -93,7 +94,7 @@ class StackedLSTM(Backbone):
             "reference": None,
         }
 
-    def fast(self, kernel: str, x: Tensor, state: State, trace: bool) -> tuple[Levels, State, StepTrace | None]:
+    def fast(self, kernel: str, x: Float[Tensor, "B T D"], state: State, trace: bool) -> Folded:
         h_first, c_first = groups(state)
         kind = h_first[0].dtype  # under autocast the fused kernel would return the carried state in half precision
         below, levels, hs, cs = x, [], [], []

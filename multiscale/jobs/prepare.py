@@ -101,7 +101,8 @@ def check_jobs(jobs: Sequence[Job]) -> None:
     for job in jobs:
         with job.named():
             plain: Any = OmegaConf.to_container(job.config)
-            key = digest([science(plain), plain["trainer"], plain["callbacks"], plain["logger"]["_target_"]])
+            logger = {name: value for name, value in plain["logger"].items() if name != "name"}
+            key = digest([science(plain), plain["trainer"], plain["callbacks"], logger])
             if key not in done:
                 prepare(job.config)
             done.add(key)

@@ -3,6 +3,7 @@
 from collections.abc import Sequence
 
 import torch
+from jaxtyping import Float, Int
 from torch import Tensor
 from torch.nn import functional as F
 
@@ -11,8 +12,13 @@ from multiscale.nn.cells import CellState
 
 
 def hoisted(
-    x: Tensor, h: Tensor, active: Tensor, weight_x: Tensor, weight_h: Tensor, bias: Tensor
-) -> tuple[Tensor, Tensor]:
+    x: Float[Tensor, "B T D"],
+    h: Float[Tensor, "B H"],
+    active: Float[Tensor, "_ T H"],
+    weight_x: Float[Tensor, "H D"],
+    weight_h: Float[Tensor, "H H"],
+    bias: Float[Tensor, "H"],
+) -> tuple[Float[Tensor, "B T H"], Float[Tensor, "B H"]]:
     """h_t = A_t tanh(W_x x_t + W_h h_{t-1} + b) + (1 - A_t) h_{t-1}, for all t [B, T, H] and the last [B, H].
 
     x is [B, T, D] and h [B, H]. ``active``, A [B or 1, T, H], was computed for all steps at once, as is W_x x_t + b;
@@ -30,16 +36,16 @@ def hoisted(
 
 
 def skipping(
-    x: Tensor,
-    h: Tensor,
-    counters: Tensor,
-    weight_x: Tensor,
-    weight_h: Tensor,
-    bias: Tensor,
+    x: Float[Tensor, "B T D"],
+    h: Float[Tensor, "B H"],
+    counters: Int[Tensor, "B"],
+    weight_x: Float[Tensor, "H D"],
+    weight_h: Float[Tensor, "H H"],
+    bias: Float[Tensor, "H"],
     sizes: Sequence[int],
     periods: Sequence[int],
     phases: Sequence[int],
-) -> tuple[Tensor, Tensor]:
+) -> tuple[Float[Tensor, "B T H"], Float[Tensor, "B H"]]:
     """The same where A_t = 1[(t - phase) mod period = 0]: only the rows of modules that tick are computed.
 
     Samples whose step counters [B] differ are run in groups of equal counters.

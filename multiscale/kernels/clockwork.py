@@ -13,6 +13,7 @@ from typing import Any, NamedTuple, TypeAlias
 
 import numpy as np
 import torch
+from jaxtyping import Float, Int
 from torch import Tensor
 from torch.autograd.function import once_differentiable
 from torch.nn import functional as F
@@ -47,16 +48,16 @@ class ModulePlan(NamedTuple):
 
 
 def cascade(
-    x: Tensor,
+    x: Float[Tensor, "B T D"],
     state: CellState,
-    counters: Tensor,
+    counters: Int[Tensor, "B"],
     weights: ModuleWeights,
     cell: str,
     sizes: Sequence[int],
     periods: Sequence[int],
     phases: Sequence[int],
     connected: bool = True,
-) -> tuple[tuple[Tensor, ...], CellState]:
+) -> tuple[tuple[Float[Tensor, "B T _"], ...], CellState]:
     """Levels, L of [B, T, H_i], and the next state, of x [B, T, D] from ``state``, tensors [B, H].
 
     Without ``connected`` a module reads only itself. Samples whose step counters [B] differ are run in groups of equal

@@ -11,6 +11,7 @@ from collections.abc import Callable, Sequence
 from typing import Any, NamedTuple
 
 import torch
+from jaxtyping import Float
 from torch import Tensor
 from torch.autograd.function import once_differentiable
 
@@ -27,11 +28,11 @@ FORMAT = torch.contiguous_format
 
 
 class Output(NamedTuple):
-    levels: tuple[Tensor, ...]  # L of [B, T, H_l]
-    h: tuple[Tensor, ...]  # L of [B, H_l], after the last step
-    c: tuple[Tensor, ...]
-    z: tuple[Tensor, ...]  # L - 1 of [B, 1]
-    boundaries: tuple[Tensor, ...]  # L - 1 of [T + 1, B], slot t before step t, without gradient
+    levels: tuple[Float[Tensor, "B T _"], ...]  # L of [B, T, H_l]
+    h: tuple[Float[Tensor, "B _"], ...]  # L of [B, H_l], after the last step
+    c: tuple[Float[Tensor, "B _"], ...]
+    z: tuple[Float[Tensor, "B 1"], ...]  # L - 1 of them
+    boundaries: tuple[Float[Tensor, "_ B"], ...]  # L - 1 of [T + 1, B], slot t before step t, without gradient
 
 
 def plan(options: Options, x: Tensor, dtype: torch.dtype, native: bool, skip: bool = True) -> Plan:
@@ -46,7 +47,9 @@ def plan(options: Options, x: Tensor, dtype: torch.dtype, native: bool, skip: bo
     return Plan(options, torch.get_autocast_dtype(x.device.type) if short else dtype, native, skip)
 
 
-def trace(boundaries: Sequence[Tensor], x: Tensor, options: Options) -> tuple[Tensor, Tensor]:
+def trace(
+    boundaries: Sequence[Float[Tensor, "_ B"]], x: Float[Tensor, "B T D"], options: Options
+) -> tuple[Float[Tensor, "B T L"], Float[Tensor, "B T L"]]:
     """How much each layer rewrote and where it ended a segment, [B, T, L], from z [T + 1, B] of all but the top one."""
     zero, one = x.new_zeros(x.size(1) + 1, x.size(0)), x.new_ones(x.size(1), x.size(0))
     zs, below = (*boundaries, zero), (one, *(z[1:] for z in boundaries))
@@ -56,11 +59,11 @@ def trace(boundaries: Sequence[Tensor], x: Tensor, options: Options) -> tuple[Te
 
 
 def sequence(
-    x: Tensor,
+    x: Float[Tensor, "B T D"],
     state: tuple[Sequence[Tensor], Sequence[Tensor], Sequence[Tensor]],
     weights: Sequence[LayerWeights],
-    slope: Tensor,
-    thresholds: Tensor | None,
+    slope: Float[Tensor, ""],
+    thresholds: Float[Tensor, "_ T B"] | None,
     plan: Plan,
 ) -> Output:
     """x [B, T, D] and (h, c, z) to the hidden sequences of all layers and the state after them.
