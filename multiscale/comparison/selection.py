@@ -4,7 +4,7 @@ from collections import Counter
 from collections.abc import Sequence
 from dataclasses import dataclass
 
-from multiscale.comparison.runs import Run
+from multiscale.comparison.records import Run, group_by
 
 
 @dataclass(frozen=True)
@@ -13,6 +13,11 @@ class Apart:
 
     run: Run
     reason: str
+
+    @property
+    def line(self) -> str:
+        """Which run, and why."""
+        return f"{self.run.label}, seed {self.run.seed}: {' '.join(self.reason.split())}"
 
 
 def select(runs: Sequence[Run]) -> tuple[list[Run], list[Apart]]:
@@ -25,9 +30,8 @@ def select(runs: Sequence[Run]) -> tuple[list[Run], list[Apart]]:
 
 def _find_other_data(runs: Sequence[Run]) -> dict[Run, str]:
     """Runs on another version of the data than most that chose the same; of as many, the version read first stays."""
-    reasons = {}
-    for content in dict.fromkeys(run.content for run in runs):
-        alike = [run for run in runs if run.content == content]
+    reasons: dict[Run, str] = {}
+    for alike in group_by(runs, lambda run: run.content).values():
         versions = Counter(run.sha256 for run in alike)  # in the order of reading, which most_common keeps
         common = versions.most_common(1)[0][0]
         for run in alike:
@@ -38,14 +42,9 @@ def _find_other_data(runs: Sequence[Run]) -> dict[Run, str]:
 
 def _find_repeated(runs: Sequence[Run]) -> dict[Run, str]:
     """Runs that were run again, with nothing changed, and finished again later."""
-    latest: dict[tuple[str, int | None], Run] = {}
-    for run in runs:
-        key = run.configuration, run.seed
-        if key not in latest or run.ended >= latest[key].ended:
-            latest[key] = run
-    reasons = {}
-    for run in runs:
-        kept = latest[run.configuration, run.seed]
-        if run is not kept:
-            reasons[run] = f"run again with the same config and seed, in {kept.folder.name}"
+    reasons: dict[Run, str] = {}
+    for alike in group_by(runs, lambda run: (run.configuration, run.seed)).values():
+        kept = max(reversed(alike), key=lambda run: (run.folder / "summary.json").stat().st_mtime)
+        why = f"run again with the same config and seed, in {kept.folder.name}"
+        reasons |= {run: why for run in alike if run is not kept}
     return reasons

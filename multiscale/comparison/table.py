@@ -6,8 +6,7 @@ from dataclasses import dataclass
 
 from multiscale.checks import InvalidInput, nearest
 from multiscale.comparison.labels import MISSING
-from multiscale.comparison.measures import read_measures
-from multiscale.comparison.runs import Run
+from multiscale.comparison.records import Run, group_by
 from multiscale.comparison.selection import Apart, select
 from multiscale.comparison.statistics import Estimate, estimate, estimate_difference
 
@@ -68,6 +67,11 @@ class Setting:
         return self.rows[0].first.metric
 
     @property
+    def trims(self) -> bool:
+        """Is any interquartile mean other than the mean?"""
+        return any(row.score.n > 3 for row in self.rows)
+
+    @property
     def heading(self) -> str:
         """The title, and how the numbers are to be read."""
         return f"{self.title}: test {self.metric}, the lower, the better"
@@ -82,23 +86,19 @@ class Table:
         runs: all that were read.
         apart: those that stand in no row.
         baseline: what the user named; empty if nothing.
-        measured: the plain numbers of each run, by the names of columns, as in :attr:`Row.measures`.
     """
 
     rows: tuple[Row, ...]
     runs: tuple[Run, ...]
     apart: tuple[Apart, ...]
     baseline: str
-    measured: Mapping[Run, Mapping[str, float]]
 
     def settings(self) -> list[Setting]:
         """The rows by what makes their scores comparable, in their order."""
-        groups: dict[str, list[Row]] = {}
-        for row in self.rows:
-            groups.setdefault(row.first.setting, []).append(row)
-        titles = [f"{rows[0].first.data}, {rows[0].first.task}" for rows in groups.values()]
+        groups = group_by(self.rows, lambda row: row.first.setting).values()
+        titles = [f"{rows[0].first.data}, {rows[0].first.task}" for rows in groups]
         settings = []
-        for place, (title, rows) in enumerate(zip(titles, groups.values(), strict=True), 1):
+        for place, (title, rows) in enumerate(zip(titles, groups, strict=True), 1):
             key, several = f"{place}-{slug(rows[0].first.data)}", titles.count(title) > 1
             settings.append(Setting(key, f"{title} ({place})" if several else title, tuple(rows)))
         return settings
@@ -123,10 +123,10 @@ def build(runs: Sequence[Run], baseline: str = "") -> Table:
                 f"baseline must be one of {', '.join(known) or 'the models that finished'}; got {baseline!r}."
                 f"{nearest(baseline, known)}"
             )
-    rows, measured = [], {run: read_measures(run) for run in runs}
-    for setting in dict.fromkeys(run.setting for run in kept):
-        inside = [run for run in kept if run.setting == setting]
-        groups = [_collect_seeds(inside, key) for key in dict.fromkeys(run.configuration for run in inside)]
+    rows = []
+    for inside in group_by(kept, lambda run: run.setting).values():
+        alike = group_by(inside, lambda run: run.configuration).values()
+        groups = [tuple(sorted(group, key=lambda run: run.seed or 0)) for group in alike]
         scores = {group: estimate(_map_scores(group)) for group in groups}
         groups.sort(key=lambda group: scores[group].mean)
         seeds = {run.seed for run in inside}
@@ -139,15 +139,11 @@ def build(runs: Sequence[Run], baseline: str = "") -> Table:
                     score=scores[group],
                     difference=difference,
                     baseline=beside[0].label if beside else "",
-                    measures=_average([measured[run] for run in group]),
+                    measures=_average([run.measures for run in group]),
                     notes=(*_note_missing(group, seeds, apart), *notes),
                 )
             )
-    return Table(tuple(rows), tuple(runs), tuple(apart), baseline, measured)
-
-
-def _collect_seeds(runs: Sequence[Run], configuration: str) -> tuple[Run, ...]:
-    return tuple(sorted((run for run in runs if run.configuration == configuration), key=lambda run: run.seed or 0))
+    return Table(tuple(rows), tuple(runs), tuple(apart), baseline)
 
 
 def _map_scores(group: Sequence[Run]) -> dict[int, float]:

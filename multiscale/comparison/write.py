@@ -41,7 +41,7 @@ def list_runs(table: Table) -> list[Cells]:
             "metric": run.metric,
             "score": run.score if run.summary else None,
             "val": section(run.summary, "val").get(run.monitor),
-            **table.measured[run],
+            **run.measures,
             "kernel": run.summary.get("kernel"),
             "data_sha256": run.sha256 if run.summary else None,
             "configuration": run.configuration,
