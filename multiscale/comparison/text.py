@@ -1,13 +1,14 @@
 """The table as it is read: rounded, in Markdown and on the terminal."""
 
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Mapping, Sequence
 from typing import Any
 
+from jinja2 import Environment, PackageLoader, StrictUndefined, select_autoescape
 from rich.console import Console
 from rich.table import Table as Grid
 from rich.text import Text
 
-from multiscale.comparison.selection import Apart
+from multiscale.comparison.records import section
 from multiscale.comparison.statistics import BOOTSTRAP_SEED, RESAMPLES, Estimate
 from multiscale.comparison.table import Row, Table
 
@@ -97,62 +98,36 @@ def list_columns(rows: Sequence[Mapping[str, Any]]) -> list[str]:
     return names
 
 
+def render(template: str, **context: Any) -> str:
+    """A template of this folder, filled in; what comes from a run is escaped in HTML."""
+    environment = Environment(
+        loader=PackageLoader("multiscale.comparison", "."),
+        autoescape=select_autoescape(["html.j2"]),
+        undefined=StrictUndefined,
+        trim_blocks=True,
+        lstrip_blocks=True,
+        keep_trailing_newline=True,
+    )
+    environment.globals |= {"resamples": f"{RESAMPLES:,}", "bootstrap_seed": BOOTSTRAP_SEED, "section": section}
+    environment.filters |= {"zip": zip, "cells": format_row, "columns": list_columns}
+    environment.policies["json.dumps_kwargs"] = {"allow_nan": False, "separators": (",", ":")}
+    return environment.get_template(template).render(**context)
+
+
 def format_configurations(table: Table) -> str:
     """The table of configurations, how it was made, and what stands apart, in Markdown."""
-    lines = ["# Configurations", "", *_explain(table), ""]
-    for setting in table.settings():
-        cells = [format_row(row, table.baseline) for row in setting.rows]
-        lines += [f"## {setting.heading}", "", *_format_table(cells), ""]
-        notes = [f"- {row.label}: {note}" for row in setting.rows for note in row.notes]
-        lines += [*notes, ""] if notes else []
-        if any(row.first.details for row in setting.rows):
-            lines += ["What differs:", "", *[f"- {row.label}: {row.first.details}" for row in setting.rows], ""]
-    if not table.rows:
-        lines += ["No run has a result.", ""]
-    if table.apart:
-        lines += ["## Apart, in no row above", ""]
-        lines += [f"- {format_apart(apart)}, `{apart.run.folder}`" for apart in table.apart]
-        lines += [""]
-    return "\n".join(lines)
-
-
-def format_apart(apart: Apart) -> str:
-    """A run that is in no average, and why, in a line."""
-    return f"{apart.run.label}, seed {apart.run.seed}: {' '.join(apart.reason.split())}"
-
-
-def _explain(table: Table) -> Iterator[str]:
-    yield (
-        "Means over seeds. The interval is the 95% percentile bootstrap interval of the mean "
-        f"({RESAMPLES:,} resamples, generator seed {BOOTSTRAP_SEED}); of fewer than about ten seeds it is too narrow. "
-        "IQM, the interquartile mean, leaves out the floor(n / 4) best and as many worst seeds "
-        "(`scipy.stats.trim_mean(scores, 0.25)`); under four seeds it is the mean."
-    )
-    if table.baseline:
-        yield (
-            f"\nMinus {table.baseline}: the mean difference by seed, over the seeds that both have, with its bootstrap "
-            "interval; below 0 is better than the baseline."
-        )
+    return render("configurations.md.j2", table=table)
 
 
 def format_runs(runs: Sequence[Mapping[str, Any]]) -> str:
     """The table of runs, given by the cells of its CSV, as far as it fits a page, in Markdown."""
     names = [name for name in RUN_CELLS if any(_format_cell(run.get(name)) for run in runs)]
     rows = [{RENAMED.get(name, name): _format_cell(run.get(name)) for name in names} for run in runs]
-    return "\n".join(["# Runs", "", *_format_table(rows), ""])
+    return render("runs.md.j2", rows=rows)
 
 
 def _format_cell(value: Any) -> str:
     return format_number(value) if isinstance(value, float) else str("" if value is None else value)
-
-
-def _format_table(rows: Sequence[dict[str, str]]) -> Iterator[str]:
-    names = list_columns(rows)
-    for number, cells in enumerate([dict(zip(names, names, strict=True)), *rows]):
-        texts = (cells.get(name, "").replace("|", "\\|").replace("\n", " ") for name in names)
-        yield "| " + " | ".join(texts) + " |"
-        if number == 0:
-            yield "|" + "---|" * len(names)
 
 
 def show(table: Table, console: Console) -> None:
@@ -160,7 +135,7 @@ def show(table: Table, console: Console) -> None:
     for setting in table.settings():
         rows = [format_row(row, table.baseline) for row in setting.rows]
         left_out = {*TITLES.values(), *LEVELS.values()} - TERMINAL
-        left_out |= set() if any(row.score.n > 3 for row in setting.rows) else {"IQM"}  # which is the mean
+        left_out |= set() if setting.trims else {"IQM"}
         names = [name for name in list_columns(rows) if name not in left_out]
         title = Text(setting.heading)
         grid = Grid(box=None, pad_edge=False, padding=(0, 2, 0, 0), title=title, title_justify="left")
@@ -178,4 +153,4 @@ def show(table: Table, console: Console) -> None:
     if table.apart:
         console.print("\nApart, in no average:")
         for apart in table.apart:
-            console.print(Text(f"{format_apart(apart)}, {apart.run.folder}"), soft_wrap=True)
+            console.print(Text(f"{apart.line}, {apart.run.folder}"), soft_wrap=True)
