@@ -1,5 +1,6 @@
 """How configurations are called: by what differs among them."""
 
+import json
 from collections.abc import Mapping, Sequence
 from dataclasses import replace
 from typing import Any
@@ -35,7 +36,8 @@ def _find_differences(kinds: Sequence[Run]) -> list[dict[str, str]]:
         for key, value in run.leaves.items():
             rivals = [other for other in kinds if _choice(other, key) == _choice(run, key)]
             if any(other.leaves.get(key, MISSING) != value for other in rivals):
-                own[key] = f"{_shorten(key, run.leaves)} {_format(value)}"
+                shown = f"{value:g}" if isinstance(value, float) else format_value(value)
+                own[key] = f"{_shorten(key, run.leaves)} {shown}"
         differences.append(dict(sorted(own.items(), key=lambda item: not item[0].startswith("model."))))
     return differences
 
@@ -74,9 +76,6 @@ def _shorten(key: str, keys: Mapping[str, Any]) -> str:
     return next((end for end in ends if sum(f".{other}".endswith(f".{end}") for other in keys) == 1), key)
 
 
-def _format(value: Any) -> str:
-    if value is None:
-        return "null"
-    if isinstance(value, bool):
-        return str(value).lower()
-    return f"{value:g}" if isinstance(value, float) else str(value)
+def format_value(value: Any) -> str:
+    """A value as YAML has it."""
+    return json.dumps(value) if value is None or isinstance(value, bool) else str(value)

@@ -4,7 +4,6 @@ import json
 from collections.abc import Mapping, Sequence
 from importlib import resources
 from itertools import chain
-from math import isfinite
 from pathlib import Path
 from typing import Any
 
@@ -14,6 +13,7 @@ from plotly.offline import get_plotlyjs
 from multiscale.comparison import draw_matplotlib, draw_plotly
 from multiscale.comparison.charts import POINTS, draw_costs, draw_curves, draw_rates, style_labels
 from multiscale.comparison.figures import Chart, Strip, Style, write_values
+from multiscale.comparison.labels import format_value
 from multiscale.comparison.passages import choose, draw_boundaries, draw_periods, draw_updates
 from multiscale.comparison.table import Setting, Table
 from multiscale.comparison.text import render
@@ -75,15 +75,10 @@ def _describe_figures(settings: Sequence[Setting], styles: Mapping[str, Style]) 
     return {name: [group for group in groups if group] for name, groups in sections.items()}, notes
 
 
-def _round(value: Any) -> Any:
+def _round(spec: dict[str, Any]) -> dict[str, Any]:
     """The same values, rounded; what JSON cannot say, NaN and infinity, is null, a gap."""
-    if isinstance(value, Mapping):
-        return {key: _round(inner) for key, inner in value.items()}
-    if isinstance(value, (list, tuple)):
-        return [_round(inner) for inner in value]
-    if isinstance(value, float):
-        return float(f"{value:.{DIGITS}g}") if isfinite(value) else None
-    return value
+    text = json.dumps(spec)
+    return json.loads(text, parse_float=lambda f: float(f"{float(f):.{DIGITS}g}"), parse_constant=lambda _: None)
 
 
 def _describe_differences(setting: Setting) -> dict[str, list[str]]:
@@ -91,10 +86,6 @@ def _describe_differences(setting: Setting) -> dict[str, list[str]]:
     values = []
     for run in (row.first for row in setting.rows):
         chosen = {group: choice for group, choice in run.choices.items() if group not in NO_DIFFERENCE}
-        values.append({key: _format_yaml(value) for key, value in (chosen | run.leaves).items()})
+        values.append({key: format_value(value) for key, value in (chosen | run.leaves).items()})
     rows = {key: [own.get(key, "\u2013") for own in values] for key in dict.fromkeys(k for own in values for k in own)}
     return {key: texts for key, texts in rows.items() if len(set(texts)) > 1}
-
-
-def _format_yaml(value: Any) -> str:
-    return json.dumps(value) if value is None or isinstance(value, bool) else str(value)

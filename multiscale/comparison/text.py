@@ -1,6 +1,9 @@
-"""The table as it is read: rounded, in Markdown and on the terminal."""
+"""The table as it is reckoned with, in CSV, and as it is read: rounded, in Markdown and on the terminal."""
 
+import csv
 from collections.abc import Mapping, Sequence
+from itertools import zip_longest
+from pathlib import Path
 from typing import Any
 
 from jinja2 import Environment, PackageLoader, StrictUndefined, select_autoescape
@@ -26,6 +29,7 @@ TERMINAL = {TITLES[name] for name in ("parameters", "operations", "seconds")} | 
 RUN_CELLS = ("label", "data", "task", "seed", "state", "metric", "score", "val", "seconds", "data_sha256", "reason")
 RENAMED = {"label": "configuration", "score": "test", "data_sha256": "SHA-256 of the data"}
 RENAMED |= {"reason": "not counted because"}
+Cells = dict[str, Any]
 
 
 def format_number(value: float, beside: float = 0.0) -> str:
@@ -128,6 +132,77 @@ def format_runs(runs: Sequence[Mapping[str, Any]]) -> str:
 
 def _format_cell(value: Any) -> str:
     return format_number(value) if isinstance(value, float) else str("" if value is None else value)
+
+
+def write(table: Table, folder: Path) -> list[Path]:
+    """Write ``runs`` and ``configurations``, each ``.csv`` and ``.md``, to ``folder``; returns their paths."""
+    folder.mkdir(parents=True, exist_ok=True)
+    paths = [folder / name for name in ("runs.csv", "runs.md", "configurations.csv", "configurations.md")]
+    runs = list_runs(table)
+    _write_csv(paths[0], runs)
+    paths[1].write_text(format_runs(runs))
+    _write_csv(paths[2], [describe_row(row) for row in table.rows])
+    paths[3].write_text(format_configurations(table))
+    return paths
+
+
+def list_runs(table: Table) -> list[Cells]:
+    """One row a run, those that stand apart too, with ``counted`` and the reason."""
+    reasons = {apart.run: apart.reason for apart in table.apart}
+    return [
+        {
+            "label": run.label,
+            "model": run.model,
+            "data": run.data,
+            "task": run.task,
+            "seed": run.seed,
+            "state": run.state,
+            "counted": "no" if run in reasons else "yes",
+            "reason": reasons.get(run, ""),
+            "metric": run.metric,
+            "score": run.score if run.summary else None,
+            "val": section(run.summary, "val").get(run.monitor),
+            **run.measures,
+            "kernel": run.summary.get("kernel"),
+            "data_sha256": run.sha256 if run.summary else None,
+            "configuration": run.configuration,
+            "details": run.details,
+            "folder": str(run.folder),
+        }
+        for run in table.runs
+    ]
+
+
+def describe_row(row: Row) -> Cells:
+    """One row a configuration; an interval that one seed cannot have is left empty, and ``n`` says so."""
+    first = row.first
+    return {
+        "label": row.label,
+        "model": first.model,
+        "data": first.data,
+        "task": first.task,
+        "metric": first.metric,
+        "seeds": " ".join(str(seed) for seed in row.score.seeds),
+        **_describe_estimate("", row.score),
+        "baseline": row.baseline,
+        **_describe_estimate("difference_", row.difference),
+        **row.measures,
+        "notes": "; ".join(row.notes),
+        "configuration": first.configuration,
+        "details": first.details,
+    }
+
+
+def _describe_estimate(prefix: str, estimate: Estimate | None) -> Cells:
+    numbers = (estimate.n, estimate.mean, *(estimate.interval or (None, None)), estimate.iqm) if estimate else ()
+    return {f"{prefix}{name}": number for name, number in zip_longest(("n", "mean", "low", "high", "iqm"), numbers)}
+
+
+def _write_csv(path: Path, rows: Sequence[Cells]) -> None:
+    with path.open("w", newline="") as file:
+        writer = csv.DictWriter(file, list_columns(rows))
+        writer.writeheader()
+        writer.writerows(rows)
 
 
 def show(table: Table, console: Console) -> None:
