@@ -19,7 +19,7 @@ PIPED_WIDTH = 160  # characters, where there is no terminal
 
 def main(words: list[str]) -> None:
     """Read, compare, write and print."""
-    from multiscale.comparison import page, text, write
+    from multiscale.comparison import page, text
     from multiscale.comparison.runs import read_all
     from multiscale.comparison.table import build
 
@@ -30,7 +30,7 @@ def main(words: list[str]) -> None:
     table = build(read_all(folders), given["baseline"])
     folder = Path(given["to"]).expanduser()
     try:
-        paths = write.write(table, folder)
+        paths = text.write(table, folder)
         report = page.write(table, folder)
     except OSError as error:
         raise InvalidInput(f"to must be a folder that can be written to; {given['to']!r}: {error.strerror}.") from error

@@ -1,37 +1,25 @@
 """What runs measured, as charts; only runs that stand in averages are shown."""
 
 from collections.abc import Callable, Iterator, Mapping, Sequence
-from functools import partial
-from typing import NamedTuple
+from functools import partial, reduce
 
 import numpy as np
 
 from multiscale.comparison.figures import Axis, Chart, Series, Style, make_styles
-from multiscale.comparison.records import number, section
-from multiscale.comparison.runs import Run
+from multiscale.comparison.records import Run, number
 from multiscale.comparison.table import Setting, Table
 
 POINTS = 500  # of a curve; longer ones are thinned
 NAMED = 8  # configurations in a caption
-COSTS: Mapping[str, tuple[str, Callable[[Run], float]]] = {  # what it is, and where a run tells it
-    "parameters": ("parameters", lambda run: number(run.summary.get("parameters"))),
-    "updates": (
-        "share of all units rewritten at a step",
-        lambda run: number(section(run.summary, "trace").get("operations")),
-    ),
-    "operations": ("multiply-accumulates a step", lambda run: number(section(run.summary, "macs").get("done"))),
-    "time": ("time of the run (seconds)", lambda run: number(run.summary.get("seconds"))),
+COSTS = {  # the measure, and what it is, by the name of the chart
+    "parameters": ("parameters", "parameters"),
+    "updates": ("operations", "share of all units rewritten at a step"),
+    "operations": ("macs_done", "multiply-accumulates a step"),
+    "time": ("seconds", "time of the run (seconds)"),
 }
+Readings = tuple[np.ndarray, np.ndarray]  # N places, and values [seeds, N]
+NOTHING: Readings = np.empty(0), np.empty((1, 0))
 RATES = {"update": "share of the level rewritten at a step", "boundary": "boundaries a step"}
-
-
-class Points(NamedTuple):
-    """N points: where, the mean over seeds, the lowest and the highest."""
-
-    x: list[float]
-    y: list[float]
-    low: list[float]
-    high: list[float]
 
 
 def style_labels(table: Table) -> dict[str, Style]:
@@ -59,8 +47,8 @@ def draw_curves(setting: Setting, styles: Mapping[str, Style]) -> Iterator[Chart
 
 def draw_costs(setting: Setting, styles: Mapping[str, Style]) -> Iterator[Chart]:
     """The test score against what it took."""
-    for name, (title, read) in COSTS.items():
-        series = _make_series(setting, styles, partial(_read_cost, read=read))
+    for name, (measure, title) in COSTS.items():
+        series = _make_series(setting, styles, partial(_read_cost, measure=measure))
         ends = [f"{one.name}: {_format(one.y[0])} at {_format(one.x[0])}" for one in series]
         taken = [one.x[0] for one in series]
         if series:
@@ -95,55 +83,49 @@ def draw_rates(setting: Setting, styles: Mapping[str, Style]) -> Iterator[Chart]
 
 
 def _make_series(
-    setting: Setting, styles: Mapping[str, Style], read: Callable[[Sequence[Run]], Points | None]
+    setting: Setting, styles: Mapping[str, Style], read: Callable[[Sequence[Run]], Readings]
 ) -> list[Series]:
     """A series for each configuration whose runs have something to ``read``."""
     series = []
     for row in setting.rows:
-        if (points := read(row.runs)) is not None:
+        x, values = read(row.runs)
+        if len(x):
+            y, low, high = (spread.tolist() for spread in (values.mean(0), values.min(0), values.max(0)))
             seeds = "1 seed" if len(row.runs) == 1 else f"{len(row.runs)} seeds"
-            series.append(Series(row.label, row.first.model, styles[row.label], *points, seeds))
+            series.append(Series(row.label, row.first.model, styles[row.label], x.tolist(), y, low, high, seeds))
     return series
 
 
-def _read_curves(runs: Sequence[Run], metric: str) -> Points | None:
+def _read_curves(runs: Sequence[Run], metric: str) -> Readings:
     """One curve a run, at the steps that all of them logged."""
     curves = [run.curves[metric] for run in runs if metric in run.curves]
     if not curves:
-        return None
-    shared = curves[0][0]
-    for steps, _ in curves[1:]:
-        shared = np.intersect1d(shared, steps)
+        return NOTHING
+    shared = reduce(np.intersect1d, [steps for steps, _ in curves])
     shared = shared[thin(len(shared))]
-    return _average(shared, [values[np.searchsorted(steps, shared)] for steps, values in curves])
+    return shared, np.array([values[np.searchsorted(steps, shared)] for steps, values in curves])
 
 
-def _read_cost(runs: Sequence[Run], read: Callable[[Run], float]) -> Points | None:
-    taken = np.array([read(run) for run in runs])
-    return _average(taken.mean(keepdims=True), [[run.score] for run in runs]) if np.isfinite(taken).all() else None
+def _read_cost(runs: Sequence[Run], measure: str) -> Readings:
+    """The scores, where the cost is on average; nothing if that of any run is not known."""
+    taken = np.array([run.measures.get(measure, np.nan) for run in runs])
+    return (taken.mean(keepdims=True), np.array([[run.score] for run in runs])) if np.isfinite(taken).all() else NOTHING
 
 
-def _read_rates(runs: Sequence[Run], kind: str) -> Points | None:
+def _read_rates(runs: Sequence[Run], kind: str) -> Readings:
     levels = [[number(level.get(kind)) for level in run.summary["levels"]] for run in runs]
     if len({len(level) for level in levels}) != 1:
-        return None
+        return NOTHING
     rates = np.array(levels)
     if kind == "boundary":
         rates = rates[:, :-1]  # the top one has no detector
     there = np.flatnonzero(np.isfinite(rates).all(0))
-    return _average(there + 1, rates[:, there])
-
-
-def _average(x: np.ndarray, values: Sequence[Sequence[float]] | np.ndarray) -> Points | None:
-    """Points from [seeds, N] values; None for N = 0."""
-    stacked = np.array(values)
-    spread = (stacked.mean(0), stacked.min(0), stacked.max(0))
-    return Points(x.tolist(), *(each.tolist() for each in spread)) if len(x) else None
+    return there + 1, rates[:, there]
 
 
 def thin(count: int) -> np.ndarray:
     """Which of ``count`` points to draw: all, or ``POINTS`` of them, evenly, with the first and the last."""
-    return np.unique(np.linspace(0, count - 1, min(count, POINTS)).round().astype(int)) if count else np.arange(0)
+    return np.unique(np.linspace(0, count - 1, min(count, POINTS)).round().astype(int))
 
 
 def _list_some(texts: Sequence[str]) -> str:

@@ -1,7 +1,7 @@
 """The curves of a ``metrics.csv``: it is sparse, and what is damaged in it is left out."""
 
 from collections.abc import Sequence
-from itertools import compress, islice
+from itertools import chain, compress
 from pathlib import Path
 
 import numpy as np
@@ -9,7 +9,6 @@ import numpy as np
 from multiscale.runs.metrics import read_table, to_number
 
 Curve = tuple[np.ndarray, np.ndarray]  # steps, rising, and values, both [N]
-BLOCK = 500  # rows; many more at once keep the garbage collector busy
 
 
 def read_curves(path: Path) -> dict[str, Curve]:
@@ -18,16 +17,14 @@ def read_curves(path: Path) -> dict[str, Curve]:
     if "step" not in names:
         return {}
     place = names.index("step")
-    logged: dict[str, tuple[list[int], list[str]]] = {name: ([], []) for name in names}
-    stepped = (row for row in rows if row[place].isdecimal())
-    while block := list(islice(stepped, BLOCK)):
-        columns = list(zip(*block, strict=True))
-        at = [*map(int, columns[place])]
-        for (steps, cells), column in zip(logged.values(), columns, strict=True):
-            if any(column):
-                steps += compress(at, column)
-                cells += filter(None, column)
-    curves = {name: _make_curve(*logged[name]) for name in names if name not in ("step", "epoch")}
+    cells = list(chain.from_iterable(row for row in rows if row[place].isdecimal()))  # a row after another
+    columns = {name: cells[i :: len(names)] for i, name in enumerate(names)}
+    at = [int(cell) for cell in columns["step"]]
+    curves = {
+        name: _make_curve(list(compress(at, column)), list(filter(None, column)))
+        for name, column in columns.items()
+        if name not in ("step", "epoch") and any(column)
+    }
     return {name: curve for name, curve in curves.items() if len(curve[0])}
 
 

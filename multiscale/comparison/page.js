@@ -84,9 +84,10 @@ function sort(header) {
   const rising = header.getAttribute("aria-sort") !== "ascending";
   all("th[aria-sort]", table).forEach((other) => other.setAttribute("aria-sort", "none"));
   header.setAttribute("aria-sort", rising ? "ascending" : "descending");
-  const value = (row) => row.cells[place].dataset.value ?? row.cells[place].textContent;
+  const value = (row) => row.cells[place].textContent;
+  const number = (row) => Number(value(row).split(" ")[0].replace(/[,[\]]/g, "")); // the first of a cell
   const order = (a, b) => {
-    const [x, y] = [Number(value(a)), Number(value(b))];
+    const [x, y] = [number(a), number(b)];
     if (isNaN(x) || isNaN(y)) return isNaN(x) - isNaN(y) || (rising ? 1 : -1) * value(a).localeCompare(value(b));
     return rising ? x - y : y - x; // what is no number stays last
   };

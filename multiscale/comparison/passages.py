@@ -7,7 +7,7 @@ from typing import Any, NamedTuple
 import numpy as np
 
 from multiscale.comparison.figures import Axis, Chart, Lane, Series, Strip, Style
-from multiscale.comparison.runs import Run
+from multiscale.comparison.records import Run
 from multiscale.comparison.table import Setting, slug
 
 EXCERPTS = 20  # configurations of which a passage is shown

@@ -1,18 +1,138 @@
-"""What a run folder says of itself in ``config.yaml``, ``status.json`` and other small files; any may be damaged."""
+"""What a run folder says of itself in its config, ``status.json`` and other small files; any may be damaged."""
 
 import json
-from collections.abc import Mapping
+from collections.abc import Callable, Hashable, Iterable, Mapping
+from dataclasses import dataclass
+from functools import cached_property, partial
+from math import isfinite
 from pathlib import Path
-from typing import Any
+from typing import Any, TypeVar
 
+import numpy as np
 import yaml
 
+from multiscale.checks import first_line
+from multiscale.comparison.curves import Curve, read_curves
 from multiscale.runs.status import FAILED, FINISHED, INTERRUPTED, RUNNING, WAITING, is_gone
 
 LOADER = getattr(yaml, "CSafeLoader", yaml.SafeLoader)
 STATES = (WAITING, RUNNING, FINISHED, FAILED, INTERRUPTED)
 UNKNOWN = "unknown"
 PARTS = ("model", "data", "task")  # of every config
+NO_MEASURE = {"name", "units"}  # of a level
+CLOCK = "trace/period_"
+T = TypeVar("T")
+K = TypeVar("K", bound=Hashable)
+
+
+@dataclass(frozen=True, eq=False)
+class Run:
+    """One run folder.
+
+    Args:
+        folder: where it is.
+        state: waiting, running, finished, failed, interrupted or unknown.
+        reason: why it cannot stand in an average, in a line; empty if it can.
+        name: of the run; by default, that of its model.
+        seed: None if it is not known.
+        model: the chosen one.
+        data: the chosen data set.
+        task: the chosen one.
+        choices: what was chosen of each group of the config.
+        config: the whole config, as plain values; empty if it cannot be read.
+        monitor: the validation metric that chose the best weights, as ``val/bpc``; the lower, the better.
+        summary: what a finished run wrote; empty else.
+        leaves: what of the config decides a result, by dotted keys, with ``own`` for what follows the run's seed.
+        configuration: the same for runs that differ in nothing but the seed; empty if the config cannot be read.
+        setting: the same for runs whose scores can be compared: the same data, task and metric.
+        content: the same for runs whose data should have the same checksum.
+        label: a short name of the configuration among those of the same data and task that it was read with.
+        details: all that differs among these configurations, as ``hidden_size 64, lr 0.01``.
+    """
+
+    folder: Path
+    state: str
+    reason: str
+    name: str
+    seed: int | None
+    model: str
+    data: str
+    task: str
+    choices: dict[str, str]
+    config: dict[str, Any]
+    monitor: str
+    summary: dict[str, Any]
+    leaves: dict[str, Any]
+    configuration: str
+    setting: str
+    content: str
+    label: str
+    details: str = ""
+
+    @property
+    def metric(self) -> str:
+        """The monitored metric without its split, as ``bpc``."""
+        return self.monitor.partition("/")[2]
+
+    @property
+    def score(self) -> float:
+        """The test metric of the monitored one's name, of the best weights; NaN if there is none."""
+        return number(section(self.summary, "test").get(f"test/{self.metric}"))
+
+    @property
+    def sha256(self) -> str:
+        """Of the data that it read, the first eight letters."""
+        return str(section(self.summary, "data").get("sha256") or "none")[:8]
+
+    @cached_property
+    def curves(self) -> dict[str, Curve]:
+        """(steps, values) of every metric that was logged, from ``metrics.csv``; empty if there is none.
+
+        A step that was logged twice, as by a run that was taken up again, counts as it was logged last; a cell that is
+        no number is left out.
+        """
+        return read_curves(self.folder / "metrics.csv")
+
+    @cached_property
+    def measures(self) -> dict[str, float]:
+        """The plain numbers of its summary, and of its clocks at its best epoch, by the names of columns."""
+        summary = self.summary
+        macs, trace, test = section(summary, "macs"), section(summary, "trace"), section(summary, "test")
+        values: dict[str, Any] = {
+            "parameters": summary.get("parameters"),
+            "macs": macs.get("dense"),
+            "macs_done": macs.get("done"),
+            "macs_head": macs.get("head"),
+            "operations": trace.get("operations"),
+            "state_size": summary.get("state_size"),
+            "seconds": summary.get("seconds"),
+            "epochs": summary.get("epochs"),
+        }
+        values |= {name: value for name, value in test.items() if name != f"test/{self.metric}"}
+        for place, level in enumerate(summary.get("levels", []), 1):
+            values |= {f"{kind}_{place}": value for kind, value in level.items() if kind not in NO_MEASURE}
+        values |= self._periods() if summary else {}
+        return {name: number(value) for name, value in values.items() if isfinite(number(value))}
+
+    def _periods(self) -> dict[str, float]:
+        """Period of each clock, in steps, when the monitored metric was best."""
+        steps, values = self.curves.get(self.monitor, (np.empty(0), np.empty(0)))
+        best = steps[np.nanargmin(values)] if np.isfinite(values).any() else None
+        periods = {}
+        for name, (steps, values) in self.curves.items():
+            if name.startswith(CLOCK):
+                at = np.flatnonzero(steps == best)
+                periods[name.removeprefix("trace/")] = float(values[at[0] if len(at) else -1])
+        return periods
+
+    def excerpt(self) -> dict[str, Any]:
+        """What the network did on a passage of validation data; empty if that was not kept."""
+        return read_json(self.folder / "excerpt.json")[0]
+
+    def command(self) -> str:
+        """The command that it was started with; empty if it is not known."""
+        status = read_json(self.folder / "status.json")[0]  # of a run that did not finish, all there is
+        return str(self.summary.get("command") or status.get("command") or "")
 
 
 def read_state(folder: Path) -> tuple[str, str]:
@@ -44,13 +164,7 @@ def _read_error(folder: Path, status: Mapping[str, Any]) -> str:
 
 def read_json(path: Path) -> tuple[dict[str, Any], str]:
     """(the object in a file, what is wrong with it); one of the two is empty."""
-    try:
-        content = json.loads(path.read_text())
-    except FileNotFoundError:
-        return {}, f"{path.name} is missing"
-    except (OSError, ValueError) as error:
-        return {}, f"{path.name} is damaged: {str(error).splitlines()[0]}"
-    return (content, "") if isinstance(content, dict) else ({}, f"{path.name} is damaged: it is no object")
+    return _read(path, json.loads)
 
 
 def read_config(folder: Path) -> tuple[dict[str, Any], str]:
@@ -58,16 +172,21 @@ def read_config(folder: Path) -> tuple[dict[str, Any], str]:
 
     It is resolved, but for values as ``${folder}/checkpoints``, which stand in no comparison and stay as they are.
     """
-    try:  # many times as fast as OmegaConf, whose types are of no use here
-        config = yaml.load((folder / "config.yaml").read_bytes(), LOADER)
-    except FileNotFoundError:
-        return {}, "has no config.yaml"
-    except (OSError, ValueError, yaml.YAMLError) as error:
-        return {}, f"its config is damaged: {(str(error).splitlines() or [''])[0]}"
-    if not isinstance(config, dict):
-        return {}, "its config is damaged: it is no mapping"
+    parse = partial(yaml.load, Loader=LOADER)  # many times as fast as OmegaConf, whose types are of no use here
+    config, wrong = _read(folder / "config.yaml", parse)
     lacking = [part for part in PARTS if not section(config, part)]
-    return (config, "") if not lacking else ({}, f"its config is damaged: it has no {lacking[0]}")
+    wrong = wrong or (f"config.yaml is damaged: it has no {lacking[0]}" if lacking else "")
+    return ({}, wrong) if wrong else (config, "")
+
+
+def _read(path: Path, parse: Callable[[bytes], Any]) -> tuple[dict[str, Any], str]:
+    try:
+        content = parse(path.read_bytes())
+    except FileNotFoundError:
+        return {}, f"{path.name} is missing"
+    except (OSError, ValueError, yaml.YAMLError) as error:
+        return {}, f"{path.name} is damaged: {first_line(error)}"
+    return (content, "") if isinstance(content, dict) else ({}, f"{path.name} is damaged: it is no mapping")
 
 
 def section(values: Mapping[str, Any], name: str) -> dict[str, Any]:
@@ -79,3 +198,11 @@ def section(values: Mapping[str, Any], name: str) -> dict[str, Any]:
 def number(value: Any) -> float:
     """A plain number; NaN for anything else."""
     return float(value) if isinstance(value, (int, float)) and not isinstance(value, bool) else float("nan")
+
+
+def group_by(items: Iterable[T], key: Callable[[T], K]) -> dict[K, list[T]]:
+    """The items by their key, in the order of reading."""
+    groups: dict[K, list[T]] = {}
+    for item in items:
+        groups.setdefault(key(item), []).append(item)
+    return groups

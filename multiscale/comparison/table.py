@@ -1,15 +1,27 @@
 """One row a configuration: means over seeds, differences from a baseline, and what is missing."""
 
 import re
+from collections import Counter
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
 
 from multiscale.checks import InvalidInput, nearest
 from multiscale.comparison.labels import MISSING
-from multiscale.comparison.measures import read_measures
-from multiscale.comparison.runs import Run
-from multiscale.comparison.selection import Apart, select
+from multiscale.comparison.records import Run, group_by
 from multiscale.comparison.statistics import Estimate, estimate, estimate_difference
+
+
+@dataclass(frozen=True)
+class Apart:
+    """A run that stands in no average, and the reason in a line."""
+
+    run: Run
+    reason: str
+
+    @property
+    def line(self) -> str:
+        """Which run, and why."""
+        return f"{self.run.label}, seed {self.run.seed}: {' '.join(self.reason.split())}"
 
 
 @dataclass(frozen=True)
@@ -68,6 +80,11 @@ class Setting:
         return self.rows[0].first.metric
 
     @property
+    def trims(self) -> bool:
+        """Is any interquartile mean other than the mean?"""
+        return any(row.score.n > 3 for row in self.rows)
+
+    @property
     def heading(self) -> str:
         """The title, and how the numbers are to be read."""
         return f"{self.title}: test {self.metric}, the lower, the better"
@@ -82,23 +99,19 @@ class Table:
         runs: all that were read.
         apart: those that stand in no row.
         baseline: what the user named; empty if nothing.
-        measured: the plain numbers of each run, by the names of columns, as in :attr:`Row.measures`.
     """
 
     rows: tuple[Row, ...]
     runs: tuple[Run, ...]
     apart: tuple[Apart, ...]
     baseline: str
-    measured: Mapping[Run, Mapping[str, float]]
 
     def settings(self) -> list[Setting]:
         """The rows by what makes their scores comparable, in their order."""
-        groups: dict[str, list[Row]] = {}
-        for row in self.rows:
-            groups.setdefault(row.first.setting, []).append(row)
-        titles = [f"{rows[0].first.data}, {rows[0].first.task}" for rows in groups.values()]
+        groups = group_by(self.rows, lambda row: row.first.setting).values()
+        titles = [f"{rows[0].first.data}, {rows[0].first.task}" for rows in groups]
         settings = []
-        for place, (title, rows) in enumerate(zip(titles, groups.values(), strict=True), 1):
+        for place, (title, rows) in enumerate(zip(titles, groups, strict=True), 1):
             key, several = f"{place}-{slug(rows[0].first.data)}", titles.count(title) > 1
             settings.append(Setting(key, f"{title} ({place})" if several else title, tuple(rows)))
         return settings
@@ -115,7 +128,7 @@ def build(runs: Sequence[Run], baseline: str = "") -> Table:
     Raises:
         InvalidInput: for a baseline that no run that counts has.
     """
-    kept, apart = select(runs)
+    kept, apart = _select(runs)
     if baseline:
         known = list(dict.fromkeys(word for run in kept for word in (run.model, run.label, run.name)))
         if baseline not in known:
@@ -123,10 +136,10 @@ def build(runs: Sequence[Run], baseline: str = "") -> Table:
                 f"baseline must be one of {', '.join(known) or 'the models that finished'}; got {baseline!r}."
                 f"{nearest(baseline, known)}"
             )
-    rows, measured = [], {run: read_measures(run) for run in runs}
-    for setting in dict.fromkeys(run.setting for run in kept):
-        inside = [run for run in kept if run.setting == setting]
-        groups = [_collect_seeds(inside, key) for key in dict.fromkeys(run.configuration for run in inside)]
+    rows = []
+    for inside in group_by(kept, lambda run: run.setting).values():
+        alike = group_by(inside, lambda run: run.configuration).values()
+        groups = [tuple(sorted(group, key=lambda run: run.seed or 0)) for group in alike]
         scores = {group: estimate(_map_scores(group)) for group in groups}
         groups.sort(key=lambda group: scores[group].mean)
         seeds = {run.seed for run in inside}
@@ -139,15 +152,41 @@ def build(runs: Sequence[Run], baseline: str = "") -> Table:
                     score=scores[group],
                     difference=difference,
                     baseline=beside[0].label if beside else "",
-                    measures=_average([measured[run] for run in group]),
+                    measures=_average([run.measures for run in group]),
                     notes=(*_note_missing(group, seeds, apart), *notes),
                 )
             )
-    return Table(tuple(rows), tuple(runs), tuple(apart), baseline, measured)
+    return Table(tuple(rows), tuple(runs), tuple(apart), baseline)
 
 
-def _collect_seeds(runs: Sequence[Run], configuration: str) -> tuple[Run, ...]:
-    return tuple(sorted((run for run in runs if run.configuration == configuration), key=lambda run: run.seed or 0))
+def _select(runs: Sequence[Run]) -> tuple[list[Run], list[Apart]]:
+    """(runs to be averaged, the others): those count that finished, on the data that most used, the last of a seed."""
+    reasons = {run: run.reason for run in runs if run.reason}
+    reasons |= _find_other_data([run for run in runs if run not in reasons])
+    reasons |= _find_repeated([run for run in runs if run not in reasons])
+    return [run for run in runs if run not in reasons], [Apart(run, reasons[run]) for run in runs if run in reasons]
+
+
+def _find_other_data(runs: Sequence[Run]) -> dict[Run, str]:
+    """Runs on another version of the data than most that chose the same; of as many, the version read first stays."""
+    reasons: dict[Run, str] = {}
+    for alike in group_by(runs, lambda run: run.content).values():
+        versions = Counter(run.sha256 for run in alike)  # in the order of reading, which most_common keeps
+        common = versions.most_common(1)[0][0]
+        for run in alike:
+            if run.sha256 != common:
+                reasons[run] = f"another version of {run.data}: SHA-256 {run.sha256}, the others' is {common}"
+    return reasons
+
+
+def _find_repeated(runs: Sequence[Run]) -> dict[Run, str]:
+    """Runs that were run again, with nothing changed, and finished again later."""
+    reasons: dict[Run, str] = {}
+    for alike in group_by(runs, lambda run: (run.configuration, run.seed)).values():
+        kept = max(reversed(alike), key=lambda run: (run.folder / "summary.json").stat().st_mtime)
+        why = f"run again with the same config and seed, in {kept.folder.name}"
+        reasons |= {run: why for run in alike if run is not kept}
+    return reasons
 
 
 def _map_scores(group: Sequence[Run]) -> dict[int, float]:

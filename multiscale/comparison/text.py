@@ -1,13 +1,17 @@
-"""The table as it is read: rounded, in Markdown and on the terminal."""
+"""The table as it is reckoned with, in CSV, and as it is read: rounded, in Markdown and on the terminal."""
 
-from collections.abc import Iterator, Mapping, Sequence
+import csv
+from collections.abc import Mapping, Sequence
+from itertools import zip_longest
+from pathlib import Path
 from typing import Any
 
+from jinja2 import Environment, PackageLoader, StrictUndefined, select_autoescape
 from rich.console import Console
 from rich.table import Table as Grid
 from rich.text import Text
 
-from multiscale.comparison.selection import Apart
+from multiscale.comparison.records import section
 from multiscale.comparison.statistics import BOOTSTRAP_SEED, RESAMPLES, Estimate
 from multiscale.comparison.table import Row, Table
 
@@ -25,6 +29,7 @@ TERMINAL = {TITLES[name] for name in ("parameters", "operations", "seconds")} | 
 RUN_CELLS = ("label", "data", "task", "seed", "state", "metric", "score", "val", "seconds", "data_sha256", "reason")
 RENAMED = {"label": "configuration", "score": "test", "data_sha256": "SHA-256 of the data"}
 RENAMED |= {"reason": "not counted because"}
+Cells = dict[str, Any]
 
 
 def format_number(value: float, beside: float = 0.0) -> str:
@@ -97,62 +102,107 @@ def list_columns(rows: Sequence[Mapping[str, Any]]) -> list[str]:
     return names
 
 
+def render(template: str, **context: Any) -> str:
+    """A template of this folder, filled in; what comes from a run is escaped in HTML."""
+    environment = Environment(
+        loader=PackageLoader("multiscale.comparison", "."),
+        autoescape=select_autoescape(["html.j2"]),
+        undefined=StrictUndefined,
+        trim_blocks=True,
+        lstrip_blocks=True,
+        keep_trailing_newline=True,
+    )
+    environment.globals |= {"resamples": f"{RESAMPLES:,}", "bootstrap_seed": BOOTSTRAP_SEED, "section": section}
+    environment.filters |= {"zip": zip, "cells": format_row, "columns": list_columns}
+    environment.policies["json.dumps_kwargs"] = {"allow_nan": False, "separators": (",", ":")}
+    return environment.get_template(template).render(**context)
+
+
 def format_configurations(table: Table) -> str:
     """The table of configurations, how it was made, and what stands apart, in Markdown."""
-    lines = ["# Configurations", "", *_explain(table), ""]
-    for setting in table.settings():
-        cells = [format_row(row, table.baseline) for row in setting.rows]
-        lines += [f"## {setting.heading}", "", *_format_table(cells), ""]
-        notes = [f"- {row.label}: {note}" for row in setting.rows for note in row.notes]
-        lines += [*notes, ""] if notes else []
-        if any(row.first.details for row in setting.rows):
-            lines += ["What differs:", "", *[f"- {row.label}: {row.first.details}" for row in setting.rows], ""]
-    if not table.rows:
-        lines += ["No run has a result.", ""]
-    if table.apart:
-        lines += ["## Apart, in no row above", ""]
-        lines += [f"- {format_apart(apart)}, `{apart.run.folder}`" for apart in table.apart]
-        lines += [""]
-    return "\n".join(lines)
-
-
-def format_apart(apart: Apart) -> str:
-    """A run that is in no average, and why, in a line."""
-    return f"{apart.run.label}, seed {apart.run.seed}: {' '.join(apart.reason.split())}"
-
-
-def _explain(table: Table) -> Iterator[str]:
-    yield (
-        "Means over seeds. The interval is the 95% percentile bootstrap interval of the mean "
-        f"({RESAMPLES:,} resamples, generator seed {BOOTSTRAP_SEED}); of fewer than about ten seeds it is too narrow. "
-        "IQM, the interquartile mean, leaves out the floor(n / 4) best and as many worst seeds "
-        "(`scipy.stats.trim_mean(scores, 0.25)`); under four seeds it is the mean."
-    )
-    if table.baseline:
-        yield (
-            f"\nMinus {table.baseline}: the mean difference by seed, over the seeds that both have, with its bootstrap "
-            "interval; below 0 is better than the baseline."
-        )
+    return render("configurations.md.j2", table=table)
 
 
 def format_runs(runs: Sequence[Mapping[str, Any]]) -> str:
     """The table of runs, given by the cells of its CSV, as far as it fits a page, in Markdown."""
     names = [name for name in RUN_CELLS if any(_format_cell(run.get(name)) for run in runs)]
     rows = [{RENAMED.get(name, name): _format_cell(run.get(name)) for name in names} for run in runs]
-    return "\n".join(["# Runs", "", *_format_table(rows), ""])
+    return render("runs.md.j2", rows=rows)
 
 
 def _format_cell(value: Any) -> str:
     return format_number(value) if isinstance(value, float) else str("" if value is None else value)
 
 
-def _format_table(rows: Sequence[dict[str, str]]) -> Iterator[str]:
-    names = list_columns(rows)
-    for number, cells in enumerate([dict(zip(names, names, strict=True)), *rows]):
-        texts = (cells.get(name, "").replace("|", "\\|").replace("\n", " ") for name in names)
-        yield "| " + " | ".join(texts) + " |"
-        if number == 0:
-            yield "|" + "---|" * len(names)
+def write(table: Table, folder: Path) -> list[Path]:
+    """Write ``runs`` and ``configurations``, each ``.csv`` and ``.md``, to ``folder``; returns their paths."""
+    folder.mkdir(parents=True, exist_ok=True)
+    paths = [folder / name for name in ("runs.csv", "runs.md", "configurations.csv", "configurations.md")]
+    runs = list_runs(table)
+    _write_csv(paths[0], runs)
+    paths[1].write_text(format_runs(runs))
+    _write_csv(paths[2], [describe_row(row) for row in table.rows])
+    paths[3].write_text(format_configurations(table))
+    return paths
+
+
+def list_runs(table: Table) -> list[Cells]:
+    """One row a run, those that stand apart too, with ``counted`` and the reason."""
+    reasons = {apart.run: apart.reason for apart in table.apart}
+    return [
+        {
+            "label": run.label,
+            "model": run.model,
+            "data": run.data,
+            "task": run.task,
+            "seed": run.seed,
+            "state": run.state,
+            "counted": "no" if run in reasons else "yes",
+            "reason": reasons.get(run, ""),
+            "metric": run.metric,
+            "score": run.score if run.summary else None,
+            "val": section(run.summary, "val").get(run.monitor),
+            **run.measures,
+            "kernel": run.summary.get("kernel"),
+            "data_sha256": run.sha256 if run.summary else None,
+            "configuration": run.configuration,
+            "details": run.details,
+            "folder": str(run.folder),
+        }
+        for run in table.runs
+    ]
+
+
+def describe_row(row: Row) -> Cells:
+    """One row a configuration; an interval that one seed cannot have is left empty, and ``n`` says so."""
+    first = row.first
+    return {
+        "label": row.label,
+        "model": first.model,
+        "data": first.data,
+        "task": first.task,
+        "metric": first.metric,
+        "seeds": " ".join(str(seed) for seed in row.score.seeds),
+        **_describe_estimate("", row.score),
+        "baseline": row.baseline,
+        **_describe_estimate("difference_", row.difference),
+        **row.measures,
+        "notes": "; ".join(row.notes),
+        "configuration": first.configuration,
+        "details": first.details,
+    }
+
+
+def _describe_estimate(prefix: str, estimate: Estimate | None) -> Cells:
+    numbers = (estimate.n, estimate.mean, *(estimate.interval or (None, None)), estimate.iqm) if estimate else ()
+    return {f"{prefix}{name}": number for name, number in zip_longest(("n", "mean", "low", "high", "iqm"), numbers)}
+
+
+def _write_csv(path: Path, rows: Sequence[Cells]) -> None:
+    with path.open("w", newline="") as file:
+        writer = csv.DictWriter(file, list_columns(rows))
+        writer.writeheader()
+        writer.writerows(rows)
 
 
 def show(table: Table, console: Console) -> None:
@@ -160,7 +210,7 @@ def show(table: Table, console: Console) -> None:
     for setting in table.settings():
         rows = [format_row(row, table.baseline) for row in setting.rows]
         left_out = {*TITLES.values(), *LEVELS.values()} - TERMINAL
-        left_out |= set() if any(row.score.n > 3 for row in setting.rows) else {"IQM"}  # which is the mean
+        left_out |= set() if setting.trims else {"IQM"}
         names = [name for name in list_columns(rows) if name not in left_out]
         title = Text(setting.heading)
         grid = Grid(box=None, pad_edge=False, padding=(0, 2, 0, 0), title=title, title_justify="left")
@@ -178,4 +228,4 @@ def show(table: Table, console: Console) -> None:
     if table.apart:
         console.print("\nApart, in no average:")
         for apart in table.apart:
-            console.print(Text(f"{format_apart(apart)}, {apart.run.folder}"), soft_wrap=True)
+            console.print(Text(f"{apart.line}, {apart.run.folder}"), soft_wrap=True)

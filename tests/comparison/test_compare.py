@@ -10,8 +10,7 @@ import pytest
 from multiscale.checks import InvalidInput
 from multiscale.comparison.runs import read_all
 from multiscale.comparison.table import Table, build
-from multiscale.comparison.text import format_configurations
-from multiscale.comparison.write import write
+from multiscale.comparison.text import format_configurations, write
 from tests.helpers.run_folders import config, finished, summary, unfinished
 
 

@@ -154,12 +154,12 @@ def test_a_process_that_has_ended_is_dead(tmp_path):
         ("summary.json", None, "summary.json is missing"),
         ("summary.json", b"\xff\xfe\x00", "summary.json is damaged"),
         ("status.json", '{"state": ', "status.json is damaged"),
-        ("config.yaml", "a: [1", "config is damaged"),
-        ("config.yaml", "just words", "config is damaged"),
-        ("config.yaml", "data: [${", "config is damaged"),
-        ("config.yaml", "", "config is damaged: it is no mapping"),
-        ("config.yaml", "seed: 0", "config is damaged: it has no model"),
-        ("config.yaml", None, "has no config.yaml"),
+        ("config.yaml", "a: [1", "config.yaml is damaged"),
+        ("config.yaml", "just words", "config.yaml is damaged"),
+        ("config.yaml", "data: [${", "config.yaml is damaged"),
+        ("config.yaml", "", "config.yaml is damaged: it is no mapping"),
+        ("config.yaml", "seed: 0", "config.yaml is damaged: it has no model"),
+        ("config.yaml", None, "config.yaml is missing"),
     ],
 )
 def test_a_damaged_file_is_a_reason_and_no_crash(tmp_path, file, text, reason):
