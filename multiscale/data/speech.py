@@ -3,7 +3,6 @@
 import re
 from collections.abc import Sequence
 from functools import cache
-from pathlib import Path
 
 import numpy as np
 import torch
@@ -93,7 +92,8 @@ class SpokenDigits(SequenceDataModule):
             match = NAME.fullmatch(path.name)
             if match is None:
                 raise DataError(f"{path} must be named digit_speaker_number.wav.")
-            parts[self._split(int(match[3]))].append((_read(path), int(match[1])))
+            frames = torch.from_numpy(features(read_wav(path, RATE)))
+            parts[self._split(int(match[3]))].append((frames, int(match[1])))
         if missing := [split for split, part in parts.items() if not part]:
             raise DataError(f"{folder} has no recording for {missing[0]}.")
         seen = torch.cat([frames for frames, _ in parts["train"]])
@@ -112,8 +112,3 @@ class SpokenDigits(SequenceDataModule):
 
     def _split(self, number: int) -> str:
         return "test" if number in TEST_INDICES else "val" if number in self.validation else "train"
-
-
-def _read(path: Path) -> Float[Tensor, "T 13"]:
-    """The features of one file."""
-    return torch.from_numpy(features(read_wav(path, RATE)))
