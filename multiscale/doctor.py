@@ -14,8 +14,9 @@ import shutil
 import subprocess
 import sys
 import tempfile
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterable, Iterator
 from dataclasses import dataclass
+from functools import partial
 from importlib.metadata import PackageNotFoundError, requires, version
 from math import isfinite
 from pathlib import Path
@@ -93,7 +94,7 @@ def _version(name: str) -> str:
         return ""
 
 
-def compiled() -> Iterator[Finding]:
+def compiled() -> list[Finding]:
     """Whether the native kernel compiles and loads."""
     from multiscale.kernels import compiler
     from multiscale.kernels.hmlstm.native import SOURCE
@@ -102,15 +103,14 @@ def compiled() -> Iterator[Finding]:
     try:
         path = compiler.compiler()
     except compiler.CannotCompile as error:
-        yield Finding(NOTE, "compiler", f"{error}; {slower}", "install g++ or clang++, or name a compiler in CXX")
-        return
+        how = "install g++ or clang++, or name a compiler in CXX"
+        return [Finding(NOTE, "compiler", f"{error}; {slower}", how)]
     try:
         compiler.load(SOURCE)
     except compiler.CannotCompile as error:
         how = f"mend {path}, name another compiler in CXX, or make {compiler.cache_folder()} writable"
-        yield Finding(MEND, "compiler", f"{error}; {slower}", how)
-        return
-    yield Finding(OK, "compiler", f"{path}; the native kernel compiles and loads")
+        return [Finding(MEND, "compiler", f"{error}; {slower}", how)]
+    return [Finding(OK, "compiler", f"{path}; the native kernel compiles and loads")]
 
 
 def usable_cores() -> int:
@@ -193,48 +193,42 @@ def tracking() -> Iterator[Finding]:
         yield Finding(OK, "w&b", f"{mode}; {key}", "" if key_there else "for online runs: wandb login")
 
 
-def training() -> Iterator[Finding]:
+def training() -> list[Finding]:
     """Whether a small HM-LSTM trains: a run like any other, in a temporary folder."""
     with tempfile.TemporaryDirectory() as folder:
         words = [sys.executable, "-m", "multiscale.run", *TRIAL, f"hydra.run.dir={folder}/run"]
         try:
             done = subprocess.run(words, capture_output=True, text=True, check=False, timeout=PATIENCE)
         except subprocess.TimeoutExpired:
-            how = "see what else runs on this machine"
-            yield Finding(MEND, "training", f"40 steps of a small network took over {PATIENCE:.0f} s", how)
-            return
+            text = f"40 steps of a small network took over {PATIENCE:.0f} s"
+            return [Finding(MEND, "training", text, "see what else runs on this machine")]
         if done.returncode:
             last = next(iter(done.stderr.strip().splitlines()[-1:]), "no message")
-            yield Finding(
-                MEND, "training", f"a run ends with exit code {done.returncode}: {last}", " ".join(words[1:-1])
-            )
-            return
-        losses = read_column(Path(folder) / "run/metrics.csv", "train/bpc")
-    yield judge(losses)
+            text = f"a run ends with exit code {done.returncode}: {last}"
+            return [Finding(MEND, "training", text, " ".join(words[1:-1]))]
+        return [judge(read_column(Path(folder) / "run/metrics.csv", "train/bpc"))]
 
 
 def judge(losses: list[float]) -> Finding:
     """Whether a training loss is finite and falls."""
     text = f"bits per character of a small HM-LSTM: {losses[0]:.2f} at first, {losses[-1]:.2f} after 40 steps"
-    if not all(map(isfinite, losses)):
-        return Finding(MEND, "training", f"{text}, which is not finite", "reinstall torch; try model.kernel=reference")
-    if losses[-1] >= losses[0]:
-        return Finding(MEND, "training", f"{text}, which does not fall", "reinstall torch; try model.kernel=reference")
-    return Finding(OK, "training", text)
+    if all(map(isfinite, losses)) and losses[-1] < losses[0]:
+        return Finding(OK, "training", text)
+    fault = "does not fall" if all(map(isfinite, losses)) else "is not finite"
+    return Finding(MEND, "training", f"{text}, which {fault}", "reinstall torch; try model.kernel=reference")
 
 
 def examine(folder: Path, train: bool) -> Iterator[Finding]:
     """All findings, one after the other; a check that fails is one too."""
-    checks: list[Callable[[], Iterator[Finding]]] = [
-        versions,
-        compiled,
-        devices,
-        threads,
-        lambda: disk(folder),
-        tracking,
-    ]
-    names = ["versions", "compiler", "devices", "threads", "disk", "w&b", "training"]
-    for name, check in zip(names, [*checks, *([training] if train else [])], strict=False):
+    checks: dict[str, Callable[[], Iterable[Finding]]] = {
+        "versions": versions,
+        "compiler": compiled,
+        "devices": devices,
+        "threads": threads,
+        "disk": partial(disk, folder),
+        "w&b": tracking,
+    }
+    for name, check in (checks | ({"training": training} if train else {})).items():
         try:
             yield from check()
         except Exception as error:  # such as an import that fails; the rest is still worth knowing

@@ -18,6 +18,7 @@ import torch
 from multiscale.checks import InvalidInput, one_of
 from multiscale.cli import arguments, command
 from multiscale.data.facts import TextFacts
+from multiscale.data.text import read_text, utf8
 from multiscale.training.language_model import check_boundaries, load_language_model
 from multiscale.training.module import SequenceModule
 
@@ -59,22 +60,13 @@ def segment(module: SequenceModule, facts: TextFacts, text: str) -> list[Level]:
     return levels
 
 
-def read_text(text: str, file: str) -> str:
+def given_text(text: str, file: str) -> str:
     """The text that is meant by exactly one of the two; raises :class:`InvalidInput` for none, both, or a bad file."""
     if bool(text) == bool(file):
         raise InvalidInput("exactly one of text and file must be given, and not be empty.")
-    if text:
-        return text
-    try:
-        content = sys.stdin.buffer.read() if file == "-" else Path(file).expanduser().read_bytes()
-        decoded = content.decode("utf-8")
-    except OSError as error:
-        raise InvalidInput(f"file must be a readable text file; {file!r}: {error.strerror}.") from error
-    except UnicodeDecodeError as error:
-        raise InvalidInput(f"file must be a text in UTF-8; {file!r} is not, at byte {error.start}.") from error
-    if not decoded:
-        raise InvalidInput(f"file must have characters in it; {file!r} is empty.")
-    return decoded
+    if file == "-":
+        return utf8(sys.stdin.buffer.read(), "file '-'")
+    return text or read_text(Path(file).expanduser(), "file")
 
 
 def main(words: list[str]) -> None:
@@ -82,7 +74,7 @@ def main(words: list[str]) -> None:
     known = {"checkpoint": str, "text": "", "file": "", "format": "text", "separator": "|"}
     given = arguments(words, known)
     one_of("format", given["format"], ("text", "json"))
-    text = read_text(given["text"], given["file"])
+    text = given_text(given["text"], given["file"])
     module, facts = load_language_model(given["checkpoint"])
     check_boundaries(module, "checkpoint must be that of a backbone with boundaries, such as hmlstm; it has none.")
     levels = segment(module, facts, text)

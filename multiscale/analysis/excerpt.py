@@ -2,6 +2,7 @@
 
 import json
 from collections.abc import Sequence
+from copy import deepcopy
 from pathlib import Path
 from typing import Any, NamedTuple
 
@@ -9,7 +10,7 @@ import torch
 from jaxtyping import Float
 from torch import Tensor
 
-from multiscale.backbones.base import Backbone, BackboneOutput, fold, full_trace
+from multiscale.backbones.base import BackboneOutput
 from multiscale.backbones.bidirectional import flip, join
 from multiscale.data.module import DataModule, Passage
 from multiscale.runs import files
@@ -69,16 +70,11 @@ def find_ends(data: DataModule, passage: Passage, start: int) -> dict[str, list[
 def _run(module: SequenceModule, inputs: Tensor) -> BackboneOutput:
     """What the backbone, or the two of them, make of ``inputs``, as the fold of their steps."""
     x = module.encoder(inputs)
+    hidden = deepcopy(module.backbone).use("reference")(x, trace=True)  # a copy, so that the network keeps its kernel
     if module.reverse is None:
-        return _fold(module.backbone, x)
+        return hidden
     mask = torch.ones(x.shape[:2], dtype=torch.bool, device=x.device)
-    return join(_fold(module.backbone, x), _fold(module.reverse, flip(x, mask)), mask)
-
-
-def _fold(backbone: Backbone, x: Tensor) -> BackboneOutput:
-    levels, state, steps = fold(backbone, x, backbone.initial_state(x.size(0), x.device, x.dtype), True)
-    assert steps is not None
-    return BackboneOutput(levels, state, backbone.penalty(), full_trace(steps, backbone.level_names))
+    return join(hidden, deepcopy(module.reverse).use("reference")(flip(x, mask), trace=True), mask)
 
 
 def write(excerpt: Excerpt, periods: Sequence[Tensor], path: Path) -> None:

@@ -87,8 +87,10 @@ class BoundaryScores(DataCheck, pl.Callback):
         valid = torch.cat(self.valid, 1)
         levels = torch.cat(self.found, 1)[valid].T
         self.found, self.valid = [], []
+        whole = trainer.datamodule.data.segmentations(split)  # type: ignore[attr-defined]
+        first = trainer.global_rank * valid.numel()  # of the steps that this rank has read
         for reference in self.references:
-            true = self._reference(trainer, split, reference, valid)
+            true = whole[reference][first : first + int(valid.sum())]
             label = f"_{reference}" if len(self.references) > 1 else ""
             for number, found in enumerate(levels[:-1], 1):
                 self._score(module, trace_prefix(split), label, number, found, true)
@@ -120,12 +122,6 @@ class BoundaryScores(DataCheck, pl.Callback):
                 log.warning(
                     "%s has collapsed: its boundary fired at %.2f%% of the steps of epoch %d", name, 100 * rate, epoch
                 )
-
-    def _reference(self, trainer: pl.Trainer, split: str, name: str, valid: Tensor) -> Tensor:
-        """[N] reference boundaries at the steps that this rank has read."""
-        reference = trainer.datamodule.data.segmentations(split)[name]  # type: ignore[attr-defined]
-        first = trainer.global_rank * valid.numel()
-        return reference[first : first + int(valid.sum())]
 
 
 def sum_over_ranks(module: pl.LightningModule, part: Score) -> Score:

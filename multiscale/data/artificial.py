@@ -99,19 +99,17 @@ def draw_kinds(
         InvalidInput: if so many do not fit.
     """
     drawn: list[tuple[int, ...]] = []
-    failed = 0
     while len(drawn) < kinds * ways:
-        way = tuple(rng.integers(parts, size=rng.integers(length[0], length[1] + 1)).tolist())
-        if any(way[: len(other)] == other[: len(way)] for other in drawn):
-            failed += 1
-            if failed == TRIES:
-                raise InvalidInput(
-                    f"{name} must be few enough that none begins another; {kinds * ways} of {length[0]} to {length[1]} "
-                    f"parts out of {parts} do not fit. Give fewer, longer ones, or more parts."
-                )
+        for _ in range(TRIES):
+            way = tuple(rng.integers(parts, size=rng.integers(length[0], length[1] + 1)).tolist())
+            if not any(way[: len(other)] == other[: len(way)] for other in drawn):
+                drawn.append(way)
+                break
         else:
-            drawn.append(way)
-            failed = 0
+            raise InvalidInput(
+                f"{name} must be few enough that none begins another; {kinds * ways} of {length[0]} to {length[1]} "
+                f"parts out of {parts} do not fit. Give fewer, longer ones, or more parts."
+            )
     weights = np.arange(1.0, ways + 1) ** -zipf
     shares = weights / weights.sum()
     return tuple(Kind(tuple(drawn[k * ways : (k + 1) * ways]), shares) for k in range(kinds))

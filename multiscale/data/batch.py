@@ -6,6 +6,7 @@ from typing import NamedTuple, TypeAlias
 import torch
 from jaxtyping import Bool, Float, Int, Shaped
 from torch import Tensor
+from torch.nn.utils.rnn import pad_sequence
 
 Sample: TypeAlias = tuple[Shaped[Tensor, "_ ..."], Shaped[Tensor, "..."]]
 """The inputs and the target of one sequence."""
@@ -30,21 +31,13 @@ def pad(samples: Sequence[Sample], per_step: bool) -> Batch:
     Inputs are padded with zeros, targets with IGNORE if they are integers, else with zeros.
     """
     lengths = torch.tensor([len(inputs) for inputs, _ in samples])
-    steps = int(lengths.max())
     targets = [target for _, target in samples]
-    whole = IGNORE if not targets[0].is_floating_point() else 0
+    fill = 0 if targets[0].is_floating_point() else IGNORE
     return Batch(
-        _join([inputs for inputs, _ in samples], steps, 0),
-        _join(targets, steps, whole) if per_step else torch.stack(targets),
-        torch.arange(steps) < lengths[:, None],
+        pad_sequence([inputs for inputs, _ in samples], batch_first=True),
+        pad_sequence(targets, batch_first=True, padding_value=fill) if per_step else torch.stack(targets),
+        torch.arange(int(lengths.max())) < lengths[:, None],
     )
-
-
-def _join(parts: Sequence[Shaped[Tensor, "_ *step"]], steps: int, fill: int) -> Shaped[Tensor, "B {steps} *step"]:
-    joined = parts[0].new_full((len(parts), steps, *parts[0].shape[1:]), fill)
-    for row, part in zip(joined, parts, strict=True):
-        row[: len(part)] = part
-    return joined
 
 
 def delay(sequence: Shaped[Tensor, "T *step"]) -> Shaped[Tensor, "T *step"]:

@@ -71,12 +71,8 @@ class ClockedSymbols(SequenceDataModule):
     def load(self) -> tuple[LabelFacts, dict[str, Samples]]:
         drawn = np.random.default_rng(self.seed).integers(self.alphabet, size=(sum(self.sequences), self.steps))
         symbols = torch.from_numpy(drawn)
-        targets = self.targets(symbols)
-        ends = np.cumsum((0, *self.sequences))
-        samples = {
-            split: Samples(symbols[start:stop], targets[start:stop])
-            for split, start, stop in zip(SPLITS, ends[:-1], ends[1:], strict=True)
-        }
+        parts = zip(SPLITS, symbols.split(self.sequences), self.targets(symbols).split(self.sequences), strict=True)
+        samples = {split: Samples(inputs, targets) for split, inputs, targets in parts}
         facts = LabelFacts(
             source=f"clocked symbols, periods {self.periods}",
             sha256=hashlib.sha256(symbols.numpy().tobytes()).hexdigest(),

@@ -11,11 +11,9 @@ import tarfile
 import tempfile
 import urllib.request
 import zipfile
-from collections.abc import Callable, Iterator
-from contextlib import contextmanager
+import zlib
 from dataclasses import dataclass
 from pathlib import Path
-from typing import BinaryIO
 
 from filelock import FileLock
 from platformdirs import user_cache_dir
@@ -24,8 +22,10 @@ from rich.progress import Progress
 from multiscale.checks import InvalidInput
 
 VARIABLE = "MULTISCALE_DATA"
+RECORDINGS = "*.wav"
 BLOCK = 1 << 20  # bytes read at a time
 PATIENCE = 30.0  # seconds without an answer
+DAMAGED = (OSError, EOFError, zlib.error)  # what reading a .gz may raise
 
 
 class DataError(InvalidInput):
@@ -34,10 +34,10 @@ class DataError(InvalidInput):
 
 @dataclass(frozen=True)
 class Remote:
-    """One file of a public data set.
+    """One file of a public data set, or a folder of recordings; ``md5`` is that of the content (:func:`checksum`).
 
-    ``md5`` is that of the content: of what is inside of a ``.gz``, whose wrapping differs between copies. ``member``
-    names what to take out of the zip archive that ``url`` is, if it is one.
+    ``member`` names what to take out of the archive that ``url`` is, if it is one: a file of a zip archive, or
+    RECORDINGS for the folder of all those of a tar archive, whatever folders they are in there.
     """
 
     name: str  # below the data folder
@@ -51,108 +51,96 @@ def data_folder() -> Path:
     return Path(os.environ.get(VARIABLE) or user_cache_dir("multiscale")).expanduser()
 
 
+def recordings(folder: Path) -> list[Path]:
+    """The sound files of a folder, sorted by name."""
+    return sorted(folder.glob(RECORDINGS))
+
+
+def checksum(path: Path, kind: str = "md5") -> str:
+    """The checksum of the content, which does not depend on how it is wrapped.
+
+    Of a ``.gz``, that of what is inside; of a folder, that of each recording's name, a zero byte, and its content.
+    """
+    if path.is_dir():
+        digest = hashlib.new(kind)
+        for file in recordings(path):
+            digest.update(file.name.encode() + b"\0" + file.read_bytes())
+        return digest.hexdigest()
+    with gzip.open(path, "rb") if path.suffix == ".gz" else path.open("rb") as content:
+        return hashlib.file_digest(content, kind).hexdigest()  # type: ignore[arg-type]
+
+
 def fetch(remote: Remote, verify: bool = True) -> Path:
-    """The file, which is downloaded if it is not there yet, and has the content that is expected.
+    """The file or folder, which is downloaded if it is not there yet, and has the content that is expected.
 
     Args:
-        remote: which file.
-        verify: compare the content with the checksum; without, a file that is there is taken as it is.
+        remote: which.
+        verify: compare the content with the checksum; without, what is there is taken as it is.
 
     Raises:
         DataError: if it is neither there nor can be had, or has another content; says which file, where it was
             looked for, and how to get it.
     """
     path = data_folder() / remote.name
-    if not path.is_file():
-        with writing(path, f"Download {remote.url}"):
-            if not path.is_file():  # another process may have fetched it meanwhile
-                _download(remote, path)
-                return path
-    if verify:
-        check(path, remote.md5)
+    if not path.exists():
+        _obtain(remote, path)  # which verifies it
+    elif verify:
+        _check(path, remote.md5)
     return path
 
 
-def check(path: Path, md5: str) -> None:
-    """Raise :class:`DataError` unless the content of ``path`` has this checksum."""
+def _check(path: Path, md5: str) -> None:
     try:
         found = checksum(path)
-    except (OSError, EOFError) as error:
+    except DAMAGED as error:
         raise DataError(f"{path} is damaged or cannot be read: {error}. Remove it to have it fetched anew.") from error
     if found != md5:
+        counted = f"{len(recordings(path))} recordings with " if path.is_dir() else ""
         raise DataError(
-            f"{path} has the MD5 checksum {found}; expected {md5}. Remove it to have it fetched anew, or accept it as "
-            "it is with data.verify=false."
+            f"{path} has {counted}the MD5 checksum {found}; expected {md5}. Remove it to have it fetched anew, or "
+            "accept it as it is with data.verify=false."
         )
 
 
-def checksum(path: Path, kind: str = "md5") -> str:
-    """The checksum of a file's content, unpacked if it is a ``.gz``."""
-    digest = hashlib.new(kind)
-    with gzip.open(path, "rb") if path.suffix == ".gz" else path.open("rb") as file:
-        for block in _blocks(file):  # type: ignore[arg-type]
-            digest.update(block)
-    return digest.hexdigest()
-
-
-@contextmanager
-def writing(path: Path, how: str) -> Iterator[None]:
-    """The right to write ``path``, which one process has at a time; what goes wrong is a :class:`DataError`.
-
-    ``how`` tells how to get the file by hand.
-    """
-    advice = f"{how}, and put it there as {path.name}, or name another folder with the environment variable {VARIABLE}."
-    missing = f"{path.relative_to(data_folder())} is missing; looked for {path}"
+def _obtain(remote: Remote, path: Path) -> None:
+    """Download what is missing, one process at a time; what goes wrong is a :class:`DataError`."""
     try:
         path.parent.mkdir(parents=True, exist_ok=True)
         with FileLock(path.with_name(path.name + ".lock")):
-            yield
-    except DataError:
-        raise
-    except (OSError, EOFError, zipfile.BadZipFile, tarfile.TarError, KeyError) as error:
-        raise DataError(f"{missing}, and it could not be fetched: {error}. {advice}") from error
+            if not path.exists():  # another process may have fetched it meanwhile
+                _download(remote, path)
+    except (*DAMAGED, zipfile.BadZipFile, tarfile.TarError, KeyError) as error:
+        inside = f" and take {remote.member} out of it" if remote.member else ""
+        raise DataError(
+            f"{remote.name} is missing; looked for {path}, and it could not be fetched: {error}. Download {remote.url}"
+            f"{inside}, and put it there as {path.name}, or name another folder with the environment variable "
+            f"{VARIABLE}."
+        ) from error
 
 
 def _download(remote: Remote, path: Path) -> None:
-    """Fetch, take out of an archive, verify and only then give the file its name."""
-    with temporary(path) as part:
-        stream(remote.url, part, path.name)
-        whole = part
-        if remote.member is not None:
-            whole = part.with_name("member")
-            with zipfile.ZipFile(part) as archive, archive.open(remote.member) as inside, whole.open("wb") as out:
-                shutil.copyfileobj(inside, out, BLOCK)  # type: ignore[misc]
-        named = whole.with_name(path.name)  # its suffix says whether the content is packed
-        whole.rename(named)
-        check_fresh(named, remote)
-        settle(named, path)
-
-
-def check_fresh(part: Path, remote: Remote) -> None:
-    """Raise :class:`DataError` if what was just fetched is not what was expected."""
-    try:
-        found = checksum(part)
-    except (OSError, EOFError) as error:
-        found = f"none, as it is damaged ({error})"
-    if found != remote.md5:
-        raise DataError(
-            f"{remote.url} gave a file with the MD5 checksum {found}; expected {remote.md5} for {remote.name}. "
-            "It was not kept; try again later."
-        )
-
-
-@contextmanager
-def temporary(path: Path) -> Iterator[Path]:
-    """A name in a new folder beside ``path``, which is gone afterwards, whatever happens."""
+    """Fetch, take out of an archive, verify and only then give the name; what is half done is never left."""
     with tempfile.TemporaryDirectory(dir=path.parent, prefix=".part-", ignore_cleanup_errors=True) as folder:
-        yield Path(folder) / "download"
-
-
-def settle(part: Path, path: Path) -> None:
-    """Give a finished file its name, in one step, after its content has reached the disk."""
-    with part.open("rb+") as file:
-        os.fsync(file.fileno())
-    os.replace(part, path)
+        fresh = Path(folder) / path.name  # its suffix says whether the content is packed
+        archive = Path(folder) / "download"
+        stream(remote.url, archive, path.name)
+        if remote.member is None:
+            archive.rename(fresh)
+        elif remote.member == RECORDINGS:
+            _take_recordings(archive, fresh)
+        else:
+            with zipfile.ZipFile(archive) as files, files.open(remote.member) as inside, fresh.open("wb") as file:
+                shutil.copyfileobj(inside, file, BLOCK)
+        try:
+            found = checksum(fresh)
+        except DAMAGED as error:
+            found = f"none, as it is damaged ({error})"
+        if found != remote.md5:
+            raise DataError(
+                f"{remote.url} gave content with the MD5 checksum {found}; expected {remote.md5} for {remote.name}. "
+                "It was not kept; try again later."
+            )
+        settle(fresh, path)
 
 
 def stream(url: str, to: Path, title: str) -> None:
@@ -162,66 +150,27 @@ def stream(url: str, to: Path, title: str) -> None:
         to.open("wb") as file,
         Progress(transient=True) as bar,
     ):
-        length = answer.headers.get("Content-Length")
-        size = int(length) if length and length.isdigit() else None
-        task = bar.add_task(f"fetching {title}", total=size)
-        got = 0
-        for block in _blocks(answer):
-            file.write(block)
-            got += len(block)
-            bar.update(task, completed=got)
+        length = answer.headers.get("Content-Length", "")
+        size = int(length) if length.isdigit() else None
+        shutil.copyfileobj(bar.wrap_file(answer, size, description=f"fetching {title}"), file, BLOCK)
+        got = file.tell()
     if size is not None and got != size:
         raise OSError(f"the connection broke off after {got} of {size} bytes")
 
 
-def _blocks(file: BinaryIO) -> Iterator[bytes]:
-    read: Callable[[], bytes] = lambda: file.read(BLOCK)  # noqa: E731
-    return iter(read, b"")
+def _take_recordings(archive: Path, folder: Path) -> None:
+    folder.mkdir()
+    with tarfile.open(archive) as files:
+        for member in files:
+            name = Path(member.name)
+            inside = files.extractfile(member) if member.isfile() and name.match(RECORDINGS) else None
+            if inside is not None:
+                (folder / name.name).write_bytes(inside.read())
 
 
-def fetch_recordings(folder: str, url: str, md5: str, suffix: str, verify: bool = True) -> list[Path]:
-    """The files of a folder below the data folder, sorted by name; if it is missing, out of the tar archive ``url``.
-
-    Every file of the archive with this suffix is taken, whatever folders it is in. ``md5`` is that of the names and
-    contents of all (:func:`folder_checksum`). Raises :class:`DataError` as :func:`fetch` does.
-    """
-    place = data_folder() / folder
-    if not place.is_dir():
-        with writing(place, f"Download {url} and unpack its {suffix} files"):
-            if not place.is_dir():
-                _unpack(url, place, suffix, md5)
-    found = sorted((path for path in place.iterdir() if path.suffix == suffix), key=lambda path: path.name)
-    if verify and (digest := folder_checksum(found)) != md5:
-        raise DataError(
-            f"{place} has {len(found)} {suffix} files with the MD5 checksum {digest}; expected {md5}. Remove the "
-            "folder to have it fetched anew, or accept it as it is with data.verify=false."
-        )
-    return found
-
-
-def folder_checksum(paths: list[Path], kind: str = "md5") -> str:
-    """The checksum of each file's name, a zero byte, and its content, one after the other."""
-    digest = hashlib.new(kind)
-    for path in paths:
-        digest.update(path.name.encode() + b"\0")
-        digest.update(path.read_bytes())
-    return digest.hexdigest()
-
-
-def _unpack(url: str, place: Path, suffix: str, md5: str) -> None:
-    with temporary(place) as part:
-        stream(url, part, place.name)
-        fresh = part.with_name("unpacked")
-        fresh.mkdir()
-        with tarfile.open(part) as archive:
-            for member in archive:
-                inside = archive.extractfile(member) if member.isfile() and member.name.endswith(suffix) else None
-                if inside is not None:
-                    (fresh / Path(member.name).name).write_bytes(inside.read())
-        found = folder_checksum(sorted(fresh.iterdir(), key=lambda path: path.name))
-        if found != md5:
-            raise DataError(f"{url} gave files with the MD5 checksum {found}; expected {md5}. They were not kept.")
-        for path in fresh.iterdir():
-            with path.open("rb+") as file:
-                os.fsync(file.fileno())
-        os.replace(fresh, place)
+def settle(fresh: Path, path: Path) -> None:
+    """Give what is finished its name, in one step, after its content has reached the disk."""
+    for part in recordings(fresh) if fresh.is_dir() else [fresh]:
+        with part.open("rb+") as file:
+            os.fsync(file.fileno())
+    os.replace(fresh, path)

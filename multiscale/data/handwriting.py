@@ -40,7 +40,8 @@ class IAMOnDB(SequenceDataModule):
 
     def load(self) -> tuple[StrokeFacts, dict[str, Samples]]:
         folder = data_folder() / "iam_ondb"
-        forms = {split: read_list(folder / name) for split, name in LISTS.items()}
+        lists = {split: _there(folder / name).read_text(encoding="utf-8") for split, name in LISTS.items()}
+        forms = {split: set(names.split()) for split, names in lists.items()}
         parts: dict[str, list[Tensor]] = {split: [] for split in forms}
         digest = hashlib.sha256()
         for path in sorted(_there(folder / "lineStrokes").rglob("*.xml"), key=lambda path: path.name):
@@ -72,11 +73,6 @@ def _there(path: Path) -> Path:
             f"are given there, or name another folder with the environment variable {VARIABLE}."
         )
     return path
-
-
-def read_list(path: Path) -> set[str]:
-    """The names of forms in a list, one a line."""
-    return set(_there(path).read_text(encoding="utf-8").split())
 
 
 def read_strokes(path: Path) -> Float[Tensor, "T 3"]:

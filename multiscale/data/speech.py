@@ -3,7 +3,6 @@
 import re
 from collections.abc import Sequence
 from functools import cache
-from pathlib import Path
 
 import numpy as np
 import torch
@@ -14,12 +13,12 @@ from torch import Tensor
 
 from multiscale.checks import InvalidInput
 from multiscale.data.facts import LabelFacts
-from multiscale.data.files import DataError, fetch_recordings, folder_checksum
+from multiscale.data.files import RECORDINGS, DataError, Remote, checksum, fetch, recordings
 from multiscale.data.module import SPLITS, Samples, SequenceDataModule, count_sequences
 from multiscale.data.wav import read_wav
 
 ARCHIVE = "https://github.com/Jakobovski/free-spoken-digit-dataset/archive/refs/tags/v1.0.10.tar.gz"
-CHECKSUM = "a47bbce9b54711a7e196bfcd517d4cf1"
+FILES = Remote("fsdd/recordings", "a47bbce9b54711a7e196bfcd517d4cf1", ARCHIVE, RECORDINGS)
 RATE = 8000  # Hz
 WINDOW, HOP, BINS = 200, 80, 256  # samples: 25 ms every 10 ms; of the Fourier transform
 FILTERS, COEFFICIENTS = 26, 12
@@ -87,20 +86,21 @@ class SpokenDigits(SequenceDataModule):
         self.verify = verify
 
     def load(self) -> tuple[LabelFacts, dict[str, Samples]]:
-        paths = fetch_recordings("fsdd/recordings", ARCHIVE, CHECKSUM, ".wav", self.verify)
+        folder = fetch(FILES, self.verify)
         parts: dict[str, list[tuple[Tensor, int]]] = {split: [] for split in SPLITS}
-        for path in paths:
+        for path in recordings(folder):
             match = NAME.fullmatch(path.name)
             if match is None:
                 raise DataError(f"{path} must be named digit_speaker_number.wav.")
-            parts[self._split(int(match[3]))].append((_read(path), int(match[1])))
+            frames = torch.from_numpy(features(read_wav(path, RATE)))
+            parts[self._split(int(match[3]))].append((frames, int(match[1])))
         if missing := [split for split, part in parts.items() if not part]:
-            raise DataError(f"{paths[0].parent if paths else 'fsdd/recordings'} has no recording for {missing[0]}.")
+            raise DataError(f"{folder} has no recording for {missing[0]}.")
         seen = torch.cat([frames for frames, _ in parts["train"]])
         mean, deviation = seen.mean(0), seen.std(0).clamp(min=1e-6)
         facts = LabelFacts(
             source="Free Spoken Digit Dataset",
-            sha256=folder_checksum(paths, "sha256"),
+            sha256=checksum(folder, "sha256"),
             sequences=count_sequences(parts),
             input_size=COEFFICIENTS + 1,
             output_size=10,
@@ -112,8 +112,3 @@ class SpokenDigits(SequenceDataModule):
 
     def _split(self, number: int) -> str:
         return "test" if number in TEST_INDICES else "val" if number in self.validation else "train"
-
-
-def _read(path: Path) -> Float[Tensor, "T 13"]:
-    """The features of one file."""
-    return torch.from_numpy(features(read_wav(path, RATE)))

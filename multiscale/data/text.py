@@ -2,7 +2,8 @@
 
 import hashlib
 from abc import abstractmethod
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
+from pathlib import Path
 
 import numpy as np
 import torch
@@ -13,9 +14,9 @@ from torch.utils.data import DataLoader
 from multiscale.checks import InvalidInput, in_range, positive_int
 from multiscale.data.batch import Batch
 from multiscale.data.facts import TextFacts
+from multiscale.data.files import DataError
 from multiscale.data.module import DataModule, Passage
 from multiscale.data.order import Order
-from multiscale.data.segments import segmentations
 from multiscale.data.streams import Streams
 
 
@@ -36,14 +37,14 @@ class StreamDataModule(DataModule):
         super().__init__(batch_size)
         self.steps = positive_int("steps", steps)
         self.bounds: dict[str, tuple[int, int]] = {}
-        self._symbols: Tensor | None = None
+        self._symbols: Tensor  # of the whole text, once it is read
 
     @abstractmethod
     def load(self) -> tuple[TextFacts, Shaped[Tensor, " N"]]:
         """The facts and integers, the symbols of train, val and test one after the other."""
 
     def setup(self) -> None:
-        if self._symbols is not None:
+        if self.bounds:
             return
         facts, symbols = self.load()
         train, val, test = facts.characters
@@ -60,12 +61,10 @@ class StreamDataModule(DataModule):
     def symbols(self, split: str) -> Shaped[Tensor, " N"]:
         """Integers, the symbols of a split."""
         start, stop = self.bounds[split]
-        assert self._symbols is not None
         return self._symbols[start:stop]
 
     def segmentations(self, split: str) -> dict[str, Bool[Tensor, " N"]]:
         """Reference boundaries at the N inputs of a split's streams, in order of the text."""
-        assert self._symbols is not None
         at = self.inputs(split)
         # In UTF-8 the letters beyond ASCII are written with bytes from 128 up: they belong to words.
         letters = ["é" if self.facts.bytewise and ord(symbol) >= 128 else symbol for symbol in self.facts.vocabulary]
@@ -83,7 +82,6 @@ class StreamDataModule(DataModule):
 
     def loader(self, split: str, rank: int = 0, ranks: int = 1) -> DataLoader[Batch]:
         self.share(ranks)
-        assert self._symbols is not None
         streams = Streams(self._symbols, *self.bounds[split], self.batch_size, self.steps, rank, ranks)
         return DataLoader(streams, batch_size=None, sampler=Order(len(streams), 1), generator=torch.Generator())
 
@@ -115,6 +113,26 @@ class TextDataModule(StreamDataModule):
         return encode(source, text, split_sizes(len(text), self.split))
 
 
+def read_text(path: Path, argument: str) -> str:
+    """The text of a UTF-8 file of the user's; raises :class:`InvalidInput`, naming ``argument``, if it has none."""
+    try:
+        content = path.read_bytes()
+    except OSError as error:
+        raise InvalidInput(f"{argument} must be a readable text file; {str(path)!r}: {error.strerror}.") from error
+    return utf8(content, f"{argument} {str(path)!r}")
+
+
+def utf8(content: bytes, where: str) -> str:
+    """The text of a file's content; raises :class:`DataError` if it is not UTF-8 or empty."""
+    try:
+        text = content.decode("utf-8")
+    except UnicodeDecodeError as error:
+        raise DataError(f"{where} must be a text in UTF-8; it is not, at byte {error.start}.") from error
+    if not text:
+        raise DataError(f"{where} must be a text with characters in it; it is empty.")
+    return text
+
+
 def split_sizes(length: int, split: Sequence[float]) -> tuple[int, int, int]:
     """Symbols of train, val and test, one after the other, of a text of ``length`` that is split by fractions."""
     first, second = round(length * split[0]), round(length * (split[0] + split[1]))
@@ -129,3 +147,18 @@ def encode(source: str, text: str, characters: tuple[int, int, int]) -> tuple[Te
     symbols = torch.from_numpy(codes.astype(np.uint8 if len(vocabulary) <= 256 else np.int32))
     digest = hashlib.sha256(text.encode()).hexdigest()
     return TextFacts(source=source, sha256=digest, vocabulary=vocabulary, characters=characters), symbols
+
+
+def segmentations(symbols: Shaped[Tensor, " N"], vocabulary: Sequence[str]) -> dict[str, Bool[Tensor, " N-1"]]:
+    """A mask for each way of cutting a text of N symbols, the last of which is only looked ahead at.
+
+    ``spaces``: white space. ``word_ends``: the last letter or digit of a run of them. ``sentence_ends``: one of . ! ?
+    before white space.
+    """
+
+    def are(kind: Callable[[str], bool]) -> np.ndarray:
+        return np.array([kind(symbol) for symbol in vocabulary])[symbols.numpy()]
+
+    space, letter, stop = are(str.isspace), are(str.isalnum), are(lambda symbol: symbol in ".!?")
+    cuts = {"spaces": space[:-1], "word_ends": letter[:-1] & ~letter[1:], "sentence_ends": stop[:-1] & space[1:]}
+    return {name: torch.from_numpy(cut) for name, cut in cuts.items()}

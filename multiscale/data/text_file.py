@@ -3,8 +3,7 @@
 from collections.abc import Sequence
 from pathlib import Path
 
-from multiscale.checks import InvalidInput
-from multiscale.data.text import TextDataModule
+from multiscale.data.text import TextDataModule, read_text
 
 
 class TextFile(TextDataModule):
@@ -23,14 +22,4 @@ class TextFile(TextDataModule):
         self.path = Path(str(path)).expanduser()
 
     def read(self) -> tuple[str, str]:
-        try:
-            text = self.path.read_bytes().decode("utf-8")
-        except OSError as error:
-            raise InvalidInput(f"path must be a readable text file; {str(self.path)!r}: {error.strerror}.") from error
-        except UnicodeDecodeError as error:
-            raise InvalidInput(
-                f"path must be a text file in UTF-8; {str(self.path)!r} is not, at byte {error.start}."
-            ) from error
-        if not text:
-            raise InvalidInput(f"path must be a text file with characters in it; {str(self.path)!r} is empty.")
-        return str(self.path), text
+        return str(self.path), read_text(self.path, "data.path")

@@ -6,7 +6,7 @@ import pytest
 import torch
 
 from multiscale.analysis.boundaries import score, score_baselines
-from multiscale.data.segments import segmentations
+from multiscale.data.text import segmentations
 
 
 def at(*steps: int, length: int = 12) -> torch.Tensor:

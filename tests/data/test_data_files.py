@@ -5,6 +5,7 @@ import hashlib
 import io
 import multiprocessing
 import os
+import tarfile
 import threading
 import zipfile
 from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
@@ -13,7 +14,7 @@ from pathlib import Path
 import pytest
 
 from multiscale.data import files
-from multiscale.data.files import DataError, Remote, data_folder, fetch
+from multiscale.data.files import RECORDINGS, DataError, Remote, data_folder, fetch, recordings
 
 CONTENT = b"all happy families are alike " * 40_000
 
@@ -29,6 +30,20 @@ def zipped(name: str, content: bytes) -> bytes:
     return whole.getvalue()
 
 
+def tarred(**contents: bytes) -> bytes:
+    """A packed archive of files in a folder of it, beside one that is no recording."""
+    whole = io.BytesIO()
+    with tarfile.open(fileobj=whole, mode="w:gz") as archive:
+        for name, content in {**contents, "notes.txt": b"read me"}.items():
+            entry = tarfile.TarInfo(f"set-1.0/recordings/{name}")
+            entry.size = len(content)
+            archive.addfile(entry, io.BytesIO(content))
+    return whole.getvalue()
+
+
+SOUNDS = {"b.wav": b"beep", "a.wav": b"ping"}
+
+
 class Shelf:
     """What the server hands out, how often it was asked, and after how many bytes it breaks off."""
 
@@ -38,6 +53,7 @@ class Shelf:
             "/book.zip": zipped("inside", CONTENT),
             "/other.zip": zipped("else", CONTENT),
             "/book.gz": gzip.compress(CONTENT),
+            "/sounds.tar.gz": tarred(**SOUNDS),
         }
         self.asked: list[str] = []
         self.breaks_at: int | None = None
@@ -133,6 +149,35 @@ def test_what_is_not_the_file_is_not_kept(shelf, change, message):
     assert left(data_folder()) == []
 
 
+def sounds(shelf, checksum=None) -> Remote:
+    return Remote(
+        "set/recordings", checksum or md5(b"a.wav\0pingb.wav\0beep"), f"{shelf.url}/sounds.tar.gz", RECORDINGS
+    )
+
+
+def test_a_folder_of_recordings_is_fetched_once_and_whole(shelf):
+    for _ in range(2):
+        folder = fetch(sounds(shelf))
+    assert shelf.asked == ["/sounds.tar.gz"]
+    assert {path.name: path.read_bytes() for path in recordings(folder)} == SOUNDS
+    assert left(data_folder()) == ["set/recordings/a.wav", "set/recordings/b.wav"]
+
+
+@pytest.mark.parametrize(("breaks_at", "message"), [(None, "MD5 checksum .*; expected 0"), (50, "broke off")])
+def test_recordings_that_are_not_those_are_not_kept(shelf, breaks_at, message):
+    shelf.breaks_at = breaks_at
+    with pytest.raises(DataError, match=message):
+        fetch(sounds(shelf, "0"))
+    assert left(data_folder()) == []
+
+
+def test_a_folder_that_lacks_a_recording_is_named_with_what_it_has(shelf):
+    (fetch(sounds(shelf)) / "a.wav").unlink()
+    with pytest.raises(DataError, match=r"set/recordings has 1 recordings with the MD5 checksum .*Remove it"):
+        fetch(sounds(shelf))
+    assert len(recordings(fetch(sounds(shelf), verify=False))) == 1
+
+
 def test_an_interrupted_download_leaves_nothing(shelf, monkeypatch):
     def interrupt(*_):
         raise KeyboardInterrupt
@@ -143,7 +188,11 @@ def test_an_interrupted_download_leaves_nothing(shelf, monkeypatch):
     assert left(data_folder()) == []
 
 
-@pytest.mark.parametrize("damage", [lambda b: b[:-1], lambda b: b"x" + b[1:], lambda b: b""])
+@pytest.mark.parametrize(
+    "damage",
+    [lambda b: b[:-1], lambda b: b"x" + b[1:], lambda b: b"", lambda b: b[:99] + bytes(99) + b[198:]],
+    ids=["cut short", "another head", "empty", "damaged inside"],
+)
 @pytest.mark.parametrize(("page", "name"), [("/book.txt", "book.txt"), ("/book.gz", "book.gz")])
 def test_a_damaged_file_is_named_and_neither_used_nor_replaced(shelf, page, name, damage):
     path = fetch(book(shelf, page, name))
