@@ -5,13 +5,13 @@ import re
 from collections.abc import Mapping, Sequence
 from functools import cache
 from pathlib import Path
-from typing import Any, Protocol, TypeVar
+from typing import Any, TypeVar
 
 import torch
 from torch import Tensor
 
 from multiscale.kernels.compiler import CannotCompile, load
-from multiscale.kernels.hmlstm.gates import Gradients, Layer
+from multiscale.kernels.hmlstm.gates import Gradients, Layer, NormBuffers
 
 SOURCE = Path(__file__).with_name("gates.cpp")
 COPY_BOUNDARY = {"recompute": 0, "hold": 1, "zero": 2}
@@ -55,13 +55,6 @@ def library() -> ctypes.CDLL:
         if there != here:
             raise RuntimeError(f"{name} has {there} bytes in {SOURCE.name} and {here} in {mirror.__name__}.")
     return found
-
-
-class NormBuffers(Protocol):
-    """``Norm`` of :mod:`multiscale.kernels.hmlstm.norms`."""
-
-    raw: Tensor
-    keep: bool
 
 
 class _Function:
@@ -124,8 +117,9 @@ def _beside(layers: Sequence[T], l: int) -> tuple[T | None, T | None]:
 def _struct(layers: Sequence[Layer], l: int, gradients: Sequence[Gradients]) -> _Struct:
     layer, options = layers[l], layers[l].options
     lower, upper = _beside(layers, l)
+    fields = dict(_Struct._fields_)
     # What has the same name there is handed over as it is.
-    values = {name: value for name, value in vars(layer).items() if name in dict(_Struct._fields_)} | {
+    values = {name: value for name, value in vars(layer).items() if name in fields} | {
         "batch": layer.cell.size(1),
         "flush": options.flush,
         "copy": options.copy,
@@ -143,17 +137,12 @@ def _struct(layers: Sequence[Layer], l: int, gradients: Sequence[Gradients]) -> 
     }
     if gradients:
         d, (d_lower, d_upper) = gradients[l], _beside(gradients, l)
-        values |= {
+        # The gradient of x is dx there.
+        values |= {f"d{name}": value for name, value in vars(d).items() if f"d{name}" in fields} | {
             "gated_gradient": d.gated,
-            "dpre": d.pre,
-            "dpre_boundary": d.pre_boundary,
-            "dh": d.h,
-            "dc": d.c,
-            "dz": d.z,
             "dh_below": None if d_lower is None else d_lower.h,
             "dz_below": None if d_lower is None else d_lower.z,
             "dh_above": None if d_upper is None else d_upper.h,
-            "dinput": d.input,
             "input_step": 0 if d.input is None else d.input.stride(0),
             "input_row": 0 if d.input is None else d.input.stride(1),
             "scratch": d.scratch,
