@@ -5,7 +5,7 @@ Letters: B batch, T time steps, D input size, L levels, H_l units of level l. Pu
 
 import logging
 from abc import ABC, abstractmethod
-from collections.abc import Mapping, Sequence
+from collections.abc import Mapping
 from functools import cache
 from itertools import takewhile
 from typing import Any, NamedTuple, Self, TypeAlias, cast, final
@@ -206,8 +206,7 @@ def _log_choice(backbone: str, kernel: str, available: tuple[tuple[str, str | No
 
 def full_trace(steps: StepTrace, names: tuple[str, ...]) -> Trace:
     """The trace of a sequence, stacked along time, with the levels' names and without gradient."""
-    boundary = None if steps.boundary is None else steps.boundary.detach()
-    probability = None if steps.probability is None else steps.probability.detach()
+    boundary, probability = (None if part is None else part.detach() for part in (steps.boundary, steps.probability))
     return Trace(steps.update.detach(), boundary, names, probability)
 
 
@@ -222,13 +221,9 @@ def fold(backbone: Backbone, x: Float[Tensor, "B T D"], state: State, trace: boo
     stacked = tuple(torch.stack(level, 1) for level in zip(*levels, strict=True))
     if not trace:
         return stacked, state, None
-    updates, boundaries, probabilities = zip(*traces, strict=True)
-    return stacked, state, StepTrace(torch.stack(updates, 1), _along_time(boundaries), _along_time(probabilities))
-
-
-def _along_time(steps: Sequence[Tensor | None]) -> Tensor | None:
-    given = [step for step in steps if step is not None]
-    return torch.stack(given, 1) if given else None
+    updates, *decisions = zip(*traces, strict=True)  # what was decided is told at every step or at none
+    told = [None if part[0] is None else torch.stack(part, 1) for part in decisions]
+    return stacked, state, StepTrace(torch.stack(updates, 1), *told)
 
 
 def tensors(state: State) -> tuple[Tensor, ...]:

@@ -37,12 +37,6 @@ def module_of_unit(level_sizes: Sequence[int]) -> Tensor:
     return torch.repeat_interleave(torch.arange(len(level_sizes)), repeats, output_size=sum(level_sizes))
 
 
-def slow_to_fast_mask(level_sizes: Sequence[int]) -> Tensor:
-    """[H, H], 1 where the row's unit may read the column's: its own module or a slower (later) one."""
-    module = module_of_unit(level_sizes)
-    return (module[:, None] <= module[None, :]).float()
-
-
 def count_parameters(level_sizes: Sequence[int], input_size: int, output_size: int, cell: str = "tanh") -> int:
     """Parameters of a Clockwork RNN with a linear output: weights in use, hidden and output biases, and the periods,
     one a module, as the paper counts (its networks that generate waveforms have no input: ``input_size`` 0)."""
@@ -98,8 +92,10 @@ class ClockworkRNN(Backbone):
         self.origin = origin
         gates, hidden = GATES[cell], sum(level_sizes)
         self.register_buffer("periods", torch.tensor(periods), persistent=False)
-        self.register_buffer("mask", slow_to_fast_mask(level_sizes).repeat(gates, 1), persistent=False)
-        self.register_buffer("unit_module", module_of_unit(level_sizes), persistent=False)
+        module = module_of_unit(level_sizes)
+        mask = (module[:, None] <= module).float()  # a unit reads its own module and slower (later) ones
+        self.register_buffer("mask", mask.repeat(gates, 1), persistent=False)
+        self.register_buffer("unit_module", module, persistent=False)
         self.input = nn.Parameter(torch.empty(gates * hidden, input_size))
         self.recurrent = nn.Parameter(torch.empty(gates * hidden, hidden))
         self.bias = nn.Parameter(torch.zeros(gates * hidden))

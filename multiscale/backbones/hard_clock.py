@@ -134,12 +134,9 @@ class HardClockRNN(Backbone):
             steps = StepTrace(((counters[..., None] - self.phases) % self.periods == 0).to(x.dtype))
         return levels, (h, t + x.size(1)), steps
 
-    def _fastest_first(self) -> list[int]:
-        return sorted(range(len(self.level_sizes)), key=lambda m: self._clocks[0][m])
-
     def _cascade(self, x: Tensor, h: Tensor, t: Tensor) -> tuple[tuple[Tensor, ...], CellState]:
         """The cascade wants the modules fastest first; here they may be in any order."""
-        order = self._fastest_first()
+        order = sorted(range(len(self.level_sizes)), key=lambda m: self._clocks[0][m])
         blocks = torch.arange(len(self.unit_module), device=x.device).split(self.level_sizes)
         units = torch.cat([blocks[m] for m in order])
         weights = cascades.ModuleWeights(

@@ -96,12 +96,8 @@ class HMLSTM(Backbone):
         self.options = Options(
             boundary, choice, copy_boundary, layer_norm, top_down, flush, copy, boundary_bias, forget_bias, init
         )
-        below = (input_size, *self.level_sizes[:-1])
-        above = (*self.level_sizes[1:], None)
-        self.layers = nn.ModuleList(
-            HMLSTMLayer(below_size, size, above_size, self.options)
-            for below_size, size, above_size in zip(below, self.level_sizes, above, strict=True)
-        )
+        neighbours = zip((input_size, *level_sizes[:-1]), level_sizes, (*level_sizes[1:], None), strict=True)
+        self.layers = nn.ModuleList(HMLSTMLayer(*three, self.options) for three in neighbours)
         self.slope_schedule = slope_schedule(slope)
         self.register_buffer("slope", torch.ones(()))
         self.anneal(0.0)
@@ -148,24 +144,16 @@ class HMLSTM(Backbone):
         x_t, (h_prev, c_prev, z_prev) = self._wide(x_t, groups(state))
         one, zero = x_t.new_ones(len(x_t), 1), x_t.new_zeros(len(x_t), 1)
         below, z_below = x_t, one
-        hs, cs, zs, updates, probabilities = [], [], [], [], []
-        for l, layer in enumerate(self.layers):
-            top = l == len(self.layers) - 1
-            z_last = zero if top else z_prev[l]
-            above = None if top else h_prev[l + 1]
-            threshold = None if top else self.threshold(z_last)
-            h, c, z, update, probability = layer(
-                below, z_below, h_prev[l], c_prev[l], z_last, above, self.slope, threshold
-            )
-            below, z_below = h, zero if z is None else z
-            hs.append(h)
-            cs.append(c)
-            zs.append(z_below)
-            updates.append(update)
-            probabilities.append(zero if probability is None else probability)
+        found = []
+        before = zip(self.layers, h_prev, c_prev, (*z_prev, zero), (*h_prev[1:], None), strict=True)
+        for layer, h, c, z, above in before:
+            threshold = None if above is None else self.threshold(z)
+            found.append(layer(below, z_below, h, c, z, above, self.slope, threshold))
+            below, _, z_below, *_ = found[-1]
+        hs, cs, zs, updates, probabilities = zip(*found, strict=True)
         boundaries = (torch.cat(zs, 1) > 0.5).to(x_t.dtype)
         trace = StepTrace(torch.cat(updates, 1).detach(), boundaries, torch.cat(probabilities, 1).detach())
-        return tuple(hs), (tuple(hs), tuple(cs), tuple(zs[:-1])), trace
+        return hs, (hs, cs, zs[:-1]), trace
 
     def kernels(self, x: Tensor | None) -> Mapping[str, str | None]:
         # Not x's own type: under autocast it may be short, and the kernels work in that of the parameters.
@@ -290,11 +278,11 @@ class HMLSTMLayer(nn.Module):
     ) -> tuple[
         Float[Tensor, "B H"],
         Float[Tensor, "B H"],
-        Float[Tensor, "B 1"] | None,
         Float[Tensor, "B 1"],
-        Float[Tensor, "B 1"] | None,
+        Float[Tensor, "B 1"],
+        Float[Tensor, "B 1"],
     ]:
-        """h, c [B, H], z [B, 1] (None at the top), how much was rewritten [B, 1], and z before its threshold."""
+        """h, c [B, H], z [B, 1], how much was rewritten [B, 1], and z before its threshold; no z but 0 at the top."""
         pre = self.pre_activations(below, z_below, h_prev, z_prev, above)  # Eq. 5-7, and the sum in Eq. 4
         forget, input_gate, output_gate = torch.sigmoid(pre[:, : 3 * self.size]).chunk(3, 1)  # Eq. 4
         candidate = torch.tanh(pre[:, 3 * self.size : 4 * self.size])  # Eq. 4
@@ -306,7 +294,8 @@ class HMLSTMLayer(nn.Module):
         read = c if self.cell_norm is None else self.cell_norm(c)
         h = rewritten * output_gate * torch.tanh(read) + copy * h_prev  # Eq. 3
         if not self.detects:
-            return h, c, None, rewritten, None
+            zero = torch.zeros_like(z_prev)
+            return h, c, zero, rewritten, zero
 
         probability = hard_sigmoid(pre[:, 4 * self.size :], slope)  # Eq. 4, the last row
         z = probability if threshold is None else step_boundary(probability, threshold)  # f_bound

@@ -1,6 +1,6 @@
 """What ``multiscale.benchmark model=clockwork`` prints: clocked networks beside dense ones of the same width."""
 
-from collections.abc import Callable, Sequence
+from collections.abc import Sequence
 
 import torch
 from torch import Tensor, nn
@@ -10,7 +10,7 @@ from multiscale.backbones.base import Backbone
 from multiscale.backbones.clockwork import ClockworkRNN
 from multiscale.backbones.hard_clock import HardClockRNN
 from multiscale.backbones.learned_clock import LearnedClockRNN
-from multiscale.benchmarks.timing import Peer, Settings, Size, ratios, round_robin, table, training_pass
+from multiscale.benchmarks.timing import Settings, Size, ratios, relative_error, round_robin, table, training_pass
 from multiscale.nn.clocks.pulse import PulseClock
 
 SIZES = (Size(512, 64, 256), Size(1024, 64, 256))
@@ -52,7 +52,7 @@ def speed(settings: Settings, size: Size, inputs: int, precision: str) -> list[S
     """The rows of one size: ratios to both dense networks, and what the equations ask for."""
     x = torch.randn(size.batch, size.steps, inputs, device=settings.device)
     made = {name: module.to(settings.device) for name, module in networks(size, inputs).items()}
-    peers: dict[str, Peer] = {n: training_pass(m, levels_of(m), x, precision) for n, m in made.items()}
+    peers = {name: training_pass(module, x, precision) for name, module in made.items()}
     times = round_robin(peers, settings.rounds, settings.device)
     to_rnn, to_lstm = (ratios(times, name) for name in TARGETS)
     return [
@@ -71,12 +71,6 @@ def macs(network: nn.Module, x: Tensor) -> float:
     return backbone_macs(network, [{"active": rate} for rate in active.tolist()])["done"]
 
 
-def levels_of(module: nn.Module) -> Callable[[Tensor], Sequence[Tensor]]:
-    if isinstance(module, Backbone):
-        return lambda x: module(x).levels
-    return lambda x: module(x)[:1]
-
-
 def error(size: Size) -> None:
     """Relative RMS error of both kernels in float32 against the reference in float64, of outputs and gradients."""
     x = torch.randn(8, size.steps, 1, dtype=torch.float64)
@@ -85,12 +79,11 @@ def error(size: Size) -> None:
         torch.manual_seed(0)
         network = ClockworkRNN(1, size.units, PERIODS, kernel=kernel).to(dtype)
         levels = network(x.to(dtype)).levels
-        loss = torch.stack([level.sum() for level in levels]).sum()
-        gradients = torch.autograd.grad(loss, list(network.parameters()))
+        gradients = torch.autograd.grad([level.sum() for level in levels], list(network.parameters()))
         results[kernel, dtype] = [part.detach().double() for part in (*levels, *gradients)]
     truth = results.pop(("reference", torch.float64))
     lines = [
-        (kernel, f"{max((((a - b).norm() / b.norm()).item()) for a, b in zip(parts, truth, strict=True)):.1e}")
+        (kernel, f"{max(relative_error(a, b) for a, b in zip(parts, truth, strict=True)):.1e}")
         for (kernel, _), parts in results.items()
     ]
     table(f"Relative RMS error in float32, {size.units} units, worst tensor", ("kernel", "error"), lines)

@@ -2,7 +2,7 @@
 
 import tempfile
 import time
-from collections.abc import Callable, Sequence
+from collections.abc import Sequence
 from pathlib import Path
 
 import torch
@@ -10,10 +10,11 @@ from torch import Tensor, nn
 
 from multiscale.backbones.base import groups
 from multiscale.backbones.hmlstm import HMLSTM
-from multiscale.benchmarks.timing import LAYERS, Peer, Settings, Size, measure, table, training_pass
+from multiscale.benchmarks.timing import Peer, Settings, Size, measure, relative_error, table, training_pass
 from multiscale.kernels import compiler
 from multiscale.kernels.hmlstm import native
 
+LAYERS = 3
 TABLE: tuple[tuple[Size, str, float | None], ...] = (
     (Size(512, 64, 100), "float32", 1.3),
     (Size(128, 64, 100), "float32", 1.6),
@@ -55,35 +56,25 @@ def speed(settings: Settings, rows: Sequence[tuple[Size, str, float | None]]) ->
     for size, precision, target in rows:
         x = torch.randn(size.batch, size.steps, size.units, device=settings.device, requires_grad=True)
         names = [k for k in kernels() if settings.device == "cpu" or k != "native"]
-        models = {name: HMLSTM(size.units, size.units, LAYERS, kernel=name).to(settings.device) for name in names}
-        normed = HMLSTM(size.units, size.units, LAYERS, layer_norm=True).to(settings.device)
-        peers = {"torch.nn.LSTM": lstm(size, x, precision)}
-        peers |= {name: training_pass(model, levels_of(model), x, precision) for name, model in models.items()}
-        normed.use(names[0])
-        peers |= {f"{names[0]}, layer norm": training_pass(normed, levels_of(normed), x, precision)}
+        best, layers = names[0], (size.units, size.units, LAYERS)
+        networks: dict[str, nn.Module] = {
+            "torch.nn.LSTM": nn.LSTM(*layers, batch_first=True),
+            **{name: HMLSTM(*layers, kernel=name) for name in names},
+            f"{best}, layer norm": HMLSTM(*layers, layer_norm=True, kernel=best),
+        }
+        peers = {name: training_pass(net.to(settings.device), x, precision) for name, net in networks.items()}
         quick = {name: peer for name, peer in peers.items() if name not in ("reference", "fused")}
         slow = {"torch.nn.LSTM": peers["torch.nn.LSTM"], **{k: v for k, v in peers.items() if k not in quick}}
-        found = measure(quick, settings.rounds, settings.device)
-        found |= {k: v for k, v in measure(slow, SLOW, settings.device).items() if k not in quick}
-        best = names[0]
+        found = measure(quick, settings.rounds, settings.device) | measure(slow, SLOW, settings.device)
         for name, timing in found.items():
             goal = f"{target:.1f}" if name == best and target is not None else ""
             lines.append((size, precision, name, timing.total, timing.forward, timing.backward, goal))
-        updates = models[best](x.detach(), trace=True).trace.update.mean((0, 1))
+        updates = networks[best](x.detach(), trace=True).trace.update.mean((0, 1))
         rates.append((size, precision, *(f"{100 * rate:.0f}%" for rate in updates.tolist())))
     columns = ("size", "precision", "kernel", "both", "forward", "backward", "to reach")
     table("Time of forward and backward pass, as a multiple of torch.nn.LSTM's", columns, lines)
     levels = (f"layer {i + 1}" for i in range(LAYERS))
     table("Steps that update or flush, at the start of training", ("size", "precision", *levels), rates)
-
-
-def lstm(size: Size, x: Tensor, precision: str) -> Peer:
-    module = nn.LSTM(size.units, size.units, LAYERS, batch_first=True).to(x.device)
-    return training_pass(module, lambda x: [module(x)[0]], x, precision)
-
-
-def levels_of(model: HMLSTM) -> Callable[[Tensor], Sequence[Tensor]]:
-    return lambda x: model(x).levels
 
 
 def error(size: Size) -> None:
@@ -102,8 +93,8 @@ def error(size: Size) -> None:
     lines = []
     for name, peer in peers.items():
         own_levels, own_gradients = passes(peer, x.float(), cotangent.float())
-        outputs = [relative(a[agree], b[agree]) for a, b in zip(own_levels, levels, strict=True)]
-        worst = [relative(a, b) for a, b in zip(own_gradients, gradients, strict=True)]
+        outputs = [relative_error(a[agree], b[agree]) for a, b in zip(own_levels, levels, strict=True)]
+        worst = [relative_error(a, b) for a, b in zip(own_gradients, gradients, strict=True)]
         lines.append((name, f"{max(outputs):.1e}", f"{max(worst):.1e}"))
     title = f"Relative RMS error in float32, {size}; all decisions agree in {int(agree.sum())} of {len(agree)} samples"
     table(title, ("kernel", "worst output", "worst gradient"), lines)
@@ -116,23 +107,7 @@ def passes(model: HMLSTM, x: Tensor, cotangent: Tensor) -> tuple[list[Tensor], l
     return [level.detach() for level in levels], list(gradients)
 
 
-def relative(found: Tensor, truth: Tensor) -> float:
-    return ((found.double() - truth).norm() / truth.norm().clamp(min=1e-300)).item()
-
-
-class Scheduled(nn.Module):
-    """An HM-LSTM in evaluation whose boundaries fire when they are told to."""
-
-    def __init__(self, model: HMLSTM, fires: Tensor) -> None:
-        super().__init__()
-        self.model, self.thresholds = model, 2 - 3 * fires  # a hard sigmoid lies in [0, 1]
-
-    @torch.no_grad()
-    def forward(self, x: Tensor, skip: bool) -> Sequence[Tensor]:
-        state = groups(self.model.initial_state(len(x), x.device, x.dtype))
-        return self.model.run_kernel("native", x, state, self.thresholds, skip).levels
-
-
+@torch.no_grad()
 def skipping(settings: Settings, size: Size) -> None:
     """What COPY saves in evaluation at the paper's update rates: in multiplications, and measured."""
     if kernels()[0] != "native":
@@ -145,34 +120,25 @@ def skipping(settings: Settings, size: Size) -> None:
         fires[0, ends, b] = 1
         fires[1, ends[: PAPER[2]], b] = 1
     model = HMLSTM(size.units, size.units, LAYERS, kernel="native").eval()
-    scheduled, x = Scheduled(model, fires), torch.randn(batch, steps, size.units)
-    baseline = nn.LSTM(size.units, size.units, LAYERS, batch_first=True)
+    baseline, x = nn.LSTM(size.units, size.units, LAYERS, batch_first=True), torch.randn(batch, steps, size.units)
+    first = groups(model.initial_state(batch, x.device, x.dtype))
+    thresholds = 2 - 3 * fires  # a hard sigmoid lies in [0, 1], so boundaries are where they are told to be
 
-    def stacked() -> Tensor:
-        with torch.no_grad():
-            return baseline(x)[0]
+    def levels(skip: bool) -> Sequence[Tensor]:
+        return model.run_kernel("native", x, first, thresholds, skip).levels
 
-    dense, skipped = scheduled(x, skip=False), scheduled(x, skip=True)
-    gap = max((a - b).abs().max().item() for a, b in zip(dense, skipped, strict=True))
-    peers: dict[str, Peer] = {
-        "every row": lambda: _none(scheduled(x, skip=False)),
-        "rows that a boundary asks for": lambda: _none(scheduled(x, skip=True)),
-        "torch.nn.LSTM": lambda: _none(stacked()),
+    gap = max((a - b).abs().max().item() for a, b in zip(levels(skip=False), levels(skip=True), strict=True))
+    skipped, stacked, counts = multiplications(fires)
+    peers: dict[str, tuple[Peer, float]] = {
+        "every row": (lambda: levels(skip=False), 1.0),
+        "rows that a boundary asks for": (lambda: levels(skip=True), skipped),
+        "torch.nn.LSTM": (lambda: baseline(x), stacked),
     }
-    found = measure(peers, settings.rounds)
-    theory = multiplications(fires)
-    lines = [
-        ("every row", 1.0, 1.0),
-        ("rows that a boundary asks for", theory[0], found["rows that a boundary asks for"].total),
-        ("torch.nn.LSTM", theory[1], found["torch.nn.LSTM"].total),
-    ]
-    updates = " / ".join(f"{n:.0f}" for n in theory[2])
+    found = measure({name: run for name, (run, _) in peers.items()}, settings.rounds)
+    lines = [(name, share, found[name].total) for name, (_, share) in peers.items()]
+    updates = " / ".join(f"{n:.0f}" for n in counts)
     title = f"Evaluation, {size.units} units, B {batch}, {updates} updates in {steps} steps (largest gap {gap:.0e})"
     table(title, ("kernel", "multiplications", "time"), lines)
-
-
-def _none(_: object) -> None:
-    return None
 
 
 def multiplications(fires: Tensor) -> tuple[float, float, list[float]]:

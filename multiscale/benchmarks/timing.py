@@ -4,14 +4,14 @@ that a busy machine slows all alike."""
 import time
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
-from statistics import median
 
+import numpy as np
 import torch
 from torch import Tensor, nn
 
+from multiscale.backbones.base import Backbone
 from multiscale.checks import InvalidInput, one_of, positive_int
 
-LAYERS = 3
 PRECISIONS = {"float32": torch.float32, "bf16": torch.bfloat16}
 DEVICES = ("cpu", "cuda")
 
@@ -52,14 +52,13 @@ class Settings:
 
 def sizes_of(text: str) -> tuple[Size, ...]:
     """Sizes as they are written on a command line, units x batch x steps with commas between."""
-    return tuple(_size(part) for part in text.split(","))
-
-
-def _size(text: str) -> Size:
-    numbers = text.split("x")
-    if len(numbers) != 3 or not all(n.isdigit() and int(n) for n in numbers):
-        raise InvalidInput(f"sizes must be like 512x64x100, units x batch x steps; got {text!r}.")
-    return Size(*map(int, numbers))
+    found = []
+    for part in text.split(","):
+        numbers = part.split("x")
+        if len(numbers) != 3 or not all(n.isdigit() and int(n) for n in numbers):
+            raise InvalidInput(f"sizes must be like 512x64x100, units x batch x steps; got {part!r}.")
+        found.append(Size(*map(int, numbers)))
+    return tuple(found)
 
 
 @dataclass(frozen=True)
@@ -71,8 +70,8 @@ class Timing:
     backward: float
 
 
-Peer = Callable[[], Tensor | None]
-"""A forward pass; what it returns is a scalar to go backward from, or None."""
+Peer = Callable[[], object]
+"""A forward pass; if it returns a scalar with gradient, that is gone backward from."""
 
 Times = dict[str, list[tuple[float, float]]]
 """Seconds forward and backward, by peer and round."""
@@ -100,54 +99,53 @@ def round_robin(peers: Mapping[str, Peer], rounds: int, device: str = "cpu") -> 
 
 def ratios(times: Times, to: str) -> dict[str, Timing]:
     """Medians over the rounds of each round's ratio to the peer named ``to``."""
-    first = times[to]
-    return {name: Timing(*(_ratio(own, first, part) for part in (sum, _first, _second))) for name, own in times.items()}
+
+    def seconds(peer: str) -> np.ndarray:  # [rounds, 3]: both parts, forward, backward
+        parts = np.array(times[peer])
+        return np.column_stack([parts.sum(1), parts])
+
+    first = seconds(to).clip(min=1e-12)
+    return {name: Timing(*np.median(seconds(name) / first, axis=0).tolist()) for name in times}
 
 
 def _time(peer: Peer, device: str) -> tuple[float, float]:
-    wait = torch.cuda.synchronize if device.startswith("cuda") else _nothing
+    wait = torch.cuda.synchronize if device == "cuda" else lambda: None
     wait()
     start = time.perf_counter()
     loss = peer()
     wait()
     middle = time.perf_counter()
-    if loss is not None:
+    if isinstance(loss, Tensor) and loss.requires_grad:
         loss.backward()
         wait()
     return middle - start, time.perf_counter() - middle
 
 
-def _nothing() -> None:
-    pass
+def levels_of(network: nn.Module, x: Tensor) -> Sequence[Tensor]:
+    """All hidden sequences of a backbone; of a network of torch's, that of its top layer."""
+    return network(x).levels if isinstance(network, Backbone) else network(x)[:1]
 
 
-def _first(times: tuple[float, float]) -> float:
-    return times[0]
-
-
-def _second(times: tuple[float, float]) -> float:
-    return times[1]
-
-
-def _ratio(own: Sequence[tuple[float, float]], first: Sequence[tuple[float, float]], part: Callable) -> float:
-    return median(part(a) / max(part(b), 1e-12) for a, b in zip(own, first, strict=True))
-
-
-def training_pass(module: nn.Module, forward: Callable[[Tensor], Sequence[Tensor]], x: Tensor, precision: str) -> Peer:
+def training_pass(network: nn.Module, x: Tensor, precision: str) -> Peer:
     """One pass of a training step: all hidden sequences, and a fixed random gradient into each of them."""
     cotangents: list[Tensor] = []
 
     def run() -> Tensor:
-        module.zero_grad(set_to_none=True)
+        network.zero_grad(set_to_none=True)
         short = precision != "float32"
         with torch.autocast(x.device.type, PRECISIONS[precision] if short else None, enabled=short):
-            levels = forward(x)
+            levels = levels_of(network, x)
         if not cotangents:
             cotangents.extend(torch.randn_like(level) for level in levels)
         products = [torch.dot(a.flatten(), b.flatten()) for a, b in zip(levels, cotangents, strict=True)]
         return torch.stack(products).float().sum()
 
     return run
+
+
+def relative_error(found: Tensor, truth: Tensor) -> float:
+    """The RMS of the error relative to that of ``truth``, in float64."""
+    return ((found.double() - truth).norm() / truth.norm().clamp(min=1e-300)).item()
 
 
 def table(title: str, columns: Sequence[str], rows: Sequence[Sequence[object]]) -> None:

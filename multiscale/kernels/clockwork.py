@@ -229,20 +229,12 @@ class TanhScan(torch.autograd.Function):
 
 
 @lru_cache(maxsize=256)
+@torch.inference_mode(False)  # a validation under inference mode must not leave tensors that a training cannot use
 def plan(
     start: int, periods: tuple[int, ...], phases: tuple[int, ...], length: int, device: torch.device
 ) -> tuple[ModulePlan, ...]:
     """The plan of each module, fastest first, for ``length`` steps of which the first has the counter ``start``."""
     steps = np.arange(length)
-    # A validation under inference mode must not leave tensors behind that a training cannot use.
-    with torch.inference_mode(False):
-        return _plan(start, periods, phases, steps, device)
-
-
-def _plan(
-    start: int, periods: tuple[int, ...], phases: tuple[int, ...], steps: np.ndarray, device: torch.device
-) -> tuple[ModulePlan, ...]:
-    length = len(steps)
     plans: list[ModulePlan] = []
     segments = np.zeros(0, dtype=np.int64)  # first steps of the segments of the slower modules' signal
     for period, phase in reversed(list(zip(periods, phases, strict=True))):

@@ -6,7 +6,7 @@
 #include <cstring>
 
 template <typename T>
-struct Layer {  // mirrored by native.py, field by field
+struct Layer {  // native.py reads the fields here: one type a line, pointers or whole numbers
   int64_t batch, size, below, above, keep;
   int64_t flush, copy, mix, copy_boundary, gated_gradient;
   T *operands, *operands_below, *operands_above;
@@ -91,7 +91,7 @@ struct Moments {
 };
 
 template <typename T>
-struct Norm {  // of one product, mirrored by native.py
+struct Norm {  // of one product; read by native.py too
   int64_t batch, columns, keep;
   T *gain, *offset, *gate, *raw, *draw, *dgate, *dgain, *doffset;
 };

@@ -67,6 +67,21 @@ class Gradients:
     gated: bool  # whether the gradient of the operands holds that of the boundaries that gate them
 
 
+@dataclass
+class NormBuffers:
+    """The buffers of one product's normalisation, N = 4H columns, see :mod:`multiscale.kernels.hmlstm.norms`."""
+
+    gain: Tensor  # [N]
+    offset: Tensor
+    gate: Tensor | None  # [T, B]; None where there is none
+    keep: bool  # for a backward pass; if not, raw has one slot
+    raw: Tensor  # [T, B, N], the product
+    draw: Tensor | None = None  # [T, B, N], its gradient before the gate
+    dgate: Tensor | None = None  # [B], added to
+    dgain: Tensor | None = None  # [B, N], added to
+    doffset: Tensor | None = None
+
+
 def forward(layers: Sequence[Layer], l: int, t: int, pre: Tensor) -> None:
     """From the products pre [B, 4H] to layer l's state after step t, and into the operands of the layers beside."""
     layer, n = layers[l], layers[l].size

@@ -4,41 +4,25 @@ The boundary's column is no part of what is normalised.
 """
 
 from collections.abc import Callable, Sequence
-from dataclasses import dataclass
 
 import torch
 from torch import Tensor
 
 from multiscale.kernels.hmlstm import native
-from multiscale.kernels.hmlstm.gates import EPSILON, Gradients, Layer
+from multiscale.kernels.hmlstm.gates import EPSILON, Gradients, Layer, NormBuffers
 from multiscale.kernels.hmlstm.products import LayerProducts, LayerWeights, Plan
 from multiscale.kernels.product import product, rows_product
 from multiscale.kernels.workspace import Workspace
 
 
-@dataclass
-class Norm:
-    """The buffers of one product's normalisation, N = 4H columns."""
-
-    gain: Tensor  # [N]
-    offset: Tensor
-    gate: Tensor | None  # [T, B]; None where there is none
-    keep: bool  # for a backward pass; if not, raw has one slot
-    raw: Tensor  # [T, B, N], the product
-    draw: Tensor | None = None  # [T, B, N], its gradient before the gate
-    dgate: Tensor | None = None  # [B], added to
-    dgain: Tensor | None = None  # [B, N], added to
-    doffset: Tensor | None = None
-
-
-def forward(norm: Norm, t: int, raw: Tensor, pre: Tensor) -> None:
+def forward(norm: NormBuffers, t: int, raw: Tensor, pre: Tensor) -> None:
     """Keep the product [B, N] of step t, and add it to pre [B, N], normalised and gated."""
     norm.raw[t if norm.keep else 0] = raw
     normed = torch.nn.functional.layer_norm(raw, raw.shape[1:], norm.gain, norm.offset, EPSILON)
     pre += normed if norm.gate is None else norm.gate[t, :, None] * normed
 
 
-def backward(norm: Norm, t: int, dpre: Tensor) -> None:
+def backward(norm: NormBuffers, t: int, dpre: Tensor) -> None:
     """From the gradient [B, N] of the sum that ``forward`` added to."""
     if norm.draw is None or norm.dgain is None or norm.doffset is None:
         return
@@ -68,7 +52,7 @@ class Normalised(LayerProducts):
         gains = (weights.recurrent_gain, weights.bottom_up_gain, weights.top_down_gain)
         offsets = (weights.recurrent_offset, weights.bottom_up_offset, weights.top_down_offset)
         self.norms = [
-            Norm(gain, offset, gate, keep, workspace.empty(*shape))
+            NormBuffers(gain, offset, gate, keep, workspace.empty(*shape))
             for gain, offset, gate in zip(gains, offsets, gates, strict=True)
             if gain is not None and offset is not None
         ]

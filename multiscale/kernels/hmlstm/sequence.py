@@ -90,7 +90,11 @@ class _Sequence(torch.autograd.Function):
         workspace = Workspace(x)
         with torch.autocast(x.device.type, enabled=False):
             layers = _layers(plan, x, slope, thresholds, (h, c, z), weights, workspace, keep)
-            products = _products(plan, layers, weights, keep, workspace)
+            products: list[LayerProducts]
+            if plan.options.layer_norm:
+                products = [Normalised(layers, l, w, plan, keep, workspace) for l, w in enumerate(weights)]
+            else:
+                products = [Joint(layers, l, w, plan, keep) for l, w in enumerate(weights)]
             _run(plan, layers, products, x.size(1))
         ctx.set_materialize_grads(False)
         if keep:
@@ -153,6 +157,7 @@ def _layers(
         above = 0 if w.top_down is None else w.top_down.size(1)
         kept = steps if keep else 1
         top = i == len(weights) - 1
+        under = layers[-1].z if layers else None
         layer = Layer(
             size, below, above, plan.options, slope.to(x.dtype), *_boundary_weights(w, size, top),
             norm_gain=w.cell_gain,
@@ -165,7 +170,7 @@ def _layers(
             decided=None if top else x.new_empty(kept, batch),
             surrogate=None if top else x.new_empty(kept, batch),
             threshold=None if top or thresholds is None else thresholds[i].contiguous(),
-            z_under=_after(layers[-1]) if layers else None,
+            z_under=None if under is None else under[1:],
         )  # fmt: skip
         layer.operands[0, :, :size] = h[i]
         layer.cell[0] = c[i]
@@ -178,11 +183,6 @@ def _layers(
     return layers
 
 
-def _after(layer: Layer) -> Tensor | None:
-    """[T, B], the boundaries after each step."""
-    return None if layer.z is None else layer.z[1:]
-
-
 def _boundary_weights(w: LayerWeights, size: int, top: bool) -> tuple[Tensor, Tensor]:
     """The bias [4H + 1], and the boundary's weights [K] on the whole operand; zeros where the layer lacks them."""
     matrices = [m for m in (w.recurrent, w.bottom_up, w.top_down) if m is not None]
@@ -192,18 +192,8 @@ def _boundary_weights(w: LayerWeights, size: int, top: bool) -> tuple[Tensor, Te
     return bias, torch.cat([m[-1] for m in matrices])
 
 
-def _products(
-    plan: Plan, layers: Sequence[Layer], weights: Sequence[LayerWeights], keep: bool, workspace: Workspace
-) -> list[LayerProducts]:
-    """Each layer's products; ``keep`` what a backward pass needs."""
-    if plan.options.layer_norm:
-        return [Normalised(layers, l, w, plan, keep, workspace) for l, w in enumerate(weights)]
-    return [Joint(layers, l, w, plan, keep) for l, w in enumerate(weights)]
-
-
 def _run(plan: Plan, layers: Sequence[Layer], products: Sequence[LayerProducts], steps: int) -> None:
-    gates = [_forward_step(plan, layers, l) for l in range(len(layers))]
-    pairs = [(p.pre_activations, g) for p, g in zip(products, gates, strict=True)]
+    pairs = [(p.pre_activations, _forward_step(plan, layers, l)) for l, p in enumerate(products)]
     for t in range(steps):
         for multiply, gate in pairs:
             gate(t, multiply(t))
