@@ -19,6 +19,7 @@ LOADER = getattr(yaml, "CSafeLoader", yaml.SafeLoader)
 STATES = (WAITING, RUNNING, FINISHED, FAILED, INTERRUPTED)
 UNKNOWN = "unknown"
 PARTS = ("model", "data", "task")  # of every config
+RESULTS = ("val", "test", "data")  # in every summary
 NO_MEASURE = {"name", "units"}  # of a level
 CLOCK = "trace/period_"
 T = TypeVar("T")
@@ -173,20 +174,30 @@ def read_config(folder: Path) -> tuple[dict[str, Any], str]:
     It is resolved, but for values as ``${folder}/checkpoints``, which stand in no comparison and stay as they are.
     """
     parse = partial(yaml.load, Loader=LOADER)  # many times as fast as OmegaConf, whose types are of no use here
-    config, wrong = _read(folder / "config.yaml", parse)
-    lacking = [part for part in PARTS if not section(config, part)]
-    wrong = wrong or (f"config.yaml is damaged: it has no {lacking[0]}" if lacking else "")
-    return ({}, wrong) if wrong else (config, "")
+    return _read(folder / "config.yaml", parse, PARTS)
 
 
-def _read(path: Path, parse: Callable[[bytes], Any]) -> tuple[dict[str, Any], str]:
+def read_summary(folder: Path) -> tuple[dict[str, Any], str]:
+    """(what a finished run wrote, what is wrong with it); one of the two is empty."""
+    summary, wrong = _read(folder / "summary.json", json.loads, RESULTS)
+    levels = summary.get("levels")
+    if not wrong and not (isinstance(levels, list) and all(isinstance(level, dict) for level in levels)):
+        wrong = "summary.json has no levels"
+    return ({}, wrong) if wrong else (summary, "")
+
+
+def _read(path: Path, parse: Callable[[bytes], Any], parts: Iterable[str] = ()) -> tuple[dict[str, Any], str]:
+    """(the mapping in a file, what is wrong with it); ``parts`` are mappings that it must have."""
     try:
         content = parse(path.read_bytes())
     except FileNotFoundError:
         return {}, f"{path.name} is missing"
     except (OSError, ValueError, yaml.YAMLError) as error:
         return {}, f"{path.name} is damaged: {first_line(error)}"
-    return (content, "") if isinstance(content, dict) else ({}, f"{path.name} is damaged: it is no mapping")
+    if not isinstance(content, dict):
+        return {}, f"{path.name} is damaged: it is no mapping"
+    lacking = [part for part in parts if not section(content, part)]
+    return ({}, f"{path.name} has no {lacking[0]}") if lacking else (content, "")
 
 
 def section(values: Mapping[str, Any], name: str) -> dict[str, Any]:

@@ -10,7 +10,7 @@ from typing import Any
 
 from multiscale.checks import InvalidInput, nearest
 from multiscale.comparison.labels import add_labels
-from multiscale.comparison.records import PARTS, UNKNOWN, Run, read_config, read_json, read_state, section
+from multiscale.comparison.records import PARTS, UNKNOWN, Run, read_config, read_state, read_summary, section
 from multiscale.config.identity import OWN, digest, flatten, science
 from multiscale.runs.status import FINISHED
 
@@ -60,7 +60,7 @@ def read(folder: str | Path) -> Run:
     state, reason = read_state(folder)
     summary: dict[str, Any] = {}
     if state == FINISHED:
-        summary, wrong = _read_summary(folder)
+        summary, wrong = read_summary(folder)
         state, reason = (UNKNOWN, f"said to be finished, but {wrong}") if wrong else (state, "")
     seed = config.get("seed", summary.get("seed"))
     if not isinstance(seed, int) or isinstance(seed, bool):
@@ -101,17 +101,6 @@ def _select_content(leaves: Mapping[str, Any], streams: bool) -> dict[str, Any]:
     ways = NOT_CONTENT | ({"steps"} if streams else set())
     parts = {key: key.split(".") for key in leaves}
     return {key: leaves[key] for key, part in parts.items() if part[0] == "data" and part[1] not in ways}
-
-
-def _read_summary(folder: Path) -> tuple[dict[str, Any], str]:
-    """(what a finished run wrote, what is wrong with it); one of the two is empty."""
-    summary, wrong = read_json(folder / "summary.json")
-    lacking = [part for part in ("val", "test", "data") if not isinstance(summary.get(part), dict)]
-    levels = summary.get("levels")
-    if not isinstance(levels, list) or not all(isinstance(level, dict) for level in levels):
-        lacking.append("levels")
-    wrong = wrong or (f"summary.json has no {lacking[0]}" if lacking else "")
-    return ({}, wrong) if wrong else (summary, "")
 
 
 def _explain(run: Run) -> str:
