@@ -14,6 +14,7 @@ from omegaconf import DictConfig, OmegaConf
 
 from multiscale.config.compose import CONF, jobs
 from multiscale.data.text_file import TextFile
+from multiscale.run import main
 from multiscale.training.build import build
 from multiscale.training.module import SequenceModule
 
@@ -79,5 +80,26 @@ def cli(tmp_path):
             text=True,
             timeout=240,
         )
+
+    return call
+
+
+@pytest.fixture
+def here(tmp_path, monkeypatch, capsys):
+    """``cli("...")`` in this process, seconds quicker, for what a process of its own tells nothing more about."""
+
+    def call(*words: str) -> subprocess.CompletedProcess:
+        for name in [name for name in os.environ if name.startswith("WANDB")]:
+            monkeypatch.delenv(name)
+        monkeypatch.setenv("NETRC", str(tmp_path / "no-netrc"))
+        monkeypatch.chdir(tmp_path)
+        monkeypatch.setattr(sys, "argv", ["run", *words])
+        capsys.readouterr()
+        code = 0
+        try:
+            main()
+        except SystemExit as end:
+            code = end.code or 0
+        return subprocess.CompletedProcess(words, code, *capsys.readouterr())
 
     return call
