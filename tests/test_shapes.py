@@ -5,7 +5,7 @@ from typing import NamedTuple, TypeAlias
 
 import pytest
 import torch
-from jaxtyping import Float, TypeCheckError, jaxtyped
+from jaxtyping import Float, TypeCheckError
 from torch import Tensor
 
 from multiscale.checks import InvalidInput, positive_int
@@ -69,7 +69,7 @@ def test_a_wrong_shape_is_refused_in_what_is_returned():
     ],
 )
 def test_what_holds_arrays_is_checked_item_by_item(hint, good, bad):
-    @jaxtyped(typechecker=check)
+    @check
     def same(first: Row, held: hint, *more: Row) -> hint:
         return held
 

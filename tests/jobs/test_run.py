@@ -16,9 +16,9 @@ def folders(root) -> list:
     return sorted(path.parent for path in root.rglob("summary.json"))
 
 
-@pytest.mark.parametrize("model", ["hmlstm", "stacked_lstm", "learned_clock"])
-def test_a_run_ends_with_a_table_figures_metrics_and_two_checkpoints(cli, tmp_path, model):
-    done = cli(f"model={model}", *TINY)
+@pytest.mark.parametrize(("model", "way"), [("hmlstm", "cli"), ("stacked_lstm", "here"), ("learned_clock", "here")])
+def test_a_run_ends_with_a_table_figures_metrics_and_two_checkpoints(request, tmp_path, model, way):
+    done = request.getfixturevalue(way)(f"model={model}", *TINY)
     assert done.returncode == 0, done.stderr
     (folder,) = folders(tmp_path)
     summary = json.loads((folder / "summary.json").read_text())
@@ -50,10 +50,10 @@ def test_last_is_the_last_epoch_and_best_the_best(cli, tmp_path):
     assert json.loads((folder / "summary.json").read_text())["val"]["val/bpc"] == pytest.approx(min(scores))
 
 
-def test_the_same_seed_gives_the_same_summary_and_another_seed_another(cli, tmp_path):
+def test_the_same_seed_gives_the_same_summary_and_another_seed_another(cli, here, tmp_path):
     scores = {}
-    for number, seed in enumerate((5, 5, 6)):
-        assert cli(*CLOCK, f"seed={seed}", f"hydra.run.dir={tmp_path}/{number}").returncode == 0
+    for number, (call, seed) in enumerate([(cli, 5), (here, 5), (here, 6)]):
+        assert call(*CLOCK, f"seed={seed}", f"hydra.run.dir={tmp_path}/{number}").returncode == 0
         scores[number] = json.loads((tmp_path / str(number) / "summary.json").read_text())["test"]
     assert scores[0] == scores[1] != scores[2]
 
@@ -68,8 +68,8 @@ def test_the_same_seed_gives_the_same_summary_and_another_seed_another(cli, tmp_
         (["-m", "model=hmlstm,clockwrk"], "Did you mean 'clockwork'?"),
     ],
 )
-def test_a_mistake_is_one_message_exit_code_2_and_no_folder(cli, tmp_path, words, message):
-    done = cli(*words)
+def test_a_mistake_is_one_message_exit_code_2_and_no_folder(here, tmp_path, words, message):
+    done = here(*words)
     assert done.returncode == 2
     assert message in done.stderr
     assert done.stderr.count("\n") == 1
