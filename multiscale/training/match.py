@@ -6,7 +6,7 @@ does not take.
 
 import copy
 import logging
-from collections.abc import Iterator
+from bisect import bisect_right
 from typing import NamedTuple
 
 import torch
@@ -86,10 +86,10 @@ def _solve(config: DictConfig, facts: Facts) -> Size:
 
 
 class Built(NamedTuple):
-    """What is kept of a module that was built to be counted."""
+    """What is kept of a module that was built to be counted; no parameters of one that could not be."""
 
-    parameters: int
-    level_sizes: tuple[int, ...]
+    parameters: int = 0
+    level_sizes: tuple[int, ...] = ()
 
 
 class _Search:
@@ -97,22 +97,25 @@ class _Search:
 
     def __init__(self, config: DictConfig, facts: Facts, target: int) -> None:
         self.config, self.facts, self.target = config, facts, target
-        self.tried: dict[Size, Built | None] = {}
+        self.tried: dict[Size, Built] = {}
 
     def around(self, start: int) -> list[Size]:
         """The largest size that does not exceed the target and the smallest that does, as far as there are such; from
         ``start``, which the model must take."""
         self.tried[start] = _count_parameters(_resize(self.config, start), self.facts)
-        low, high = 0, start
+        high = start
         # A unit has at least one parameter: a model that stays below has stopped to grow.
-        while high <= self.target and self.takes(high) and self.count(high) <= self.target:
-            low, high = high, 2 * high
-        while (middle := next(filter(self.takes, _outwards(low, high)), None)) is not None:
-            if self.count(middle) <= self.target:
-                low = middle
-            else:
-                high = middle
-        return [size for size in (low, high) if size and self.takes(size)]
+        while high <= self.target and 0 < self.count(high) <= self.target:
+            high *= 2
+        sizes = range(1, high + 1)
+
+        def count_from(size: int) -> int:
+            """Parameters with this size or the next that the model takes; too many if there is none."""
+            return next(filter(None, map(self.count, sizes[size - 1 :])), self.target + 1)
+
+        low = bisect_right(sizes, self.target, key=count_from)
+        above = next(filter(self.count, sizes[low:]), None)
+        return [size for size in (low, above) if size]
 
     def between(self, around: list[Size]) -> list[Size]:
         """The nearest two of sizes one by one that lie between two sizes, where the model takes a list."""
@@ -121,43 +124,27 @@ class _Search:
             return around
         low, high = levels
         mixed = [(*high[:k], *low[k:]) for k in range(1, len(low))]
-        good = [m for m in mixed if m not in levels and self.takes(m) and self.built(m).level_sizes == m]
+        good = [m for m in mixed if m not in levels and self.built(m).level_sizes == m]
         ordered = sorted([*around, *good], key=self.count)
-        below = [size for size in ordered if self.count(size) <= self.target]
-        above = [size for size in ordered if self.count(size) > self.target]
-        return [*below[-1:], *above[:1]]
+        above = bisect_right(ordered, self.target, key=self.count)
+        return ordered[max(above - 1, 0) : above + 1]
 
     def nearest(self, sizes: list[Size]) -> Size:
         return min(sizes, key=lambda size: abs(self.count(size) - self.target))
 
     def count(self, size: Size) -> int:
-        """Parameters of the whole module, as a summary tells them."""
+        """Parameters of the whole module, as a summary tells them; 0 for a size that the model does not take."""
         return self.built(size).parameters
 
     def built(self, size: Size) -> Built:
-        built = self.tried[size]
-        assert built is not None
-        return built
-
-    def takes(self, size: Size) -> bool:
-        """Does the model take this size?"""
         if size not in self.tried:
             # A list may reach code that thinks of numbers only.
             refusals = (InvalidInput,) if isinstance(size, int) else (InvalidInput, InstantiationException)
             try:
                 self.tried[size] = _count_parameters(_resize(self.config, size), self.facts)
             except refusals:
-                self.tried[size] = None
-        return self.tried[size] is not None
-
-
-def _outwards(low: int, high: int) -> Iterator[int]:
-    """All whole numbers strictly between two, from the middle outwards."""
-    middle = (low + high) // 2
-    for distance in range(high - low):
-        for size in dict.fromkeys((middle - distance, middle + distance)):
-            if low < size < high:
-                yield size
+                self.tried[size] = Built()
+        return self.tried[size]
 
 
 def _resize(config: DictConfig, size: Size) -> DictConfig:

@@ -9,6 +9,8 @@ from torchmetrics import Metric
 from multiscale.backbones.base import Trace
 from multiscale.training.measure import Measure
 
+COUNTED = ("update", "active", "boundary", "flush")
+
 
 class Tally(Metric):
     """Means of what a task measures; per step how often each of L levels was rewritten, ended a segment, or began one.
@@ -22,10 +24,7 @@ class Tally(Metric):
     sums: Tensor
     weights: Tensor
     steps: Tensor
-    update_sum: Tensor
-    active_sum: Tensor
-    boundary_sum: Tensor
-    flush_sum: Tensor
+    counts: Tensor  # [4, L], the rows those of COUNTED
 
     def __init__(self, level_sizes: Sequence[int], measured: Sequence[str] = ("loss",)) -> None:
         super().__init__()
@@ -35,26 +34,21 @@ class Tally(Metric):
         for name in ("sums", "weights"):
             self.add_state(name, torch.zeros(len(self.measured)), dist_reduce_fx="sum")
         self.add_state("steps", torch.zeros(()), dist_reduce_fx="sum")
-        for name in ("update_sum", "active_sum", "boundary_sum", "flush_sum"):
-            self.add_state(name, torch.zeros(len(level_sizes)), dist_reduce_fx="sum")
+        self.add_state("counts", torch.zeros(len(COUNTED), len(level_sizes)), dist_reduce_fx="sum")
 
     def update(self, sums: Mapping[str, Measure], trace: Trace, mask: Tensor, fresh: bool = False) -> None:
         """``sums`` of the next batch, and its ``trace``, counted at ``mask`` [B, T]; a ``fresh`` batch begins anew."""
         self.sums += torch.stack([sums[name].total.detach().float() for name in self.measured])
         self.weights += torch.stack([sums[name].weight.detach().float() for name in self.measured])
         self.steps += mask.sum()
-        self._add("update_sum", trace.update, mask)
-        self._add("active_sum", (trace.update > 0).float(), mask)
+        counted = [trace.update, (trace.update > 0).float()]
         if trace.boundary is not None:
             fresh = fresh or self.last is None
             first = torch.zeros_like(trace.boundary[:, :1]) if fresh else self.last
             assert first is not None
-            self._add("boundary_sum", trace.boundary, mask)
-            self._add("flush_sum", torch.cat([first, trace.boundary[:, :-1]], 1), mask)
+            counted += [trace.boundary, torch.cat([first, trace.boundary[:, :-1]], 1)]
             self.last = trace.boundary[:, -1:]
-
-    def _add(self, name: str, values: Tensor, valid: Tensor) -> None:
-        setattr(self, name, getattr(self, name) + values[valid].sum(0))
+        self.counts[: len(counted)] += torch.stack([values[mask].sum(0) for values in counted])
 
     def reset(self) -> None:
         super().reset()
@@ -68,10 +62,9 @@ class Tally(Metric):
         ``boundary`` [L] and ``flush`` [L], the step after a boundary.
         """
         means = dict(zip(self.measured, (self.sums / self.weights).unbind(), strict=True))
-        update = self.update_sum / self.steps
+        update, active, boundary, flush = self.counts / self.steps
         rates = {"operations": (update * self.share.to(update)).sum(), "update": update, "copy": 1 - update}
-        rates |= {"active": self.active_sum / self.steps}
+        rates |= {"active": active}
         if self.last is not None:
-            rates["boundary"] = self.boundary_sum / self.steps
-            rates["flush"] = self.flush_sum / self.steps
+            rates |= {"boundary": boundary, "flush": flush}
         return means, rates

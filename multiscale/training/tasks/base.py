@@ -27,11 +27,9 @@ class Task(ABC):
     bidirectional: bool = False
 
     def __init__(self, monitor: str, penalty_weight: float = 1.0) -> None:
-        self.monitor = one_of("monitor", monitor, self._falling())
+        falling = [f"val/{name}" for name in self.reported if name not in self.rising]
+        self.monitor = one_of("monitor", monitor, falling)
         self.penalty_weight = in_range("penalty_weight", penalty_weight, 0)
-
-    def _falling(self) -> list[str]:
-        return [f"val/{name}" for name in self.reported if name not in self.rising]
 
     def check(self, facts: Facts) -> None:
         """Raise :class:`InvalidInput` if the task cannot be set on data of these facts."""
@@ -57,6 +55,7 @@ class Task(ABC):
     def measure(self, outputs: Tensor, batch: Batch) -> dict[str, Measure]:
         """Everything in ``measured``; first of all the loss in nats. Padding counts nowhere."""
 
-    @abstractmethod
     def metrics(self, means: Mapping[str, Tensor]) -> dict[str, Tensor]:
-        """Everything in ``reported``, from the means of what was measured on a split."""
+        """Everything in ``reported``, from the means of what was measured on a split: these themselves, in their order,
+        unless a task says otherwise."""
+        return {name: means[key] for name, key in zip(self.reported, self.measured, strict=True)}

@@ -6,7 +6,7 @@ import torch
 from torch import Tensor, nn
 from torch.nn import functional as F
 
-from multiscale.checks import InvalidInput
+from multiscale.checks import InvalidInput, flag
 from multiscale.data.batch import IGNORE, Batch, last_step
 from multiscale.data.facts import Facts, LabelFacts, SequenceFacts
 from multiscale.nn.encoders import OneHot, Values
@@ -21,9 +21,7 @@ class SequenceTask(Task):
         monitor, penalty_weight: as for :class:`Task`.
     """
 
-    def __init__(self, monitor: str, penalty_weight: float = 1.0) -> None:
-        super().__init__(monitor, penalty_weight)
-        self.per_step = True
+    per_step = True  # else the whole sequence has one target; data tell
 
     def check(self, facts: Facts) -> None:
         super().check(facts)
@@ -56,13 +54,11 @@ class Classification(SequenceTask):
     measured = ("loss", "accuracy")
     reported = ("cross_entropy", "accuracy", "error")
     rising = ("accuracy",)
+    blank: int | None = None  # the class that counts in no accuracy, if the data have one
 
-    def __init__(self, bidirectional: bool = False, monitor: str = "val/error", penalty_weight: float = 1.0) -> None:
+    def __init__(self, monitor: str, bidirectional: bool = False, penalty_weight: float = 1.0) -> None:
         super().__init__(monitor, penalty_weight)
-        if not isinstance(bidirectional, bool):
-            raise InvalidInput(f"bidirectional must be true or false; got {bidirectional!r}.")
-        self.bidirectional = bidirectional
-        self.blank: int | None = None
+        self.bidirectional = flag("bidirectional", bidirectional)
 
     def check(self, facts: Facts) -> None:
         super().check(facts)
@@ -92,15 +88,9 @@ class Regression(SequenceTask):
     kind = "numbers"
     reported = ("mse",)
 
-    def __init__(self, monitor: str = "val/mse", penalty_weight: float = 1.0) -> None:
-        super().__init__(monitor, penalty_weight)
-
     def measure(self, outputs: Tensor, batch: Batch) -> dict[str, Measure]:
         weight = self.weight(outputs.float(), batch)
         return {"loss": Measure(squared_error(outputs, batch, weight), weight.sum() * outputs.size(-1))}
-
-    def metrics(self, means: Mapping[str, Tensor]) -> dict[str, Tensor]:
-        return {"mse": means["loss"]}
 
 
 class Multilabel(SequenceTask):
@@ -113,17 +103,11 @@ class Multilabel(SequenceTask):
     kind = "switches"
     reported = ("nll",)
 
-    def __init__(self, monitor: str = "val/nll", penalty_weight: float = 1.0) -> None:
-        super().__init__(monitor, penalty_weight)
-
     def measure(self, outputs: Tensor, batch: Batch) -> dict[str, Measure]:
         targets = batch.targets.reshape(outputs.shape).float()
         each = F.binary_cross_entropy_with_logits(outputs.float(), targets, reduction="none").sum(-1)
         weight = self.weight(each[..., None], batch)
         return {"loss": Measure((each * weight).sum(), weight.sum())}
-
-    def metrics(self, means: Mapping[str, Tensor]) -> dict[str, Tensor]:
-        return {"nll": means["loss"]}
 
 
 class Waveform(SequenceTask):
@@ -133,18 +117,12 @@ class Waveform(SequenceTask):
     measured = ("loss", "nmse")
     reported = ("mse", "nmse")
 
-    def __init__(self, monitor: str = "val/nmse", penalty_weight: float = 1.0) -> None:
-        super().__init__(monitor, penalty_weight)
-
     def measure(self, outputs: Tensor, batch: Batch) -> dict[str, Measure]:
         weight = self.weight(outputs.float(), batch)[..., None]
         error = squared_error(outputs, batch, weight[..., 0])
         mean = (batch.targets * weight).sum(1, keepdim=True) / weight.sum(1, keepdim=True)
         variation = ((batch.targets - mean).square() * weight).sum()
         return {"loss": Measure(error, weight.sum() * outputs.size(-1)), "nmse": Measure(error, variation)}
-
-    def metrics(self, means: Mapping[str, Tensor]) -> dict[str, Tensor]:
-        return {"mse": means["loss"], "nmse": means["nmse"]}
 
 
 def squared_error(outputs: Tensor, batch: Batch, weight: Tensor) -> Tensor:
