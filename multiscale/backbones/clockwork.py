@@ -37,15 +37,6 @@ def module_of_unit(level_sizes: Sequence[int]) -> Tensor:
     return torch.repeat_interleave(torch.arange(len(level_sizes)), repeats, output_size=sum(level_sizes))
 
 
-def count_parameters(level_sizes: Sequence[int], input_size: int, output_size: int, cell: str = "tanh") -> int:
-    """Parameters of a Clockwork RNN with a linear output: weights in use, hidden and output biases, and the periods,
-    one a module, as the paper counts (its networks that generate waveforms have no input: ``input_size`` 0)."""
-    hidden = sum(level_sizes)
-    read = sum(size * sum(level_sizes[i:]) for i, size in enumerate(level_sizes))
-    extra = hidden if cell == "gru" else 0  # the bias inside the reset
-    return GATES[cell] * (read + hidden * (input_size + 1)) + extra + (hidden + 1) * output_size + len(level_sizes)
-
-
 class ClockworkRNN(Backbone):
     """Modules of recurrent cells, each updated only at the ticks of its own fixed clock and held exactly in between.
 
@@ -130,11 +121,12 @@ class ClockworkRNN(Backbone):
         h = torch.zeros(batch_size, sum(self.level_sizes), device=device, dtype=dtype)
         return *(h.clone() for _ in range(STATES[self.cell])), torch.full((batch_size,), self.origin, device=device)
 
-    def _norm(self) -> GateNorm | None:
-        return None if self.gain is None else GateNorm(self.gain, self.bias.view_as(self.gain), self.level_sizes)
-
-    def _hidden_bias(self) -> Tensor | None:
-        return None if self.reset_bias is None else F.pad(self.reset_bias, (2 * len(self.reset_bias), 0))
+    def weights(self) -> cascades.ModuleWeights:
+        """The parameters as the kernel takes them; the bias is the norm's where there is one."""
+        hidden_bias = None if self.reset_bias is None else F.pad(self.reset_bias, (2 * len(self.reset_bias), 0))
+        norm = None if self.gain is None else GateNorm(self.gain, self.bias.view_as(self.gain), self.level_sizes)
+        bias = self.bias if norm is None else None
+        return cascades.ModuleWeights(self.input, self.recurrent, bias, hidden_bias, norm)
 
     def step(self, x_t: Float[Tensor, "B D"], state: State) -> tuple[Levels, State, StepTrace]:
         """Eq. 1 of the paper for the modules with t mod T_i = 0; the others, whose rows of W_H and W_I are zero in its
@@ -142,10 +134,10 @@ class ClockworkRNN(Backbone):
         *previous, t = tensors(state)
         ticks = t[:, None] % self.periods == 0
         active = ticks.index_select(1, self.unit_module)
-        norm = self._norm()
-        u = F.linear(x_t, self.input, self.bias if norm is None else None)
-        v = F.linear(previous[0], self.recurrent * self.mask, self._hidden_bias())
-        new = CELLS[self.cell](u, v, tuple(previous), norm or no_norm)
+        w = self.weights()
+        u = F.linear(x_t, w.input, w.bias)
+        v = F.linear(previous[0], w.recurrent * self.mask, w.hidden_bias)
+        new = CELLS[self.cell](u, v, tuple(previous), w.norm or no_norm)
         kept = tuple(torch.where(active, n, old) for n, old in zip(new, previous, strict=True))
         return kept[0].split(self.level_sizes, 1), (*kept, t + 1), StepTrace(ticks.to(x_t.dtype))
 
@@ -154,13 +146,8 @@ class ClockworkRNN(Backbone):
 
     def fast(self, kernel: str, x: Float[Tensor, "B T D"], state: State, trace: bool) -> Folded:
         *first, t = tensors(state)
-        norm = self._norm()
-        bias = self.bias if norm is None else None
-        weights = cascades.ModuleWeights(self.input, self.recurrent, bias, self._hidden_bias(), norm)
-        phases = (0,) * len(self._period_list)
-        levels, last = cascades.cascade(
-            x, tuple(first), t, weights, self.cell, self.level_sizes, self._period_list, phases
-        )
+        clocks = (self._period_list, (0,) * len(self._period_list))
+        levels, last = cascades.cascade(x, tuple(first), t, self.weights(), self.cell, self.level_sizes, *clocks)
         steps = None
         if trace:
             counters = t[:, None] + torch.arange(x.size(1), device=t.device)

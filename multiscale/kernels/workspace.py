@@ -14,7 +14,7 @@ from torch import Tensor
 _LIMIT = 1 << 30  # bytes kept while no sequence needs them
 _SLACK = 4  # a kept buffer may be this many times larger than what is asked for
 
-_free: list[Tensor] = []
+_free: dict[int, Tensor] = {}  # by identity, the oldest first
 
 
 class Workspace:
@@ -36,27 +36,17 @@ class Workspace:
 
 
 def _take(size: int, like: Tensor) -> Tensor:
-    fitting = [t for t in list(_free) if t.dtype == like.dtype and size <= t.numel() <= max(_SLACK * size, 1024)]
+    kept = list(_free.values())
+    fitting = [t for t in kept if t.dtype == like.dtype and size <= t.numel() <= max(_SLACK * size, 1024)]
     for flat in sorted(fitting, key=Tensor.numel):
-        try:
-            _remove(flat)
-        except ValueError:  # another thread was faster
-            continue
-        return flat
+        if _free.pop(id(flat), None) is not None:  # else another thread was faster
+            return flat
     with torch.inference_mode(False):  # or training could not use it after an evaluation
         return torch.empty(size, dtype=like.dtype)
 
 
-def _remove(flat: Tensor) -> None:
-    for i, kept in enumerate(_free):
-        if kept is flat:
-            del _free[i]
-            return
-    raise ValueError("no longer free")
-
-
 def _give_back(taken: list[Tensor]) -> None:
-    _free.extend(taken)
-    kept = sum(t.nbytes for t in _free)
+    _free.update({id(t): t for t in taken})
+    kept = sum(t.nbytes for t in list(_free.values()))
     while _free and kept > _LIMIT:
-        kept -= _free.pop(0).nbytes
+        kept -= _free.pop(next(iter(_free))).nbytes

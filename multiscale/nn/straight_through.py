@@ -1,6 +1,5 @@
 """Hard decisions that pass gradient, each made on its own: for tensors of any shape."""
 
-import torch
 from jaxtyping import Float
 from torch import Tensor
 
@@ -25,8 +24,3 @@ def step_boundary(
 ) -> Float[Tensor, "*shape"]:
     """1 where soft > threshold, strictly, else 0; gradient of ``soft``."""
     return straight_through((soft > threshold).to(soft.dtype), soft)
-
-
-def sample_boundary(soft: Float[Tensor, "*shape"]) -> Float[Tensor, "*shape"]:
-    """A Bernoulli draw of probability ``soft`` from torch's generator; gradient of ``soft``."""
-    return step_boundary(soft, torch.rand_like(soft))

@@ -5,9 +5,10 @@ import torch
 from torch import Tensor, nn
 
 from multiscale import ClockworkRNN
-from multiscale.backbones.clockwork import count_parameters, split_units
+from multiscale.backbones.clockwork import split_units
 from multiscale.checks import InvalidInput
 from multiscale.kernels.clockwork import TanhScan
+from multiscale.nn.cells import GATES
 
 KERNELS = ("reference", "cascade")
 CELLS = ("tanh", "lstm", "gru")
@@ -131,6 +132,15 @@ def test_layer_norm_gives_every_module_arguments_of_mean_zero_and_variance_one()
     argument = torch.atanh(model(torch.randn(2, 5, 3, dtype=torch.float64)).levels[2])
     torch.testing.assert_close(argument.mean(-1), torch.zeros(2, 5, dtype=torch.float64))
     torch.testing.assert_close(argument.var(-1, correction=0), torch.ones(2, 5).double(), rtol=1e-3, atol=1e-3)
+
+
+def count_parameters(level_sizes: tuple[int, ...], input_size: int, output_size: int, cell: str = "tanh") -> int:
+    """Parameters of a Clockwork RNN with a linear output: weights in use, hidden and output biases, and the periods,
+    one a module, as the paper counts (its networks that generate waveforms have no input: ``input_size`` 0)."""
+    hidden = sum(level_sizes)
+    read = sum(size * sum(level_sizes[i:]) for i, size in enumerate(level_sizes))
+    extra = hidden if cell == "gru" else 0  # the bias inside the reset
+    return GATES[cell] * (read + hidden * (input_size + 1)) + extra + (hidden + 1) * output_size + len(level_sizes)
 
 
 @pytest.mark.parametrize(("units", "count"), [(11, 100), (19, 249), (27, 469), (40, 980)])

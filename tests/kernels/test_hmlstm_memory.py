@@ -95,7 +95,7 @@ def test_memory_kept_for_the_next_sequence_is_bounded(monkeypatch):
         held = workspace.Workspace(torch.zeros(1))
         held.empty(size)
         del held
-        kept.append([t.numel() for t in workspace._free])
+        kept.append([t.numel() for t in workspace._free.values()])
     assert kept[-2:] == [[100, 300, 600], [900]]
 
 
