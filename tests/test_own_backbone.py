@@ -41,7 +41,7 @@ def count(done: subprocess.CompletedProcess, what: str = "passed") -> int:
 
 def test_one_python_file_and_one_yaml_are_held_to_every_law_and_no_list_must_know_them(tmp_path):
     for folder in ("multiscale", "conf", "tests", "docs", "experiments"):
-        shutil.copytree(ROOT / folder, tmp_path / folder)  # with what is compiled already
+        shutil.copytree(ROOT / folder, tmp_path / folder, ignore=shutil.ignore_patterns("__pycache__"))
     for file in ("README.md", "Makefile", "pyproject.toml"):
         shutil.copy(ROOT / file, tmp_path)
     (tmp_path / "multiscale/backbones/leaky.py").write_text(CODE)

@@ -36,10 +36,10 @@ def test_a_run_ends_with_a_table_figures_metrics_and_two_checkpoints(request, tm
         assert torch.load(path, weights_only=True)["recipe"]["config"]["model"]["_target_"].startswith("multiscale.")
 
 
-def test_last_is_the_last_epoch_and_best_the_best(cli, tmp_path):
+def test_last_is_the_last_epoch_and_best_the_best(here, tmp_path):
     # At this rate of learning the second epoch is worse than the first.
     words = ["trainer.max_epochs=3", "optim.optimizer.lr=0.003", "optim.scheduler.factor=0.999"]
-    done = cli(*CLOCK, *words, "+callbacks.spoil._target_=tests.helpers.spoil.Spoil", PYTHONPATH=str(ROOT))
+    done = here(*CLOCK, *words, "+callbacks.spoil._target_=tests.helpers.spoil.Spoil")
     assert done.returncode == 0, done.stderr
     (folder,) = folders(tmp_path)
     saved = {p.stem: torch.load(p, weights_only=True) for p in (folder / "checkpoints").glob("*.ckpt")}
