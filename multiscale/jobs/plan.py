@@ -10,7 +10,7 @@ from omegaconf import OmegaConf
 from optuna import distributions, samplers
 from optuna.distributions import BaseDistribution, CategoricalDistribution, FloatDistribution, IntDistribution
 
-from multiscale.checks import InvalidInput, nearest, one_of, positive_int, real
+from multiscale.checks import InvalidInput, first_line, nearest, one_of, positive_int, real
 from multiscale.cli import arguments
 from multiscale.config.compose import CONF, compose_jobs, jobs
 from multiscale.jobs.prepare import check_jobs
@@ -158,7 +158,7 @@ def distribution(key: str, given: Any) -> BaseDistribution:
             return IntDistribution(low, high, log=log, step=1 if step is None else step)
         return FloatDistribution(low, high, log=log, step=step)
     except (TypeError, ValueError) as error:
-        raise InvalidInput(f"{where} is no range: {str(error).strip().splitlines()[0]}") from error
+        raise InvalidInput(f"{where} is no range: {first_line(error)}") from error
 
 
 def overrides(params: Mapping[str, Any]) -> list[str]:

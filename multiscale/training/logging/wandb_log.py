@@ -5,7 +5,6 @@ import os
 import re
 import secrets
 import shlex
-import string
 from collections import Counter
 from collections.abc import Callable, Mapping, Sequence
 from contextlib import suppress
@@ -14,6 +13,7 @@ from typing import Any
 
 from PIL import Image
 
+from multiscale.checks import first_line
 from multiscale.config.identity import group_name, to_plain
 from multiscale.runs import files
 from multiscale.runs.metrics import read_column
@@ -73,7 +73,7 @@ class SafeWandb(RunLogger):
         self.to_skip = again
 
     def log_hyperparams(self, params: Any, *args: Any, **kwargs: Any) -> None:
-        self._try(lambda: self._ensure_run(to_plain(params)))
+        self._try(self._ensure_run, to_plain(params))
 
     def log_metrics(self, metrics: Mapping[str, float], step: int | None = None) -> None:
         if self.monitor in metrics:
@@ -81,7 +81,7 @@ class SafeWandb(RunLogger):
         if self.to_skip > 0:
             self.to_skip -= 1
             return
-        self._try(lambda: self._send(metrics, step))
+        self._try(self._send, metrics, step)
 
     def log_image(self, key: str, path: Path) -> None:
         """Send a picture; of more than ``IMAGES`` under one name, the first ones and the last."""
@@ -89,7 +89,7 @@ class SafeWandb(RunLogger):
             self.delayed[key] = path  # perhaps the last
             return
         self.sent[key] += 1
-        self._try(lambda: self._picture(key, path))
+        self._try(self._picture, key, path)
 
     def log_table(self, key: str, columns: Mapping[str, Sequence[str]]) -> None:
         """Send a table, given by its columns; one of more than ``ROWS`` rows is cut, and its last row says so."""
@@ -97,7 +97,7 @@ class SafeWandb(RunLogger):
         if len(rows) > ROWS:
             note = f"{len(rows) - ROWS + 1} more rows were left out"
             rows = [*rows[: ROWS - 1], [note] + [""] * (len(columns) - 1)]
-        self._try(lambda: self._table(key, list(columns), rows))
+        self._try(self._table, key, tuple(columns), rows)
 
     def log_numbers(self, numbers: Mapping[str, float]) -> None:
         """Put numbers of the whole run into the summary, where bars and tables find them."""
@@ -106,10 +106,10 @@ class SafeWandb(RunLogger):
     def finish(self, state: str) -> None:
         """End the run as ``finished``, ``failed`` or ``interrupted``; W&B calls the last one preempted."""
         for key, path in self.delayed.items():
-            self._try(lambda key=key, path=path: self._picture(key, path))  # type: ignore[misc]
+            self._try(self._picture, key, path)
         self.delayed = {}
         if self.run is not None:
-            self._try(lambda: self._end(state))
+            self._try(self._end, state)
 
     def closing_lines(self) -> list[str]:
         """How to send what was kept on this machine, or where the run is to be seen; for the end of a summary."""
@@ -122,11 +122,11 @@ class SafeWandb(RunLogger):
         url = getattr(self.run, "url", None)
         return [f"Weights & Biases: {url}"] if url else []
 
-    def _try(self, call: Callable[[], Any]) -> None:
+    def _try(self, call: Callable[..., Any], *arguments: Any) -> None:
         if not self.alive:
             return
         try:
-            call()
+            call(*arguments)
         except Exception as error:  # whatever W&B does, training goes on
             self.alive = False
             log.warning("Weights & Biases is off from here: %s", _line(error))
@@ -156,7 +156,7 @@ class SafeWandb(RunLogger):
         if identity:  # the training goes on, and so does the best of it
             self.best = min([self.best, *read_column(self.folder / "metrics.csv", self.monitor)])
         else:
-            identity = _new_id()
+            identity = secrets.token_hex(8)  # not from the generators that a seed fixes
         files.write(path, f"{identity}\n".encode())
         return {**self.init, "group": group, "config": dict(config), "id": identity, "resume": "allow"}
 
@@ -194,19 +194,15 @@ class SafeWandb(RunLogger):
     def _picture(self, key: str, path: Path) -> None:
         import wandb as client
 
-        run = self._ensure_run()
-        with Image.open(path) as image:
-            if image.width > WIDTH:
-                height = max(1, round(image.height * WIDTH / image.width))
-                shown = client.Image(image.convert("RGB").resize((WIDTH, height)))
-            else:
-                shown = client.Image(str(path))
-        run.log({key: [shown]})
+        with Image.open(path) as file:
+            picture = file.convert("RGB")
+        picture.thumbnail((WIDTH, picture.height))
+        self._ensure_run().log({key: [client.Image(picture)]})
 
-    def _table(self, key: str, columns: Sequence[str], rows: Sequence[Sequence[Any]]) -> None:
+    def _table(self, key: str, columns: Sequence[str], rows: list[list[Any]]) -> None:
         import wandb as client
 
-        self._ensure_run().log({key: client.Table(columns=list(columns), data=[list(row) for row in rows])})
+        self._ensure_run().log({key: client.Table(columns=list(columns), data=rows)})
 
     def _end(self, state: str) -> None:
         if state == "interrupted":
@@ -226,10 +222,5 @@ def _read(path: Path) -> str:
     return path.read_text().strip() if path.exists() else ""
 
 
-def _new_id() -> str:
-    """Eight letters and digits, as W&B makes them; not from the generators that a seed fixes."""
-    return "".join(secrets.choice(string.ascii_lowercase + string.digits) for _ in range(8))
-
-
 def _line(error: Exception) -> str:
-    return f"{type(error).__name__}: {str(error).strip().splitlines()[0] if str(error).strip() else ''}"
+    return f"{type(error).__name__}: {first_line(error)}"
