@@ -40,10 +40,10 @@ Folded: TypeAlias = tuple[Levels, State, StepTrace | None]
 class Trace(NamedTuple):
     """What happened over a sequence, never part of the gradient."""
 
-    update: Float[Tensor, "B T L"]  # in [0, 1]: how much of a level was rewritten
-    boundary: Float[Tensor, "B T L"] | None  # in {0, 1}: where a level ended a segment
+    update: Float[Tensor, "B T _"]  # L, in [0, 1]: how much of a level was rewritten
+    boundary: Float[Tensor, "B T _"] | None  # L, in {0, 1}: where a level ended a segment
     names: tuple[str, ...]  # L of them, fastest first
-    probability: Float[Tensor, "B T L"] | None = None  # in [0, 1]: what a boundary was decided from; the reference's
+    probability: Float[Tensor, "B T _"] | None = None  # L, in [0, 1]: what it was decided from; the reference's
 
 
 class BackboneOutput(NamedTuple):
@@ -51,7 +51,7 @@ class BackboneOutput(NamedTuple):
 
     levels: tuple[Float[Tensor, "B T _"], ...]  # L of [B, T, H_l], fastest first
     state: State
-    penalty: Float[Tensor, ""]  # >= 0
+    penalty: Tensor  # [], >= 0
     trace: Trace | None
 
 
