@@ -14,6 +14,7 @@ from tests.helpers.run_folders import resolved, summary
 
 RUNS, ROWS = 200, 10_000
 SECONDS, BYTES = 20, 2 * 2**30
+IMPORTS = 12  # of torch: what 20 seconds are worth on a machine that is slow for the moment
 
 PROGRAM = """
 import resource, sys, time
@@ -25,6 +26,12 @@ points = sum(len(steps) for run in read_all(sys.argv[1:2]) for steps, _ in run.c
 used = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss * 1024
 print("measured", compared, time.process_time(), used, points)
 """
+
+
+def torch_seconds() -> float:
+    """What importing torch takes a processor here and now."""
+    program = "import torch, time; print(time.process_time())"
+    return float(subprocess.run([sys.executable, "-c", program], check=True, capture_output=True, text=True).stdout)
 
 
 @pytest.fixture(scope="module")
@@ -70,5 +77,5 @@ def test_two_hundred_runs_of_ten_thousand_logged_steps_take_seconds_and_little_m
     compared, with_curves, used, points = map(float, result.stdout.strip().splitlines()[-1].split()[1:])
     assert points == RUNS * (3 * ROWS + 21 * ROWS / 100)
     print(f"compared in {compared:.1f} s, all curves {with_curves - compared:.1f} s more; {used / 2**20:.0f} MiB")
-    assert with_curves < SECONDS  # the tables, and every curve of every run beside them
+    assert with_curves < max(SECONDS, IMPORTS * torch_seconds())  # the tables, and every curve of every run beside them
     assert used < BYTES
