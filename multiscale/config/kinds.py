@@ -69,7 +69,7 @@ def _describe(where: str, value: Any, hint: Any, errors: list[ErrorDetails], nul
         place = "".join(f"[{step}]" for step in first["loc"] if isinstance(step, int))
         word = _word(first) or "of another kind"
         return WrongKind(InvalidInput(f"{where}{place} must be {word}; got {first['input']!r}."), at_top=False)
-    literals = list(dict.fromkeys(_literals(hint)))
+    literals = list(dict.fromkeys(read_literals(hint)))
     kinds = [f"one of {', '.join(literals)}"] if literals else []
     kinds += dict.fromkeys(word for error in errors if (word := _word(error)))
     if not kinds:
@@ -84,10 +84,10 @@ def _word(error: ErrorDetails) -> str:
     return WORDS.get(error["type"], ABSTRACT.get(kind, f"a {kind}" if kind else ""))
 
 
-def _literals(hint: Any) -> Iterator[str]:
+def read_literals(hint: Any) -> Iterator[str]:
     """The words of every ``Literal`` in an annotation."""
     if get_origin(hint) is Literal:
         yield from map(str, get_args(hint))
     else:
         for inner in get_args(hint):
-            yield from _literals(inner)
+            yield from read_literals(inner)

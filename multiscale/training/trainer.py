@@ -1,9 +1,10 @@
 """What a trainer may be asked for that Lightning would refuse late, or in words that do not name the argument."""
 
 from collections.abc import Callable, Mapping
-from typing import Any, Literal, get_args, get_origin, get_type_hints
+from typing import Any, get_type_hints
 
 from multiscale.checks import InvalidInput, in_range, nearest, one_of, positive_int
+from multiscale.config.kinds import read_literals
 
 DEFAULT_PRECISION = "32-true"
 
@@ -31,14 +32,8 @@ def check_words(trainer: Mapping[str, Any]) -> None:
                 f"{nearest(strategy, known)}"
             )
     if (precision := trainer.get("precision")) is not None:
-        words = dict.fromkeys((DEFAULT_PRECISION, *map(str, _words(get_type_hints(Trainer.__init__)["precision"]))))
+        words = dict.fromkeys((DEFAULT_PRECISION, *read_literals(get_type_hints(Trainer.__init__)["precision"])))
         one_of("trainer.precision", str(precision), tuple(words))
-
-
-def _words(hint: Any) -> list[Any]:
-    """The words of every ``Literal`` in an annotation."""
-    own = list(get_args(hint)) if get_origin(hint) is Literal else []
-    return own or [word for inner in get_args(hint) for word in _words(inner)]
 
 
 def _at_least(low: int, whole: bool = True) -> Callable[[str, Any], None]:
