@@ -31,7 +31,7 @@ class Handwriting(SequenceTask):
     reported = ("nll", "log_likelihood")
     rising = ("log_likelihood",)
 
-    def __init__(self, components: int, monitor: str, penalty_weight: float = 1.0) -> None:
+    def __init__(self, components: int, monitor: str = "val/nll", penalty_weight: float = 1.0) -> None:
         super().__init__(monitor, penalty_weight)
         self.components = positive_int("components", components)
 

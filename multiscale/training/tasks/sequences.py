@@ -56,7 +56,7 @@ class Classification(SequenceTask):
     rising = ("accuracy",)
     blank: int | None = None  # the class that counts in no accuracy, if the data have one
 
-    def __init__(self, monitor: str, bidirectional: bool = False, penalty_weight: float = 1.0) -> None:
+    def __init__(self, bidirectional: bool = False, monitor: str = "val/error", penalty_weight: float = 1.0) -> None:
         super().__init__(monitor, penalty_weight)
         self.bidirectional = flag("bidirectional", bidirectional)
 
@@ -88,6 +88,9 @@ class Regression(SequenceTask):
     kind = "numbers"
     reported = ("mse",)
 
+    def __init__(self, monitor: str = "val/mse", penalty_weight: float = 1.0) -> None:
+        super().__init__(monitor, penalty_weight)
+
     def measure(self, outputs: Tensor, batch: Batch) -> dict[str, Measure]:
         weight = self.weight(outputs.float(), batch)
         return {"loss": Measure(squared_error(outputs, batch, weight), weight.sum() * outputs.size(-1))}
@@ -103,6 +106,9 @@ class Multilabel(SequenceTask):
     kind = "switches"
     reported = ("nll",)
 
+    def __init__(self, monitor: str = "val/nll", penalty_weight: float = 1.0) -> None:
+        super().__init__(monitor, penalty_weight)
+
     def measure(self, outputs: Tensor, batch: Batch) -> dict[str, Measure]:
         targets = batch.targets.reshape(outputs.shape).float()
         each = F.binary_cross_entropy_with_logits(outputs.float(), targets, reduction="none").sum(-1)
@@ -116,6 +122,9 @@ class Waveform(SequenceTask):
     kind = "waveform"
     measured = ("loss", "nmse")
     reported = ("mse", "nmse")
+
+    def __init__(self, monitor: str = "val/nmse", penalty_weight: float = 1.0) -> None:
+        super().__init__(monitor, penalty_weight)
 
     def measure(self, outputs: Tensor, batch: Batch) -> dict[str, Measure]:
         weight = self.weight(outputs.float(), batch)[..., None]

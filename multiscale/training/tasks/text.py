@@ -25,7 +25,7 @@ class LanguageModel(Task):
     kind = "text"
     reported = ("bpc",)
 
-    def __init__(self, embedding_size: int, monitor: str, penalty_weight: float = 1.0) -> None:
+    def __init__(self, embedding_size: int, monitor: str = "val/bpc", penalty_weight: float = 1.0) -> None:
         super().__init__(monitor, penalty_weight)
         self.embedding_size = positive_int("embedding_size", embedding_size)
 
