@@ -1,5 +1,6 @@
 """What every test may use: the model files, small backbones built from them, and the command line."""
 
+import logging
 import os
 import subprocess
 import sys
@@ -85,6 +86,9 @@ def cli(tmp_path):
 @pytest.fixture
 def here(tmp_path, monkeypatch, capsys):
     """``cli("...")`` in this process, seconds quicker, for what a process of its own tells nothing more about."""
+
+    root = logging.getLogger()
+    monkeypatch.setattr(root, "handlers", root.handlers[:])  # Hydra's would write to this test's output ever after
 
     def call(*words: str) -> subprocess.CompletedProcess:
         for name in [name for name in os.environ if name.startswith("WANDB")]:

@@ -99,6 +99,7 @@ def test_an_empty_file_is_refused(files, name):
         data(name)
 
 
+@pytest.mark.slow
 def test_a_large_text_stays_one_byte_a_symbol(tmp_path):
     (tmp_path / "text8").mkdir()
     (tmp_path / "text8/text8").write_bytes(

@@ -82,28 +82,29 @@ def run(found, x, first, cotangents):
     return tensors | {"update": out.trace.update, "boundary": out.trace.boundary, "penalty": out.penalty}
 
 
-def compare(truth, kernel, batch, steps, given, draws=5):
-    """Assert that a kernel's error is at most twice the reference's, tensor by tensor, as relative RMS.
+def compare(truth, batch, steps, given, draws=5):
+    """Assert that each kernel's error is at most twice the reference's, tensor by tensor, as relative RMS.
 
     The middle of some draws of the inputs, because one number may be exact by luck.
     """
+    kernels = ["fused", *(["native"] if HAS_COMPILER else [])]
     errors, sizes = defaultdict(list), defaultdict(list)
     for _ in range(draws):
-        for name, (own, theirs, right) in found_by_all(truth, kernel, batch, steps, given).items():
-            assert own.dtype == theirs.dtype
-            assert own.shape == theirs.shape
-            errors[name].append(torch.stack([(own - right).norm(), (theirs - right).norm()]))
+        for name, (*found, right) in found_by_all(truth, ["reference", *kernels], batch, steps, given).items():
+            assert len({(tensor.dtype, tensor.shape) for tensor in found}) == 1
+            errors[name].append(torch.stack([(tensor - right).norm() for tensor in found]))
             sizes[name].append(right.norm())
     for name, found in errors.items():
         size = torch.stack(sizes[name]).square().mean().sqrt().clamp(min=1e-30)
-        own, theirs = torch.stack(found).median(0).values / size
-        assert own <= 2 * theirs + ULPS, f"{name}: {own:.1e} against {theirs:.1e}"
+        reference, *own = torch.stack(found).median(0).values / size
+        for kernel, error in zip(kernels, own, strict=True):
+            assert error <= 2 * reference + ULPS, f"{kernel}: {name}: {error:.1e} against {reference:.1e}"
 
 
-def found_by_all(truth, kernel, batch, steps, given):
-    """Each tensor as the kernel and the reference find it in float32, and as it is."""
+def found_by_all(truth, kernels, batch, steps, given):
+    """Each tensor as every kernel finds it in float32, and last as it is."""
     x, first, cotangents = torch.randn(batch, steps, D).double(), state(truth, batch) if given else None, {}
-    exact, models = copy.deepcopy(truth), [as_kernel(truth, "reference"), as_kernel(truth, kernel)]
+    exact, models = copy.deepcopy(truth), [as_kernel(truth, kernel) for kernel in kernels]
     if truth.options.boundary != "soft":
         with torch.no_grad():
             decisions = truth(x, first, trace=True).trace.boundary
@@ -111,6 +112,6 @@ def found_by_all(truth, kernel, batch, steps, given):
         for found in (exact, *models):
             inject(found, fires)
     right = run(exact, x, first, cotangents)
-    slow, fast = (run(found, x, first, cotangents) for found in models)
-    assert slow.keys() == fast.keys() == right.keys()
-    return {name: (fast[name], slow[name], tensor) for name, tensor in right.items()}
+    found = [run(model, x, first, cotangents) for model in models]
+    assert all(tensors.keys() == right.keys() for tensors in found)
+    return {name: (*(tensors[name] for tensors in found), tensor) for name, tensor in right.items()}

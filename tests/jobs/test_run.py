@@ -7,7 +7,7 @@ import shutil
 import pytest
 import torch
 
-from tests.conftest import ROOT, TINY
+from tests.conftest import ROOT, TEXT, TINY
 
 CLOCK = ["model=clockwork", *TINY]  # the quickest backbone
 
@@ -90,12 +90,15 @@ def test_help_names_every_group_and_choice(cli):
         assert word in shown
 
 
-def test_two_processes_train_as_one(cli, tmp_path):
+@pytest.mark.slow
+def test_two_processes_train_as_one(cli, here, tmp_path):
     words = [*CLOCK, "+trainer.limit_val_batches=null", "+trainer.limit_test_batches=null"]
     words = [w for w in words if not w.startswith(("+trainer.limit_val_batches=2", "+trainer.limit_test_batches=2"))]
-    for devices in (1, 2):
-        name = f"hydra.run.dir={tmp_path}/{devices}"
-        done = cli(*words, "trainer=ddp", "trainer.accelerator=cpu", f"trainer.devices={devices}", name)
+    (tmp_path / "text.txt").write_text(TEXT * 4)
+    words += ["data=text_file", f"data.path={tmp_path}/text.txt", "data.batch_size=4", "data.split=[0.6,0.2,0.2]"]
+    two = ["trainer=ddp", "trainer.accelerator=cpu", "trainer.devices=2"]
+    for call, name, more in ((here, "1", []), (cli, "2", two)):
+        done = call(*words, *more, f"hydra.run.dir={tmp_path}/{name}")
         assert done.returncode == 0, done.stderr
     one, two = (json.loads((tmp_path / n / "summary.json").read_text()) for n in "12")
     assert one["test"]["test/bpc"] == pytest.approx(two["test"]["test/bpc"], rel=1e-4)

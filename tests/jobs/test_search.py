@@ -126,6 +126,7 @@ Search(Path(sys.argv[1]), PLAN, objective).work()
 """
 
 
+@pytest.mark.slow
 def test_the_trial_of_a_killed_worker_is_failed_and_made_again(tmp_path):
     words = [sys.executable, "-c", WORKER, str(tmp_path)]
     with subprocess.Popen(
