@@ -126,6 +126,7 @@ def refused() -> list[str]:
     return sorted(found)
 
 
+@pytest.mark.slow  # and run by `make test-minimal`
 def test_nothing_imports_what_only_an_extra_brings():
     program = ROOT / "tests" / "helpers" / "import_all.py"
     environment = {**os.environ, "PYTHONPATH": str(ROOT)}

@@ -76,8 +76,8 @@ def test_a_mistake_is_one_message_exit_code_2_and_no_folder(here, tmp_path, word
     assert not list(tmp_path.iterdir())
 
 
-def test_a_mistake_found_late_is_one_message_too(cli, tmp_path):
-    done = cli(*CLOCK, "callbacks.boundaries.reference=wordends")
+def test_a_mistake_found_late_is_one_message_too(here, tmp_path):
+    done = here(*CLOCK, "callbacks.boundaries.reference=wordends")
     assert done.returncode == 2
     assert "Did you mean 'word_ends'?" in done.stderr
     assert done.stderr.count("\n") == 1
