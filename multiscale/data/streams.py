@@ -24,12 +24,23 @@ class Streams(Dataset[Batch]):
         batch_size: number of streams over all ranks; must be a multiple of ``ranks``.
         steps: T, the length of a chunk.
         rank, ranks: which share of the streams this process reads.
+        warm: symbols before each stream that the first item begins with, without their being targets, so that the
+            state at the first target does not tell where the text was cut.
     """
 
     def __init__(
-        self, symbols: Tensor, start: int, stop: int, batch_size: int, steps: int, rank: int = 0, ranks: int = 1
+        self,
+        symbols: Tensor,
+        start: int,
+        stop: int,
+        batch_size: int,
+        steps: int,
+        rank: int = 0,
+        ranks: int = 1,
+        warm: int = 0,
     ) -> None:
         self.symbols = symbols
+        self.warm = warm
         self.first = max(start, 1)
         self.stop = stop
         self.length = math.ceil((stop - self.first) / batch_size)
@@ -43,9 +54,9 @@ class Streams(Dataset[Batch]):
     def __getitem__(self, k: int) -> Batch:
         if not 0 <= k < len(self):
             raise IndexError(k)
-        offsets = torch.arange(k * self.steps, min((k + 1) * self.steps, self.length))
+        offsets = torch.arange(k * self.steps if k else -self.warm, min((k + 1) * self.steps, self.length))
         position = self.begins[:, None] + offsets
-        ended = position >= self.stop
-        position = position.clamp(max=self.stop - 1)
-        targets = self.symbols[position].long().masked_fill(ended, IGNORE)
-        return Batch(self.symbols[position - 1].long(), targets, ~ended)
+        counted = (position < self.stop) & (offsets >= 0)
+        position = position.clamp(1, self.stop - 1)
+        targets = self.symbols[position].long().masked_fill(~counted, IGNORE)
+        return Batch(self.symbols[position - 1].long(), targets, counted)

@@ -1,6 +1,8 @@
 """Character language modelling on one text, split into consecutive parts."""
 
 import hashlib
+import math
+import re
 from abc import abstractmethod
 from collections.abc import Callable, Sequence
 from pathlib import Path
@@ -11,7 +13,7 @@ from jaxtyping import Bool, Shaped
 from torch import Tensor
 from torch.utils.data import DataLoader
 
-from multiscale.checks import InvalidInput, in_range, positive_int
+from multiscale.checks import InvalidInput, in_range, one_of, positive_int
 from multiscale.data.batch import Batch
 from multiscale.data.facts import TextFacts
 from multiscale.data.files import DataError
@@ -19,23 +21,33 @@ from multiscale.data.module import DataModule, Passage
 from multiscale.data.order import Order
 from multiscale.data.streams import Streams
 
+FORMS = ("plain", "letters27")
+STREAM, STREAMS = 2048, 256  # fewest characters of a stream of validation and test, and the most streams
+WARM = 256  # characters before each of them, to warm the state up
+
 
 class StreamDataModule(DataModule):
     """One text as contiguous streams, in three consecutive splits; it is held as one array of small integers.
 
+    Validation and test read the same streams whatever the ``batch_size``: as many as the text has 2,048 characters, at
+    most 256, rounded up to a multiple of the devices, each warmed up on the 256 characters before it.
+
     Args:
-        batch_size: B, contiguous streams over all devices together.
+        batch_size: B, contiguous streams of the training over all devices together.
         steps: T, characters a chunk.
+        form: ``plain``, as it stands; ``letters27``, lower-case letters a-z and single spaces, see :func:`letters27`.
 
     Raises:
-        InvalidInput: for bad sizes; from ``setup``, for a text that cannot be read, is empty, or is too short.
+        InvalidInput: for bad sizes or an unknown form; from ``setup``, for a text that cannot be read, is empty, or is
+            too short.
     """
 
     facts: TextFacts
 
-    def __init__(self, batch_size: int, steps: int) -> None:
+    def __init__(self, batch_size: int, steps: int, form: str = "plain") -> None:
         super().__init__(batch_size)
         self.steps = positive_int("steps", steps)
+        self.form = one_of("form", form, FORMS)
         self.bounds: dict[str, tuple[int, int]] = {}
         self._symbols: Tensor  # of the whole text, once it is read
 
@@ -75,6 +87,9 @@ class StreamDataModule(DataModule):
         start, stop = self.bounds[split]
         return slice(max(start, 1) - 1, stop - 1)
 
+    def warm(self, split: str) -> int:
+        return 0 if split == "train" else min(WARM, max(self.bounds[split][0] - 1, 0))
+
     def passage(self, steps: int) -> Passage:
         symbols = self.symbols("val")[:steps].long()
         written = tuple(self.facts.vocabulary[i] for i in symbols.tolist())
@@ -82,7 +97,12 @@ class StreamDataModule(DataModule):
 
     def loader(self, split: str, rank: int = 0, ranks: int = 1) -> DataLoader[Batch]:
         self.share(ranks)
-        streams = Streams(self._symbols, *self.bounds[split], self.batch_size, self.steps, rank, ranks)
+        start, stop = self.bounds[split]
+        count = self.batch_size
+        if split != "train":
+            count = min(max((stop - start) // STREAM, 1), STREAMS)
+            count = math.ceil(count / ranks) * ranks
+        streams = Streams(self._symbols, start, stop, count, self.steps, rank, ranks, self.warm(split))
         return DataLoader(streams, batch_size=None, sampler=Order(len(streams), 1), generator=torch.Generator())
 
 
@@ -92,14 +112,17 @@ class TextDataModule(StreamDataModule):
     Args:
         batch_size, steps: as for :class:`StreamDataModule`.
         split: fractions of the text for train, val and test, in the order of the text.
+        form: as for :class:`StreamDataModule`.
 
     Raises:
         InvalidInput: for bad sizes or fractions; from ``setup``, for a text that cannot be read, is empty, or is
             too short.
     """
 
-    def __init__(self, batch_size: int, steps: int, split: Sequence[float] = (0.9, 0.05, 0.05)) -> None:
-        super().__init__(batch_size, steps)
+    def __init__(
+        self, batch_size: int, steps: int, split: Sequence[float] = (0.9, 0.05, 0.05), form: str = "plain"
+    ) -> None:
+        super().__init__(batch_size, steps, form)
         self.split = tuple(in_range(f"split[{i}]", f, 0, 1, open_low=True) for i, f in enumerate(split))
         if len(split) != 3 or abs(sum(split) - 1) > 1e-6:
             raise InvalidInput(f"split must be three fractions that sum to 1; got {list(split)!r}.")
@@ -110,7 +133,15 @@ class TextDataModule(StreamDataModule):
 
     def load(self) -> tuple[TextFacts, Tensor]:
         source, text = self.read()
+        if self.form == "letters27":
+            text = letters27(text)
         return encode(source, text, split_sizes(len(text), self.split))
+
+
+def letters27(text: str) -> str:
+    """Lower-case letters a-z, and one space for every run of other characters, as in text8 (Mahoney 2006), which
+    however spells digits out."""
+    return re.sub("[^a-z]+", " ", text.lower())
 
 
 def read_text(path: Path, argument: str) -> str:

@@ -11,14 +11,21 @@ class TextFile(TextDataModule):
 
     Args:
         path: the file; ``~`` is the home folder.
-        batch_size, steps, split: as for :class:`TextDataModule`.
+        batch_size, steps, split, form: as for :class:`TextDataModule`.
 
     Raises:
         InvalidInput: from ``setup``, if the file is missing, unreadable, not UTF-8, empty or too short.
     """
 
-    def __init__(self, path: str, batch_size: int, steps: int, split: Sequence[float] = (0.9, 0.05, 0.05)) -> None:
-        super().__init__(batch_size, steps, split)
+    def __init__(
+        self,
+        path: str,
+        batch_size: int,
+        steps: int,
+        split: Sequence[float] = (0.9, 0.05, 0.05),
+        form: str = "plain",
+    ) -> None:
+        super().__init__(batch_size, steps, split, form)
         self.path = Path(str(path)).expanduser()
 
     def read(self) -> tuple[str, str]:

@@ -3,6 +3,7 @@
 import pytest
 import torch
 
+from multiscale.checks import InvalidInput
 from multiscale.data.batch import IGNORE
 from multiscale.data.python_docs import PythonDocs
 from multiscale.data.streams import Streams
@@ -44,6 +45,41 @@ def test_ranks_share_the_streams_of_one_process():
     parts = [Streams(torch.arange(1000), 0, 900, 6, 16, rank, 3) for rank in range(3)]
     for k in range(len(whole)):
         assert torch.equal(whole[k].targets, torch.cat([part[k].targets for part in parts]))
+
+
+@pytest.mark.parametrize("steps", [7, 16, 200])
+def test_a_warmed_stream_first_reads_what_stands_before_it_and_counts_none_of_it(steps):
+    cold, warm = (Streams(torch.arange(1000), 300, 400, 4, steps, warm=warm) for warm in (0, 20))
+    assert len(cold) == len(warm)
+    assert read(cold) == read(warm)
+    first = warm[0]
+    assert first.inputs.size(1) == cold[0].inputs.size(1) + 20
+    assert not first.mask[:, :20].any()
+    assert first.inputs[:, 0].tolist() == [begin - 21 for begin in warm.begins.tolist()]
+    assert torch.equal(first.inputs[:, 20:], cold[0].inputs)
+
+
+@pytest.mark.parametrize(("ranks", "streams"), [(1, 3), (2, 2), (4, 1)])
+def test_processes_share_the_streams_of_an_evaluation_too(ranks, streams, tmp_path):
+    (tmp_path / "text.txt").write_text("".join(chr(97 + i % 7) for i in range(70_000)))
+    data = TextFile(str(tmp_path / "text.txt"), 8, 16, split=(0.8, 0.1, 0.1))
+    data.setup()
+    parts = [data.loader("val", rank, ranks).dataset for rank in range(ranks)]
+    assert [len(part.begins) for part in parts] == [streams] * ranks
+    seen = [x for part in parts for row in read(part) for x in row]
+    assert seen == data.symbols("val").tolist()
+
+
+def test_letters27_leaves_letters_and_single_spaces(tmp_path):
+    (tmp_path / "text.txt").write_text("It's  9 o'Clock,\nÜber-all.\n" * 50)
+    data = TextFile(str(tmp_path / "text.txt"), 2, 16, form="letters27")
+    data.setup()
+    text = "".join(data.facts.vocabulary[i] for i in data._symbols.tolist())
+    assert text.startswith("it s o clock ber all it s")
+    assert set(data.facts.vocabulary) <= set(" abcdefghijklmnopqrstuvwxyz")
+    assert "  " not in text
+    with pytest.raises(InvalidInput, match="form must be one of plain, letters27; got 'letters28'"):
+        TextFile("x", 2, 16, form="letters28")
 
 
 def test_the_python_manual_is_split_in_order_and_known_by_its_hash():

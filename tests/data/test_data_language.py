@@ -49,6 +49,15 @@ def decoded(module, split: str) -> str:
     return module.facts.decode(module.symbols(split).tolist())
 
 
+@pytest.mark.parametrize("name", ["ptb", "text8", "enwik8", "tinyshakespeare", "python_docs"])
+def test_every_text_has_a_form_of_letters_and_single_spaces(name, files):
+    module = data(name, "data.form=letters27")
+    text = "".join(decoded(module, split) for split in ("train", "val", "test"))
+    assert set(text) <= set(f" {ALPHABET}")
+    assert "  " not in text
+    assert sum(module.facts.characters) == len(text)
+
+
 def test_a_sentence_of_ptb_is_its_words_with_spaces_between_and_one_end_of_line(files):
     module = data("ptb")
     sentence = f"{tiny.PROSE.strip()} <unk> N\n"

@@ -9,10 +9,13 @@ import torch
 from torch.nn import functional as F
 
 from multiscale.checks import InvalidInput
+from multiscale.data.batch import IGNORE
+from multiscale.data.streams import Streams
+from multiscale.data.text_file import TextFile
 from multiscale.training.build import check_targets, load
 from multiscale.training.loaders import Loaders
 from multiscale.training.logging.csv_log import CSVLog
-from tests.conftest import network, trainer
+from tests.conftest import TEXT, network, trainer
 
 
 class Spy(pl.Callback):
@@ -46,17 +49,40 @@ def test_the_annealed_slope_reaches_the_backbone_at_every_step(data, tmp_path):
     assert spy.slopes[-1][1] > 2
 
 
+PARTS = ("inputs", "targets")
+
+
 @pytest.mark.parametrize("model", ["stacked_lstm", "hmlstm", "clockwork", "learned_clock"])
 def test_evaluation_reads_each_stream_whole_and_counts_every_character_once(data, tmp_path, model):
     module = network(data, f"model={model}").eval()
     measured = trainer(tmp_path).validate(module, datamodule=Loaders(data), verbose=False)[0]["val/bpc"]
-    streams = data.loader("val").dataset
-    whole = type(streams)(streams.symbols, *data.bounds["val"], data.batch_size, steps=10**6)
-    assert len(whole) == 1
+    whole = data.loader("val").dataset[0]  # as the text is short, one stream, warmed up on what stands before it
+    chunks = data.loader("val").dataset
+    inputs, targets = (torch.cat([getattr(chunks[k], part) for k in range(len(chunks))], 1) for part in PARTS)
+    assert len(inputs) == 1
+    assert whole.mask.sum() < whole.mask.numel()
     with torch.no_grad():
-        logits, _ = module(whole[0].inputs)
-    by_hand = F.cross_entropy(logits.flatten(0, 1), whole[0].targets.flatten(), reduction="sum")
+        logits, _ = module(inputs)
+    by_hand = F.cross_entropy(logits.flatten(0, 1), targets.flatten(), reduction="sum", ignore_index=IGNORE)
     assert measured == pytest.approx(by_hand.item() / len(data.symbols("val")) / math.log(2), rel=1e-5)
+
+
+@pytest.mark.parametrize("split", ["val", "test"])
+def test_evaluation_is_the_same_reading_for_every_batch_size(tmp_path, split):
+    (tmp_path / "text.txt").write_text(TEXT * 40)  # several streams
+    scores = []
+    for batch_size, steps in ((2, 16), (8, 16), (8, 50)):
+        data = TextFile(str(tmp_path / "text.txt"), batch_size, steps, split=(0.8, 0.1, 0.1))
+        data.setup()
+        run = getattr(trainer(tmp_path), {"val": "validate", "test": "test"}[split])
+        scores.append(run(network(data).eval(), datamodule=Loaders(data), verbose=False)[0][f"{split}/bpc"])
+    assert len(data.loader(split).dataset.begins) > 1
+    assert scores == pytest.approx([scores[0]] * 3, rel=1e-6)
+    stream = Streams(data._symbols, *data.bounds[split], 1, 10**6)[0]
+    with torch.no_grad():
+        logits, _ = network(data).eval()(stream.inputs)
+    contiguous = F.cross_entropy(logits.flatten(0, 1), stream.targets.flatten()).item() / math.log(2)
+    assert scores[0] == pytest.approx(contiguous, rel=1e-4)
 
 
 def test_every_evaluation_starts_from_the_initial_state(data, tmp_path):
