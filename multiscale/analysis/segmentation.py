@@ -2,13 +2,14 @@
 
 import logging
 from collections.abc import Sequence
-from typing import Any
+from dataclasses import astuple
+from typing import Any, TypeVar
 
 import pytorch_lightning as pl
 import torch
 from torch import Tensor
 
-from multiscale.analysis.boundaries import Score, score, score_baselines
+from multiscale.analysis.boundaries import Score, Segments, score, score_baselines, segments
 from multiscale.backbones.base import Trace
 from multiscale.checks import InvalidInput, in_range, nearest
 from multiscale.data.batch import Batch
@@ -16,17 +17,19 @@ from multiscale.data.module import DataModule
 from multiscale.training.data_check import DataCheck
 from multiscale.training.module import trace_prefix
 
-log = logging.getLogger(__name__)
+Sums = TypeVar("Sums", Score, Segments)
 
-COLLAPSED = 0.001  # a level that fires less often than this, or keeps still less often, has collapsed
+log = logging.getLogger(__name__)
 
 
 class BoundaryScores(DataCheck, pl.Callback):
     """Logs precision, recall and F1 of each level's boundaries, beside what baselines score on the same text.
 
-    Levels below the top one are scored, ``trace/f1_1`` and so on; the top one has no detector. A level that fires at
-    under 0.1% or over 99.9% of the steps of an epoch is a warning that names it. Data that know no segmentation,
-    such as images, are not scored.
+    Levels below the top one are scored, ``trace/f1_1`` and so on; the top one has no detector. Without a reference a
+    level has the variation of the length of its segments, ``trace/length_variation_1``; the share of its boundaries
+    that are also those of the level below, ``trace/nested_2``; and, where each step has a target, how much more
+    surprising than elsewhere is what follows them, ``trace/enrichment_1``. Data that know no segmentation, such as
+    images, are not scored.
 
     Args:
         reference: one of the data set's segmentations, such as ``word_ends``, ``spaces`` or ``sentence_ends``; or a
@@ -41,7 +44,7 @@ class BoundaryScores(DataCheck, pl.Callback):
         self.offset, self.tolerance = offset, int(in_range("tolerance", tolerance, 0))
         self.found: list[Tensor] = []
         self.valid: list[Tensor] = []
-        self.names: tuple[str, ...] = ()
+        self.surprisal: list[Tensor] = []
         self.active = False
 
     def setup(self, trainer: pl.Trainer, pl_module: pl.LightningModule, stage: str) -> None:
@@ -71,7 +74,8 @@ class BoundaryScores(DataCheck, pl.Callback):
         if self.active and trace.boundary is not None:
             self.found.append(trace.boundary.bool().cpu())
             self.valid.append(batch.mask.cpu())
-            self.names = trace.names
+            if outputs["surprisal"] is not None:
+                self.surprisal.append(outputs["surprisal"].cpu())
 
     on_test_batch_end = on_validation_batch_end
 
@@ -81,31 +85,45 @@ class BoundaryScores(DataCheck, pl.Callback):
     def on_test_epoch_end(self, trainer: pl.Trainer, pl_module: pl.LightningModule) -> None:
         self._conclude(trainer, pl_module, "test")
 
-    def _conclude(self, trainer: pl.Trainer, module: pl.LightningModule, split: str) -> None:
+    def _conclude(self, trainer: pl.Trainer, pl_module: pl.LightningModule, split: str) -> None:
         if not self.found:
             return
+        data = trainer.datamodule.data  # type: ignore[attr-defined]
         valid = torch.cat(self.valid, 1)
-        levels = torch.cat(self.found, 1)[valid].T
-        self.found, self.valid = [], []
-        whole = trainer.datamodule.data.segmentations(split)  # type: ignore[attr-defined]
-        first = trainer.global_rank * valid.numel()  # of the steps that this rank has read
+        levels = torch.cat(self.found, 1)[valid].T[:-1]
+        surprisal = torch.cat(self.surprisal, 1)[valid] if self.surprisal else None
+        self.found, self.valid, self.surprisal = [], [], []
+        whole = data.segmentations(split)
+        first = trainer.global_rank * valid[:, data.warm(split) :].numel()  # of the steps that this rank has read
+        where = trace_prefix(split)
         for reference in self.references:
             true = whole[reference][first : first + int(valid.sum())]
             label = f"_{reference}" if len(self.references) > 1 else ""
-            for number, found in enumerate(levels[:-1], 1):
-                self._score(module, trace_prefix(split), label, number, found, true)
-        if trainer.is_global_zero and split == "val":
-            self._warn(levels[:-1], trainer.current_epoch + 1)
+            for number, found in enumerate(levels, 1):
+                self._score(pl_module, where, label, number, found, true, surprisal)
+        for number, found in enumerate(levels, 1):
+            self._describe(
+                pl_module, where, number, segments(found, levels[number - 2] if number > 1 else None, surprisal)
+            )
 
     def _score(
-        self, module: pl.LightningModule, where: str, label: str, number: int, found: Tensor, true: Tensor
+        self,
+        module: pl.LightningModule,
+        where: str,
+        label: str,
+        number: int,
+        found: Tensor,
+        true: Tensor,
+        surprisal: Tensor | None,
     ) -> None:
         """Log how well a level's boundaries are those of one reference, and what baselines score."""
-        known = score_baselines(found, true, self.offset, self.tolerance)
+        known = score_baselines(found, true, self.offset, self.tolerance, surprisal)
         scores = {
             f"{label}_{number}": score(found, true, self.offset, self.tolerance),
             f"{label}_random_{number}": known["random"],
         }
+        if surprisal is not None:
+            scores[f"{label}_surprisal_{number}"] = known["surprisal"]
         if number == 1:
             scores |= {f"{label}_always": known["always"], f"{label}_shifted": known["shifted"]}
         for name, part in scores.items():
@@ -113,20 +131,21 @@ class BoundaryScores(DataCheck, pl.Callback):
             module.log(f"{where}/f1{name}", total.f1)
             module.log(f"{where}/precision{name}", total.precision)
             module.log(f"{where}/recall{name}", total.recall)
+            module.log(f"{where}/r_value{name}", total.r_value)
 
-    def _warn(self, levels: Tensor, epoch: int) -> None:
-        """Name the levels [L - 1, N] that fire never or always."""
-        for name, found in zip(self.names, levels, strict=False):
-            rate = found.float().mean().item()
-            if not COLLAPSED <= rate <= 1 - COLLAPSED:
-                log.warning(
-                    "%s has collapsed: its boundary fired at %.2f%% of the steps of epoch %d", name, 100 * rate, epoch
-                )
+    def _describe(self, module: pl.LightningModule, where: str, number: int, part: Segments) -> None:
+        """Log what a level's boundaries are like without a reference."""
+        total = sum_over_ranks(module, part)
+        module.log(f"{where}/length_variation_{number}", total.variation)
+        if number > 1:
+            module.log(f"{where}/nested_{number}", total.nesting)
+        if total.everything:
+            module.log(f"{where}/enrichment_{number}", total.enrichment)
 
 
-def sum_over_ranks(module: pl.LightningModule, part: Score) -> Score:
-    """The counts of all ranks together."""
-    counts = torch.tensor([part.hits, part.found, part.true], device=module.device)
+def sum_over_ranks(module: pl.LightningModule, part: Sums) -> Sums:
+    """The sums of all ranks together."""
+    counts = torch.tensor(astuple(part), device=module.device, dtype=torch.float64)
     gathered = module.all_gather(counts)
     assert isinstance(gathered, Tensor)
-    return Score(*gathered.reshape(-1, 3).sum(0).tolist())
+    return type(part)(*gathered.reshape(-1, len(counts)).sum(0).tolist())

@@ -24,7 +24,18 @@ TITLES = {  # of measures that are one number, in the tables that are read
     "state_size": "state",
     "seconds": "seconds",
 }
-LEVELS = {"update": "updates", "boundary": "boundaries", "f1": "F1", "period": "periods"}  # of those of each level
+LEVELS = {  # of those of each level
+    "update": "updates",
+    "boundary": "boundaries",
+    "saturation": "saturation",
+    "f1": "F1",
+    "f1_surprisal": "F1 by surprisal",
+    "r_value": "R-value",
+    "length_variation": "variation of length",
+    "nested": "nested",
+    "enrichment": "enrichment",
+    "period": "periods",
+}
 TERMINAL = {TITLES[name] for name in ("parameters", "operations", "seconds")} | {LEVELS["f1"]}  # what fits on a line
 RUN_CELLS = ("label", "data", "task", "seed", "state", "metric", "score", "val", "seconds", "data_sha256", "reason")
 RENAMED = {"label": "configuration", "score": "test", "data_sha256": "SHA-256 of the data"}
@@ -84,8 +95,9 @@ def _format_levels(kind: str, measures: Mapping[str, float]) -> str:
 
 def _name_other_f1(measures: Mapping[str, float]) -> dict[str, str]:
     """Titles of F1 scores against references that are named."""
-    kinds = sorted({name.rpartition("_")[0] for name in measures if name.startswith("f1_") and "random" not in name})
-    return {kind: kind.replace("f1_", "F1, ").replace("_", " ") for kind in kinds if kind != "f1"}
+    kinds = sorted({name.rpartition("_")[0] for name in measures if name.startswith("f1_")})
+    named = [kind for kind in kinds if kind != "f1" and not kind.endswith(("random", "always", "shifted"))]
+    return {kind: kind.replace("f1_", "F1, ").replace("_", " ") for kind in named if kind not in LEVELS}
 
 
 def list_columns(rows: Sequence[Mapping[str, Any]]) -> list[str]:

@@ -9,7 +9,7 @@ from torchmetrics import Metric
 from multiscale.backbones.base import Trace
 from multiscale.training.measure import Measure
 
-COUNTED = ("update", "active", "boundary", "flush")
+COUNTED = ("update", "active", "boundary", "flush", "open", "saturated")
 
 
 class Tally(Metric):
@@ -24,7 +24,7 @@ class Tally(Metric):
     sums: Tensor
     weights: Tensor
     steps: Tensor
-    counts: Tensor  # [4, L], the rows those of COUNTED
+    counts: Tensor  # [6, L], the rows those of COUNTED
 
     def __init__(self, level_sizes: Sequence[int], measured: Sequence[str] = ("loss",)) -> None:
         super().__init__()
@@ -48,6 +48,9 @@ class Tally(Metric):
             assert first is not None
             counted += [trace.boundary, torch.cat([first, trace.boundary[:, :-1]], 1)]
             self.last = trace.boundary[:, -1:]
+        if trace.open is not None and trace.probability is not None:
+            beyond = (trace.probability <= 0) | (trace.probability >= 1)
+            counted += [trace.open, trace.open * beyond]
         self.counts[: len(counted)] += torch.stack([values[mask].sum(0) for values in counted])
 
     def reset(self) -> None:
@@ -59,12 +62,15 @@ class Tally(Metric):
 
         The rates are ``update`` [L], rewritten; ``copy`` [L], kept; ``active`` [L], rewritten at all, however little;
         ``operations`` [], the share of all units rewritten, where a stacked LSTM has 1; with boundaries also
-        ``boundary`` [L] and ``flush`` [L], the step after a boundary.
+        ``boundary`` [L] and ``flush`` [L], the step after a boundary; with detectors ``saturation`` [L], the share of
+        the steps at which a boundary is decided where no gradient passes, as its hard sigmoid is 0 or 1.
         """
         means = dict(zip(self.measured, (self.sums / self.weights).unbind(), strict=True))
-        update, active, boundary, flush = self.counts / self.steps
+        update, active, boundary, flush, opened, saturated = self.counts / self.steps
         rates = {"operations": (update * self.share.to(update)).sum(), "update": update, "copy": 1 - update}
         rates |= {"active": active}
         if self.last is not None:
             rates |= {"boundary": boundary, "flush": flush}
+        if opened.any():
+            rates |= {"saturation": saturated / opened.clamp(min=1e-9)}
         return means, rates

@@ -5,7 +5,7 @@ import itertools
 import pytest
 import torch
 
-from multiscale.analysis.boundaries import score, score_baselines
+from multiscale.analysis.boundaries import Score, score, score_baselines, segments
 from multiscale.data.text import segmentations
 
 
@@ -80,3 +80,39 @@ def test_a_text_is_cut_at_spaces_word_ends_and_sentence_ends():
 def test_shapes_that_do_not_fit_are_named(wrong):
     with pytest.raises(ValueError, match=r"found and true must both be \[N\]"):
         score(*wrong)
+
+
+def test_the_r_value_is_one_for_perfect_boundaries_and_more_of_them_do_not_help():
+    true = torch.zeros(1000)
+    true[::10] = 1
+    assert score(true, true).r_value == pytest.approx(1)
+    every = score(torch.ones(1000), true)  # HR 1, OS 9: r1 = 9, r2 = -9 / sqrt 2
+    assert every.r_value == pytest.approx(1 - (9 + 9 / 2**0.5) / 2)
+    assert every.r_value < score(torch.zeros(1000), true).r_value  # HR 0, OS -1: r1 = sqrt 2, r2 = 0
+    assert score(torch.zeros(1000), true).r_value == pytest.approx(1 - 2**0.5 / 2)
+    assert score(true, torch.zeros(1000)).r_value == 0
+
+
+def test_segments_are_told_by_the_variation_of_their_length_nesting_and_what_follows_them():
+    found = torch.zeros(100, dtype=torch.bool)
+    found[[10, 20, 30, 50]] = True
+    below = torch.zeros(100, dtype=torch.bool)
+    below[[10, 20, 70]] = True
+    bits = torch.ones(100)
+    bits[[10, 20, 30, 50]] = 4.0
+    part = segments(found, below, bits)
+    lengths = torch.tensor([10.0, 10.0, 20.0])
+    assert part.variation == pytest.approx(lengths.std(correction=0).item() / lengths.mean().item())
+    assert part.nesting == 0.5
+    assert part.enrichment == pytest.approx(4.0)
+    nothing = segments(torch.zeros(100))
+    assert (nothing.variation, nothing.nesting, nothing.enrichment) == (0, 0, 0)
+
+
+def test_surprisal_at_the_same_rate_is_a_baseline():
+    true, found, bits = torch.zeros(50), torch.zeros(50), torch.rand(50)
+    true[[5, 15, 25]] = 1
+    found[[5, 7, 25]] = 1
+    bits[[5, 15, 40]] += 2
+    assert score_baselines(found, true, surprisal=bits)["surprisal"] == Score(hits=2, found=3, true=3)
+    assert "surprisal" not in score_baselines(found, true)

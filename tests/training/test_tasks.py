@@ -83,7 +83,7 @@ def test_every_task_file_is_tested():
 @pytest.mark.parametrize("model", MODELS)
 @pytest.mark.parametrize("name", FACTS)
 def test_padding_changes_neither_loss_nor_metrics_nor_gradients_nor_the_last_state(name, model):
-    network = module(name, model)
+    network = module(name, model).eval()
     parts = samples(name)
     batch = with_rubbish(pad(parts, per_step(name)))
     assert not batch.mask.all()

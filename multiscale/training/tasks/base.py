@@ -55,6 +55,10 @@ class Task(ABC):
     def measure(self, outputs: Tensor, batch: Batch) -> dict[str, Measure]:
         """Everything in ``measured``; first of all the loss in nats. Padding counts nowhere."""
 
+    def surprisal(self, outputs: Tensor, batch: Batch) -> Tensor | None:
+        """What each step's target cost, in bits [B, T]; None for a task whose targets are not one a step."""
+        return None
+
     def metrics(self, means: Mapping[str, Tensor]) -> dict[str, Tensor]:
         """Everything in ``reported``, from the means of what was measured on a split: these themselves, in their order,
         unless a task says otherwise."""

@@ -40,5 +40,10 @@ class LanguageModel(Task):
         total = F.cross_entropy(logits, batch.targets.flatten(), ignore_index=IGNORE, reduction="sum")
         return {"loss": Measure(total, batch.mask.sum())}
 
+    def surprisal(self, outputs: Tensor, batch: Batch) -> Tensor:
+        logits = outputs.detach().flatten(0, 1).float()
+        nats = F.cross_entropy(logits, batch.targets.flatten(), ignore_index=IGNORE, reduction="none")
+        return nats.view_as(batch.targets) / math.log(2)
+
     def metrics(self, means: Mapping[str, Tensor]) -> dict[str, Tensor]:
         return {"bpc": means["loss"] / math.log(2)}
