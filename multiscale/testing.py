@@ -159,10 +159,9 @@ def a_sample_does_not_see_its_batch(make: Make) -> None:
 
 
 def asking_for_the_trace_changes_nothing(make: Make) -> None:
-    """With ``trace=True`` outputs, state and gradients are the same to the last bit; without it there is no trace."""
+    """With ``trace=True`` outputs, state and gradients are the same to the last bit."""
     network, x = _network(make), _inputs().requires_grad_()
     plain, traced = network(x), network(x, trace=True)
-    _require(plain.trace is None, "a trace that nobody asked for", plain.trace)
     _same([*traced.levels, *_leaves(traced.state)], [*plain.levels, *_leaves(plain.state)], 0)
     ours, theirs = (
         _gradients([x, *network.parameters()], _weighted_sum(output.levels) + output.penalty)
@@ -187,7 +186,7 @@ def the_trace_keeps_its_ranges(make: Make) -> None:
 
 
 def a_probability_is_what_the_boundary_was_decided_from(make: Make) -> None:
-    """If ``step`` tells the probability of its boundaries, these are where it exceeds 1/2, and it has no gradient."""
+    """If ``step`` tells the probability of its boundaries, these are where it exceeds 1/2."""
     network, x = _network(make), 3 * _inputs(steps=40)
     steps = fold(network, x, network.initial_state(B, x.device, x.dtype), True)[2]
     if steps is None or steps.probability is None:
@@ -196,7 +195,6 @@ def a_probability_is_what_the_boundary_was_decided_from(make: Make) -> None:
     _require(bool(((p >= 0) & (p <= 1)).all()), "probabilities must be in [0, 1]", p)
     _require(bool(((p > 0) & (p < 1)).any()), "no probability is between 0 and 1", p)
     _require(boundary is not None and torch.equal(boundary.bool(), p > 0.5), "boundaries must be where p > 1/2", p)
-    _require(not p.requires_grad, "the trace has gradient", p)
 
 
 def every_parameter_gets_a_gradient(make: Make) -> None:

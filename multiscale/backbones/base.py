@@ -30,7 +30,9 @@ class StepTrace(NamedTuple):
 
     update: Float[Tensor, "B *T L"]  # in [0, 1]
     boundary: Float[Tensor, "B *T L"] | None = None  # in {0, 1}
-    probability: Float[Tensor, "B *T L"] | None = None  # in [0, 1], of a boundary before it is decided; no kernel's
+    probability: Float[Tensor, "B *T L"] | None = None  # in [0, 1], of a boundary before it is decided
+    score: Float[Tensor, "B *T L"] | None = None  # what a detector made that of
+    open: Float[Tensor, "B *T L"] | None = None  # in {0, 1}: where a boundary was to be decided
 
 
 Folded: TypeAlias = tuple[Levels, State, StepTrace | None]
@@ -43,7 +45,8 @@ class Trace(NamedTuple):
     update: Float[Tensor, "B T _"]  # L, in [0, 1]: how much of a level was rewritten
     boundary: Float[Tensor, "B T _"] | None  # L, in {0, 1}: where a level ended a segment
     names: tuple[str, ...]  # L of them, fastest first
-    probability: Float[Tensor, "B T _"] | None = None  # L, in [0, 1]: what it was decided from; the reference's
+    probability: Float[Tensor, "B T _"] | None = None  # L, in [0, 1]: what it was decided from
+    open: Float[Tensor, "B T _"] | None = None  # L, in {0, 1}: where it was to be decided at all
 
 
 class BackboneOutput(NamedTuple):
@@ -53,6 +56,7 @@ class BackboneOutput(NamedTuple):
     state: State
     penalty: Tensor  # [], >= 0
     trace: Trace | None
+    steps: StepTrace | None = None  # [B, T, L], with gradient, for a training backbone that aligns
 
 
 class Product(NamedTuple):
@@ -108,6 +112,26 @@ class Backbone(nn.Module, ABC):
     def penalty(self) -> Tensor:
         """What the backbone adds to the loss: a scalar >= 0, zero unless it has a cost of its own."""
         return next(self.parameters()).new_zeros(())
+
+    @property
+    def observes(self) -> bool:
+        """Whether :meth:`observe` is to be called after a training sequence."""
+        return False
+
+    def observe(self, x: Float[Tensor, "B T D"], state: State, levels: Levels, steps: StepTrace) -> Tensor:
+        """What a training sequence adds to the loss, a scalar >= 0, from its input, the state before it, and what came
+        of it, with gradient. Here, and nowhere else, a module's running figures may change."""
+        raise NotImplementedError(f"{type(self).__name__} observes nothing.")
+
+    @property
+    def aligns(self) -> bool:
+        """Whether :meth:`align` is to be called in training, by whoever knows how surprising each step was."""
+        return False
+
+    def align(self, steps: StepTrace, surprisal: Float[Tensor, "B T"], mask: Tensor) -> Tensor:
+        """What a training sequence adds to the loss, a scalar >= 0, from its steps [B, T, L] and how many bits what
+        followed each of them cost, at ``mask`` [B, T]."""
+        raise NotImplementedError(f"{type(self).__name__} aligns nothing.")
 
     def parameter_groups(self) -> list[dict[str, Any]]:
         """All parameters, in groups as torch.optim takes them; a group may set options (lr, weight_decay) of its own,
@@ -190,10 +214,15 @@ class Backbone(nn.Module, ABC):
             self._ran = kernel  # to be told; no result depends on it
             if self._wanted == "auto":
                 _log_choice(type(self).__name__, kernel, tuple(available.items()))
-        run = fold(self, x, state, trace) if kernel == "reference" else self.fast(kernel, x, state, trace)
-        levels, state, steps = run
-        full = None if steps is None else full_trace(steps, self.level_names)
-        return BackboneOutput(levels, state, self.penalty(), full)
+        observing, aligning = self.training and self.observes, self.training and self.aligns
+        wanted = trace or observing or aligning
+        run = fold(self, x, state, wanted) if kernel == "reference" else self.fast(kernel, x, state, wanted)
+        levels, after, steps = run
+        penalty = self.penalty()
+        if observing and steps is not None:
+            penalty = penalty + self.observe(x, state, levels, steps)
+        full = full_trace(steps, self.level_names) if trace and steps is not None else None
+        return BackboneOutput(levels, after, penalty, full, steps if aligning else None)
 
 
 @cache
@@ -206,8 +235,9 @@ def _log_choice(backbone: str, kernel: str, available: tuple[tuple[str, str | No
 
 def full_trace(steps: StepTrace, names: tuple[str, ...]) -> Trace:
     """The trace of a sequence, stacked along time, with the levels' names and without gradient."""
-    boundary, probability = (None if part is None else part.detach() for part in (steps.boundary, steps.probability))
-    return Trace(steps.update.detach(), boundary, names, probability)
+    parts = (steps.boundary, steps.probability, steps.open)
+    boundary, probability, opened = (None if part is None else part.detach() for part in parts)
+    return Trace(steps.update.detach(), boundary, names, probability, opened)
 
 
 def fold(backbone: Backbone, x: Float[Tensor, "B T D"], state: State, trace: bool) -> Folded:

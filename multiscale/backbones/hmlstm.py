@@ -21,9 +21,11 @@ from torch import Tensor, nn
 from torch.nn import functional as F
 
 from multiscale.backbones.base import Backbone, Folded, Levels, Product, State, StepTrace, groups
-from multiscale.checks import in_range, positive_int, sizes
+from multiscale.checks import InvalidInput, flag, in_range, one_of, positive_int, sizes
 from multiscale.kernels.hmlstm import native, sequence
-from multiscale.kernels.hmlstm.operations import Options, operation
+from multiscale.kernels.hmlstm.decisions import Reading, Rows, mean_operands, scores
+from multiscale.kernels.hmlstm.operations import Options, after_copy, is_open, operation
+from multiscale.nn.detectors.base import Detector, Seen, check_detector
 from multiscale.nn.schedules import Constant, Linear, Schedule
 from multiscale.nn.straight_through import hard_sigmoid, step_boundary
 
@@ -77,10 +79,12 @@ class HMLSTM(Backbone):
         input_size: int,
         hidden_size: int | Sequence[int],
         num_layers: int = 3,
-        boundary: str = "step",
+        boundary: str | Detector = "step",
         slope: Schedule | float | None = None,
         choice: str = "mix",
         copy_boundary: str = "recompute",
+        nested: bool = False,
+        cost_per_update: float = 0.0,
         layer_norm: bool = False,
         top_down: bool = True,
         flush: bool = True,
@@ -93,17 +97,24 @@ class HMLSTM(Backbone):
         positive_int("input_size", input_size)
         level_sizes = sizes("hidden_size", hidden_size, positive_int("num_layers", num_layers))
         super().__init__(input_size, level_sizes, kernel)
+        self.detector = check_detector(boundary)
+        self.cost_per_update = in_range("cost_per_update", cost_per_update, 0)
+        if flag("nested", nested) and copy_boundary != "recompute":
+            raise InvalidInput(f"copy_boundary must be recompute with nested=true; got {copy_boundary!r}.")
+        rule = "nested" if nested else one_of("copy_boundary", copy_boundary, ("recompute", "hold", "zero"))
         self.options = Options(
-            boundary, choice, copy_boundary, layer_norm, top_down, flush, copy, boundary_bias, forget_bias, init
+            self.detector.decision, choice, rule, layer_norm, top_down, flush, copy, boundary_bias, forget_bias, init
         )
         neighbours = zip((input_size, *level_sizes[:-1]), level_sizes, (*level_sizes[1:], None), strict=True)
-        self.layers = nn.ModuleList(HMLSTMLayer(*three, self.options) for three in neighbours)
+        self.layers = nn.ModuleList(HMLSTMLayer(*three, self.options, self.detector.row_gain) for three in neighbours)
+        self.detector.start([sum(row.numel() for row in rows if row is not None) for rows in self._rows()])
         self.slope_schedule = slope_schedule(slope)
         self.register_buffer("slope", torch.ones(()))
         self.anneal(0.0)
 
     def anneal(self, epoch: float) -> None:
         self.slope.fill_(in_range(f"slope at epoch {epoch:g}", self.slope_schedule(epoch), 0, open_low=True))
+        self.detector.anneal(epoch)
 
     def products(self) -> tuple[Product, ...]:
         """The three products of each layer (Eq. 5-7), each due where its boundary lets it through; none can be left out
@@ -145,15 +156,60 @@ class HMLSTM(Backbone):
         one, zero = x_t.new_ones(len(x_t), 1), x_t.new_zeros(len(x_t), 1)
         below, z_below = x_t, one
         found = []
-        before = zip(self.layers, h_prev, c_prev, (*z_prev, zero), (*h_prev[1:], None), strict=True)
-        for layer, h, c, z, above in before:
+        affine = zip(*(F.pad(part, (0, 1)) for part in self._affine()), strict=True)
+        before = zip(self.layers, h_prev, c_prev, (*z_prev, zero), (*h_prev[1:], None), affine, strict=True)
+        for layer, h, c, z, above, scale_offset in before:
             threshold = None if above is None else self.threshold(z)
-            found.append(layer(below, z_below, h, c, z, above, self.slope, threshold))
+            found.append(layer(below, z_below, h, c, z, above, scale_offset, self.slope, threshold))
             below, _, z_below, *_ = found[-1]
-        hs, cs, zs, updates, probabilities = zip(*found, strict=True)
+        hs, cs, zs, *told = zip(*found, strict=True)
         boundaries = (torch.cat(zs, 1) > 0.5).to(x_t.dtype)
-        trace = StepTrace(torch.cat(updates, 1).detach(), boundaries, torch.cat(probabilities, 1).detach())
-        return hs, (hs, cs, zs[:-1]), trace
+        updates, *decided = (torch.cat(part, 1) for part in told)
+        return hs, (hs, cs, zs[:-1]), StepTrace(updates, boundaries, *decided)
+
+    def _detecting(self) -> list["HMLSTMLayer"]:
+        return list(cast(Iterable[HMLSTMLayer], self.layers))[:-1]
+
+    def _rows(self) -> list[Rows]:
+        """The boundary's rows of weights of each layer that detects."""
+        return [layer.boundary_rows() for layer in self._detecting()]
+
+    def _affine(self) -> tuple[Tensor, Tensor]:
+        """What the detector makes of the scores, scale and offset [L - 1]."""
+        layers = self._detecting()
+        biased = self.options.boundary_bias and layers
+        bias = torch.stack([layer.bias[-1] for layer in layers]) if biased else self.slope.new_zeros(len(layers))
+        return self.detector.affine([torch.cat([r for r in rows if r is not None]) for rows in self._rows()], bias)
+
+    @property
+    def observes(self) -> bool:
+        return self.detector.observes or self.cost_per_update > 0
+
+    def observe(self, x: Tensor, state: State, levels: Levels, steps: StepTrace) -> Tensor:
+        penalty = self.cost_per_update * steps.update[..., 1:].mean((0, 1)).sum()
+        if not self.detector.observes:
+            return penalty
+        n = len(self.layers) - 1
+        x, (h, _, z) = self._wide(x, groups(state))
+        score, probability, fired, opened = (
+            cast(Tensor, part)[..., :n] for part in (steps.score, steps.probability, steps.boundary, steps.open)
+        )
+        gate = probability if self.options.boundary == "soft" else fired
+        scale, offset = self._affine()
+        line = scale * score + offset
+        operands = mean_operands(Reading(x, h, z, levels, gate), opened, self.options.top_down)
+        added = self.detector.observe(Seen(score, line, fired.detach(), opened, self.slope, operands))
+        return penalty if added is None else penalty + added
+
+    @property
+    def aligns(self) -> bool:
+        return self.detector.surprisal_weight > 0
+
+    def align(self, steps: StepTrace, surprisal: Tensor, mask: Tensor) -> Tensor:
+        assert steps.score is not None
+        assert steps.open is not None
+        n = len(self.layers) - 1
+        return self.detector.align(steps.score[..., :n], surprisal, steps.open[..., :n] * mask[..., None])
 
     def kernels(self, x: Tensor | None) -> Mapping[str, str | None]:
         # Not x's own type: under autocast it may be short, and the kernels work in that of the parameters.
@@ -167,7 +223,21 @@ class HMLSTM(Backbone):
         if not trace:
             return out.levels, last, None
         update, boundary = sequence.trace(out.boundaries, x, self.options)
-        return out.levels, last, StepTrace(update, boundary)
+        n = len(self.layers) - 1
+        zs = torch.stack([z[1:].T for z in out.boundaries], -1) if n else x.new_zeros(*x.shape[:2], 0)
+        decided = self._decided(Reading(x, first[0], first[2], out.levels, zs))
+        return out.levels, last, StepTrace(update, boundary, *(F.pad(part, (0, 1)) for part in decided))
+
+    def _decided(self, reading: Reading) -> tuple[Tensor, Tensor, Tensor]:
+        """Probability, score, and where there was something to decide, [B, T, L - 1]."""
+        with torch.autocast(reading.x.device.type, enabled=False):
+            score = scores(reading, self._rows())
+            scale, offset = self._affine()
+            before, under = reading.beside()
+            operations = operation(before, under, self.options)
+            probability = hard_sigmoid(scale * score + offset, self.slope)
+            probability = after_copy(probability, before, under, operations, self.options)
+            return probability, score, is_open(under, operations, self.options)
 
     def _wide(self, x: Tensor, state: GroupedState) -> tuple[Tensor, GroupedState]:
         """Both, under autocast, as wide as the weights: what reaches the state is, and the products alone are short."""
@@ -180,6 +250,9 @@ class HMLSTM(Backbone):
     ) -> sequence.Output:
         """The kernel, with what each hard sigmoid must exceed [L - 1, T, B] given, and with or without skipping."""
         weights = [layer.weights() for layer in cast(Iterable[HMLSTMLayer], self.layers)]
+        if not self.detector.plain:
+            affine = zip(*self._affine(), strict=True)
+            weights = [*(w.rescaled(*both) for w, both in zip(weights, affine, strict=False)), weights[-1]]
         plan = sequence.plan(self.options, x, self.slope.dtype, native=kernel == "native", skip=skip)
         h, c, z = state
         return sequence.sequence(x, (h, c, z), weights, self.slope, thresholds, plan)
@@ -207,8 +280,11 @@ def slope_schedule(slope: Schedule | float | None) -> Schedule:
 class HMLSTMLayer(nn.Module):
     """One layer of an :class:`HMLSTM`; ``above_size`` is None for the top one, which has no boundary to detect."""
 
-    def __init__(self, below_size: int, size: int, above_size: int | None, options: Options) -> None:
+    def __init__(
+        self, below_size: int, size: int, above_size: int | None, options: Options, row_gain: float = 1.0
+    ) -> None:
         super().__init__()
+        self.row_gain = row_gain
         self.size = size
         self.options = options
         self.detects = above_size is not None
@@ -227,7 +303,8 @@ class HMLSTMLayer(nn.Module):
 
     @torch.no_grad()
     def reset_parameters(self) -> None:
-        """Start the weights as ``init`` says, the forget gate's bias at ``forget_bias`` and the others at 0."""
+        """Start the weights as ``init`` says, the boundary's ``row_gain`` times as large, the forget gate's bias at
+        ``forget_bias`` and the others at 0."""
         weights = [w for w in (self.recurrent, self.bottom_up, self.top_down) if w is not None]
         for weight in weights:
             for gate in weight.split(self.size):
@@ -237,6 +314,7 @@ class HMLSTMLayer(nn.Module):
                     nn.init.orthogonal_(gate)
                 else:
                     nn.init.xavier_uniform_(gate)
+            weight[4 * self.size :] *= self.row_gain
         self.bias.zero_()[: self.size].fill_(self.options.forget_bias)
 
     def weights(self) -> sequence.LayerWeights:
@@ -246,15 +324,20 @@ class HMLSTMLayer(nn.Module):
         matrices = (self.recurrent, self.bottom_up, self.top_down)
         return sequence.LayerWeights(*matrices, self.bias, *(tensor for pair in pairs for tensor in pair))
 
+    def boundary_rows(self) -> Rows:
+        """The last rows of the weights of a layer that detects."""
+        return self.recurrent[-1], self.bottom_up[-1], None if self.top_down is None else self.top_down[-1]
+
     def pre_activations(
         self, below: Tensor, z_below: Tensor, h_prev: Tensor, z_prev: Tensor, above: Tensor | None
     ) -> Tensor:
-        """[B, 4H + 1] (top: 4H), the sum in Eq. 4: three products, each gated by its boundary (Eq. 5-7)."""
+        """[B, 4H + 1] (top: 4H), the sum in Eq. 4, but for the boundary's bias: three products, each gated by its
+        boundary (Eq. 5-7)."""
         pre = self.product(h_prev, self.recurrent, self.recurrent_norm)
         pre = pre + z_below * self.product(below, self.bottom_up, self.bottom_up_norm)
         if self.top_down is not None and above is not None:
             pre = pre + z_prev * self.product(above, self.top_down, self.top_down_norm)
-        bias = self.bias if self.options.boundary_bias else F.pad(self.bias, (0, int(self.detects)))
+        bias = F.pad(self.bias[: 4 * self.size], (0, int(self.detects)))
         # Under autocast the products are short; what follows is as wide as the state.
         return (pre + bias).to(h_prev.dtype)
 
@@ -273,6 +356,7 @@ class HMLSTMLayer(nn.Module):
         c_prev: Float[Tensor, "B H"],
         z_prev: Float[Tensor, "B 1"],
         above: Float[Tensor, "B _"] | None,
+        affine: tuple[Tensor, Tensor],
         slope: Tensor,
         threshold: Tensor | None,
     ) -> tuple[
@@ -281,8 +365,11 @@ class HMLSTMLayer(nn.Module):
         Float[Tensor, "B 1"],
         Float[Tensor, "B 1"],
         Float[Tensor, "B 1"],
+        Float[Tensor, "B 1"],
+        Float[Tensor, "B 1"],
     ]:
-        """h, c [B, H], z [B, 1], how much was rewritten [B, 1], and z before its threshold; no z but 0 at the top."""
+        """h, c [B, H], z [B, 1], how much was rewritten [B, 1], z before its threshold, the score that it was decided
+        from, and whether it was; no z but 0 at the top."""
         pre = self.pre_activations(below, z_below, h_prev, z_prev, above)  # Eq. 5-7, and the sum in Eq. 4
         forget, input_gate, output_gate = torch.sigmoid(pre[:, : 3 * self.size]).chunk(3, 1)  # Eq. 4
         candidate = torch.tanh(pre[:, 3 * self.size : 4 * self.size])  # Eq. 4
@@ -295,12 +382,11 @@ class HMLSTMLayer(nn.Module):
         h = rewritten * output_gate * torch.tanh(read) + copy * h_prev  # Eq. 3
         if not self.detects:
             zero = torch.zeros_like(z_prev)
-            return h, c, zero, rewritten, zero
+            return h, c, zero, rewritten, zero, zero, zero
 
-        probability = hard_sigmoid(pre[:, 4 * self.size :], slope)  # Eq. 4, the last row
+        score, (scale, offset) = pre[:, 4 * self.size :], affine
+        probability = hard_sigmoid(scale * score + offset, slope)  # Eq. 4, the last row
         z = probability if threshold is None else step_boundary(probability, threshold)  # f_bound
-        if self.options.copy_boundary == "hold":
-            z, probability = (rewritten * x + copy * z_prev for x in (z, probability))
-        elif self.options.copy_boundary == "zero":
-            z, probability = rewritten * z, rewritten * probability
-        return h, c, z, rewritten, probability
+        operations = (flush, update, copy)
+        z, probability = (after_copy(p, z_prev, z_below, operations, self.options) for p in (z, probability))
+        return h, c, z, rewritten, probability, score, is_open(z_below, operations, self.options)

@@ -8,7 +8,7 @@ import torch
 from torch import Tensor, nn
 from torch.optim import Optimizer
 
-from multiscale.backbones.base import Backbone, BackboneOutput, State, Trace, detach
+from multiscale.backbones.base import Backbone, BackboneOutput, State, detach
 from multiscale.backbones.bidirectional import flip, join
 from multiscale.data.batch import Batch
 from multiscale.data.facts import Facts
@@ -89,12 +89,12 @@ class SequenceModule(pl.LightningModule):
         self.processes = self.trainer.world_size
         self.epochs_a_validation = self.trainer.check_val_every_n_epoch or 1
 
-    def _read(self, split: str, batch: Batch, trace: bool = True) -> tuple[dict[str, Measure], BackboneOutput]:
-        """(what the task measures, backbone's output) of the next batch of a split; carries the state of streams on."""
+    def _read(self, split: str, batch: Batch, trace: bool = True) -> tuple[Tensor, BackboneOutput]:
+        """(the head's output, the backbone's) of the next batch of a split; carries the state of streams on."""
         outputs, hidden = self(batch.inputs, self.carried.get(split), mask=batch.mask, trace=trace)
         if self.streams:
             self.carried[split] = detach(hidden.state)
-        return self.task.measure(outputs, batch), hidden
+        return outputs, hidden
 
     def on_train_epoch_start(self) -> None:
         self.carried["train"] = None
@@ -108,12 +108,15 @@ class SequenceModule(pl.LightningModule):
 
     def training_step(self, batch: Batch, batch_idx: int) -> Tensor:
         self._before = self.carried.get("train")
-        measures, hidden = self._read("train", batch, self.tracing)
+        outputs, hidden = self._read("train", batch, self.tracing)
+        measures = self.task.measure(outputs, batch)
         if self.tracing:
             assert hidden.trace is not None
             measures["updates"] = Measure((hidden.trace.update * batch.mask[..., None]).sum(), batch.mask.sum())
         means = {name: measure.mean for name, measure in self._over_processes(measures).items()}
         loss = means["loss"] + self.task.penalty_weight * hidden.penalty
+        if hidden.steps is not None and (surprisal := self.task.surprisal(outputs, batch)) is not None:
+            loss = loss + self.backbone.align(hidden.steps, surprisal, batch.mask)
         self.last_loss = loss.detach()
         detached = {name: mean.detach() for name, mean in means.items()}
         self._log_progress(detached, hidden.penalty.detach(), len(batch.inputs))
@@ -145,7 +148,7 @@ class SequenceModule(pl.LightningModule):
     def on_validation_epoch_start(self) -> None:
         self.carried["val"] = None
 
-    def validation_step(self, batch: Batch, batch_idx: int) -> dict[str, Trace]:
+    def validation_step(self, batch: Batch, batch_idx: int) -> dict[str, Any]:
         return self._evaluate("val", self.val_tally, batch)
 
     def on_validation_epoch_end(self) -> None:
@@ -154,18 +157,18 @@ class SequenceModule(pl.LightningModule):
     def on_test_epoch_start(self) -> None:
         self.carried["test"] = None
 
-    def test_step(self, batch: Batch, batch_idx: int) -> dict[str, Trace]:
+    def test_step(self, batch: Batch, batch_idx: int) -> dict[str, Any]:
         return self._evaluate("test", self.test_tally, batch)
 
     def on_test_epoch_end(self) -> None:
         self._conclude("test", self.test_tally)
 
-    def _evaluate(self, split: str, tally: Tally, batch: Batch) -> dict[str, Trace]:
-        """Count a chunk; its trace is for callbacks."""
-        measures, hidden = self._read(split, batch)
+    def _evaluate(self, split: str, tally: Tally, batch: Batch) -> dict[str, Any]:
+        """Count a chunk; its trace and surprisal are for callbacks."""
+        outputs, hidden = self._read(split, batch)
         assert hidden.trace is not None
-        tally.update(measures, hidden.trace, batch.mask, fresh=not self.streams)
-        return {"trace": hidden.trace}
+        tally.update(self.task.measure(outputs, batch), hidden.trace, batch.mask, fresh=not self.streams)
+        return {"trace": hidden.trace, "surprisal": self.task.surprisal(outputs, batch)}
 
     def _conclude(self, split: str, tally: Tally) -> None:
         means, rates = tally.compute()

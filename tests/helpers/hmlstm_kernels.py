@@ -25,6 +25,8 @@ OPTIONS = [
     {"boundary": "soft", "copy_boundary": "hold", "layer_norm": True},
     {"layer_norm": True, "top_down": False, "choice": "select", "copy_boundary": "hold"},
     {"layer_norm": True, "flush": False, "boundary_bias": False},
+    {"nested": True},
+    {"nested": True, "layer_norm": True, "choice": "select"},
 ]
 ULPS = 2 * torch.finfo(torch.float32).eps  # what rounding one number well can cost it
 HAS_COMPILER = native.unavailable() is None

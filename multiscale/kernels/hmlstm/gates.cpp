@@ -162,6 +162,7 @@ static void boundary(const Layer<T>& l, int64_t t, int64_t b, const T* operand, 
   l.decided[kept] = z;
   if (l.copy_boundary == 1) z = op.rewritten * z + op.copy * op.z_prev;
   if (l.copy_boundary == 2) z = op.rewritten * z;
+  if (l.copy_boundary == 3) z = op.z_below * z;
   l.z[(t + 1) * l.batch + b] = z;
 }
 
@@ -280,7 +281,10 @@ static void backward_row(const Layer<T>& l, int64_t t, int64_t b) {
   T dz_prev = 0;
   if (l.z) {
     T dz = l.dz[b];
-    if (l.copy_boundary != 0) {
+    if (l.copy_boundary == 3) {
+      if (l.dz_below) l.dz_below[b] += dz * l.decided[row];
+      dz *= op.z_below;
+    } else if (l.copy_boundary != 0) {
       to_rewritten += dz * l.decided[row];
       if (l.copy_boundary == 1) to_copy += dz * op.z_prev, dz_prev = op.copy * dz;
       dz *= op.rewritten;

@@ -97,7 +97,7 @@ def forward(layers: Sequence[Layer], l: int, t: int, pre: Tensor) -> None:
     layer.cell[t + 1] = c
     h = rewritten * o * torch.tanh(_normalised(layer, c)[0]) + copy * layer.h(t)
     layer.operands[t + 1, :, :n] = h
-    _boundary(layer, t, z_prev[:, 0], rewritten[:, 0], copy[:, 0])
+    _boundary(layer, t, z_prev[:, 0], z_below[:, 0], rewritten[:, 0], copy[:, 0])
     if layer.z is not None:
         start = layers[l + 1].size
         torch.mul(h, layer.z[t + 1, :, None], out=layers[l + 1].operands[t, :, start : start + n])
@@ -115,7 +115,7 @@ def _normalised(layer: Layer, c: Tensor) -> tuple[Tensor, Tensor | None, Tensor 
     return x * layer.norm_gain + layer.norm_offset, x, inverse
 
 
-def _boundary(layer: Layer, t: int, z_prev: Tensor, rewritten: Tensor, copy: Tensor) -> None:
+def _boundary(layer: Layer, t: int, z_prev: Tensor, z_below: Tensor, rewritten: Tensor, copy: Tensor) -> None:
     if layer.z is None or layer.decided is None or layer.surrogate is None:
         return
     line = (layer.slope * (layer.operands[t] @ layer.boundary_weight + layer.bias[-1]) + 1) / 2
@@ -129,6 +129,8 @@ def _boundary(layer: Layer, t: int, z_prev: Tensor, rewritten: Tensor, copy: Ten
         z = rewritten * z + copy * z_prev
     elif layer.options.copy_boundary == "zero":
         z = rewritten * z
+    elif layer.options.copy_boundary == "nested":
+        z = z_below * z
     layer.z[t + 1] = z
 
 
@@ -182,7 +184,11 @@ def _backward_boundary(
     dz_prev = torch.zeros_like(z_prev)
     if layer.decided is not None and layer.surrogate is not None and d.z is not None and d.pre_boundary is not None:
         dz = d.z
-        if options.copy_boundary != "recompute":
+        if options.copy_boundary == "nested":
+            if dz_below is not None:
+                dz_below += dz * layer.decided[t]
+            dz = dz * z_below
+        elif options.copy_boundary != "recompute":
             to_rewritten = to_rewritten + dz * layer.decided[t]
             if options.copy_boundary == "hold":
                 to_copy = to_copy + dz * z_prev

@@ -14,7 +14,7 @@ from multiscale.kernels.compiler import CannotCompile, load
 from multiscale.kernels.hmlstm.gates import Gradients, Layer, NormBuffers
 
 SOURCE = Path(__file__).with_name("gates.cpp")
-COPY_BOUNDARY = {"recompute": 0, "hold": 1, "zero": 2}
+COPY_BOUNDARY = {"recompute": 0, "hold": 1, "zero": 2, "nested": 3}
 DTYPES = {torch.float32: "float32", torch.float64: "float64"}
 
 T = TypeVar("T")

@@ -2,13 +2,14 @@
 
 from dataclasses import dataclass
 
+import torch
 from torch import Tensor
 
 from multiscale.checks import InvalidInput, flag, one_of, real
 
 BOUNDARIES = ("step", "sample", "soft")
 CHOICES = ("mix", "select")
-COPY_BOUNDARIES = ("recompute", "hold", "zero")
+COPY_BOUNDARIES = ("recompute", "hold", "zero", "nested")
 INITS = ("orthogonal", "uniform")
 
 
@@ -56,3 +57,23 @@ def operation(z_prev: Tensor, z_below: Tensor, options: Options) -> tuple[Tensor
     if options.choice == "select":
         return flush.detach(), update.detach(), copy.detach()
     return flush, update, copy
+
+
+def after_copy(
+    z: Tensor, z_prev: Tensor, z_below: Tensor, operations: tuple[Tensor, Tensor, Tensor], options: Options
+) -> Tensor:
+    """z_t^l of what was decided, by the rule for steps that copy, or that follow no boundary below."""
+    flush, update, copy = operations
+    if options.copy_boundary == "hold":
+        return (flush + update) * z + copy * z_prev
+    if options.copy_boundary == "zero":
+        return (flush + update) * z
+    return z_below * z if options.copy_boundary == "nested" else z
+
+
+def is_open(z_below: Tensor, operations: tuple[Tensor, Tensor, Tensor], options: Options) -> Tensor:
+    """1 where z_t^l is decided, 0 where the rule of :func:`after_copy` leaves nothing to decide."""
+    if options.copy_boundary == "recompute":
+        return torch.ones_like(z_below)
+    flush, update, _ = operations
+    return (z_below if options.copy_boundary == "nested" else flush + update).detach()

@@ -43,6 +43,15 @@ class LayerWeights(NamedTuple):
     cell_gain: Tensor | None
     cell_offset: Tensor | None
 
+    def rescaled(self, scale: Tensor, offset: Tensor) -> "LayerWeights":
+        """The same with the boundary's row times ``scale`` [] and its bias ``offset`` []."""
+        rows = torch.cat((scale.new_ones(len(self.recurrent) - 1), scale[None]))[:, None]
+        above = None if self.top_down is None else self.top_down * rows
+        bias = torch.cat((self.bias[: len(rows) - 1], offset[None]))
+        return self._replace(
+            recurrent=self.recurrent * rows, bottom_up=self.bottom_up * rows, top_down=above, bias=bias
+        )
+
 
 class LayerProducts(ABC):
     """The gates' share of Eq. 4 for layer l, with its derivatives; the boundary's column is no part of it.

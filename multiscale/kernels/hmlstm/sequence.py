@@ -32,7 +32,7 @@ class Output(NamedTuple):
     h: tuple[Float[Tensor, "B _"], ...]  # L of [B, H_l], after the last step
     c: tuple[Float[Tensor, "B _"], ...]
     z: tuple[Float[Tensor, "B 1"], ...]  # L - 1 of them
-    boundaries: tuple[Float[Tensor, "_ B"], ...]  # L - 1 of [T + 1, B], slot t before step t, without gradient
+    boundaries: tuple[Float[Tensor, "_ B"], ...]  # L - 1 of [T + 1, B], slot t before step t
 
 
 def plan(options: Options, x: Tensor, dtype: torch.dtype, native: bool, skip: bool = True) -> Plan:
@@ -103,8 +103,7 @@ class _Sequence(torch.autograd.Function):
             ctx.save_for_backward(*flat)
         # The operands are the workspace's, so what leaves is a copy.
         levels = [l.operands[1:, :, : l.size].transpose(0, 1).clone(memory_format=FORMAT) for l in layers]
-        boundaries = [l.z for l in layers if l.z is not None]
-        ctx.mark_non_differentiable(*boundaries)
+        boundaries = [l.z.clone() for l in layers if l.z is not None]
         return (
             *levels,
             *(level[:, -1].clone() for level in levels),
@@ -119,10 +118,11 @@ class _Sequence(torch.autograd.Function):
         layers, products, count = ctx.layers, ctx.products, len(ctx.layers)
         _ = ctx.saved_tensors  # raises if one was written to, or if the graph was freed
         workspace = Workspace(layers[0].cell)
-        dlevels, dh, dc, dz = grads[:count], grads[count : 2 * count], grads[2 * count : 3 * count], grads[3 * count :]
+        dlevels, dh, dc = grads[:count], grads[count : 2 * count], grads[2 * count : 3 * count]
+        dz, dboundaries = grads[3 * count : 4 * count - 1], (*grads[4 * count - 1 :], None)
         with torch.autocast(layers[0].cell.device.type, enabled=False):
             gradients = _gradients(layers, (dh, dc, dz), workspace)
-            _run_backward(ctx.plan, layers, gradients, products, dlevels, workspace)
+            _run_backward(ctx.plan, layers, gradients, products, (dlevels, dboundaries), workspace)
             found = [p.weight_gradients(d) for p, d in zip(products, gradients, strict=True)]
         dinput = gradients[0].input
         assert dinput is not None
@@ -237,20 +237,27 @@ def _run_backward(
     layers: Sequence[Layer],
     gradients: Sequence[Gradients],
     products: Sequence[LayerProducts],
-    dlevels: Sequence[Tensor | None],
+    given: tuple[Sequence[Tensor | None], Sequence[Tensor | None]],
     workspace: Workspace,
 ) -> None:
+    """``given`` holds the gradients of the levels and of the boundaries, none of them of the top layer."""
     work = []
-    for l, (d, p, given) in enumerate(zip(gradients, products, dlevels, strict=True)):
+    for l, (d, p, of_level, of_boundary) in enumerate(zip(gradients, products, *given, strict=True)):
         backward, scatter = _backward_steps(plan, layers, gradients, l)
         multiply = p.operand_gradient(gradients, workspace)
-        work.append((d, None if given is None else given.unbind(1), backward, multiply, scatter))
+        dlevels = None if of_level is None else of_level.unbind(1)
+        work.append((d, dlevels, of_boundary, backward, multiply, scatter))
     for t in reversed(range(len(layers[0].operands) - 1)):
-        for d, dlevel, backward, multiply, scatter in reversed(work):
-            if dlevel is not None:
-                d.h += dlevel[t]
+        for d, dlevels, dz, backward, multiply, scatter in reversed(work):
+            if dlevels is not None:
+                d.h += dlevels[t]
+            if dz is not None and d.z is not None:
+                d.z += dz[t + 1]
             backward(t, d.pre)
             scatter(t, multiply(t))
+    for d, of_first in zip(gradients, given[1], strict=True):
+        if of_first is not None and d.z is not None:
+            d.z += of_first[0]
 
 
 def _backward_steps(plan: Plan, layers: Sequence[Layer], gradients: Sequence[Gradients], l: int) -> tuple[Step, Step]:

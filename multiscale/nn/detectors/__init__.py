@@ -1,0 +1,1 @@
+"""What decides where a level ends a segment: one file a detector."""
