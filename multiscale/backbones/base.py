@@ -151,6 +151,10 @@ class Backbone(nn.Module, ABC):
         """
         return ()
 
+    def idle_weights(self) -> int:
+        """How many of its weights a mask holds at zero: stored, and not in use."""
+        return 0
+
     def anneal(self, epoch: float) -> None:
         """Set slopes and temperatures for this point of training, in (fractional) epochs."""
 

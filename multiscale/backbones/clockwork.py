@@ -111,6 +111,10 @@ class ClockworkRNN(Backbone):
     def level_names(self) -> tuple[str, ...]:
         return tuple(f"period {p}" for p in self._period_list)
 
+    def idle_weights(self) -> int:
+        total, squares = sum(self.level_sizes), sum(n * n for n in self.level_sizes)
+        return GATES[self.cell] * (total * total - squares) // 2  # a module reads itself and slower ones
+
     def products(self) -> tuple[Product, ...]:
         """Each module's rows at its ticks, on the input and on what it may read."""
         reads = self.mask.sum(1).long().add(self.input_size).view(GATES[self.cell], -1).sum(0)

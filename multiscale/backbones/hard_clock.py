@@ -96,6 +96,9 @@ class HardClockRNN(Backbone):
     def level_names(self) -> tuple[str, ...]:
         return tuple(f"clock {m}, period {p}" for m, p in enumerate(self._clocks[0], 1))
 
+    def idle_weights(self) -> int:
+        return int((self.mask == 0).sum())
+
     def products(self) -> tuple[Product, ...]:
         """Each module's rows at its ticks, on the input and on what it may read."""
         reads = self.mask.sum(1).long() + self.input_size

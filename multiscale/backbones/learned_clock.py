@@ -98,6 +98,11 @@ class LearnedClockRNN(Backbone):
             own["lr"] = self.clock_lr
         return [{"params": [p for p in self.parameters() if id(p) not in of_clock]}, own]
 
+    def idle_weights(self) -> int:
+        # Of two modules one reads the other if slow reads to fast, whatever the periods.
+        total, squares = sum(self.level_sizes), sum(n * n for n in self.level_sizes)
+        return (total * total - squares) * {"full": 0, "slow_to_fast": 1, "none": 2}[self.connectivity] // 2
+
     def products(self) -> tuple[Product, ...]:
         """Each module's rows wherever it is active at all, on the input and on what it may read at the current periods;
         and each clock's sum over its basis, at every step."""

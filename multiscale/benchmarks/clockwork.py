@@ -5,13 +5,13 @@ from collections.abc import Sequence
 import torch
 from torch import Tensor, nn
 
-from multiscale.analysis.cost import backbone_macs
 from multiscale.backbones.base import Backbone
 from multiscale.backbones.clockwork import ClockworkRNN
 from multiscale.backbones.hard_clock import HardClockRNN
 from multiscale.backbones.learned_clock import LearnedClockRNN
 from multiscale.benchmarks.timing import Settings, Size, ratios, relative_error, round_robin, table, training_pass
 from multiscale.nn.clocks.pulse import PulseClock
+from multiscale.training.cost import backbone_macs
 
 SIZES = (Size(512, 64, 256), Size(1024, 64, 256))
 INPUTS = (1, 64)

@@ -11,9 +11,9 @@ from rich.console import Console
 from rich.table import Table
 
 from multiscale import __version__
-from multiscale.analysis import cost
 from multiscale.jobs.prepare import Prepared
 from multiscale.runs.status import Status
+from multiscale.training import cost
 
 
 def summarise(job: Prepared, score: float, status: Status) -> dict[str, Any]:
@@ -36,7 +36,7 @@ def summarise(job: Prepared, score: float, status: Status) -> dict[str, Any]:
         "data": job.data.facts.report(),
         "val": {module.task.monitor: score},
         "test": {name: value for name, value in measured.items() if name.startswith("test/")},
-        "parameters": sum(p.numel() for p in module.parameters()),
+        "parameters": cost.parameters(module),
         "macs": cost.macs(module, levels),
         "state_size": cost.state_size(module),
         "levels": levels,

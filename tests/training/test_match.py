@@ -1,10 +1,12 @@
 """Backbones of one number of parameters: what is solved for is what is built."""
 
 import copy
+import json
 import time
 from dataclasses import replace
 from functools import lru_cache
 
+import numpy as np
 import pytest
 import torch
 from omegaconf import OmegaConf
@@ -14,7 +16,7 @@ from multiscale.backbones.base import Backbone, StepTrace
 from multiscale.checks import InvalidInput
 from multiscale.config.compose import CONF, jobs
 from multiscale.data.facts import LabelFacts, TextFacts
-from multiscale.training import match
+from multiscale.training import cost, match
 from multiscale.training.build import build
 from multiscale.training.match import matched
 from tests.conftest import MODELS
@@ -35,7 +37,7 @@ def job(*words: str, **match):
 
 
 def parameters(config, facts=FACTS) -> int:
-    return sum(p.numel() for p in build(config, facts).parameters())
+    return cost.parameters(build(config, facts))
 
 
 @pytest.mark.parametrize("target", [100_000, 500_000])
@@ -200,4 +202,69 @@ def test_a_model_without_a_hidden_size_cannot_be_matched():
     config = job()
     config.model = {"_target_": "tests.training.test_match.Picky"}
     with pytest.raises(InvalidInput, match=r"match needs a model with a hidden_size; .*test_match\.Picky has none"):
+        matched(config, FACTS)
+
+
+@pytest.mark.parametrize("words", ["clockwork", "clockwork model.cell=gru", "learned_clock", "learned_clock_dct"])
+@pytest.mark.parametrize("connectivity", ["full", "slow_to_fast", "none"])
+def test_weights_that_a_mask_holds_at_zero_are_not_counted(words, connectivity):
+    model, *words = words.split()
+    if model != "clockwork":
+        words = [*words, f"model.connectivity={connectivity}"]
+    module = build(jobs([f"model={model}", "model.hidden_size=40", *words])[0], FACTS)
+    backbone = module.backbone
+    before = backbone.recurrent.detach().clone()
+    x = torch.randn(2, 5, backbone.input_size)
+    used = torch.zeros_like(before)
+    for _ in range(3):
+        nn.init.normal_(backbone.recurrent)
+        (gradient,) = torch.autograd.grad(sum(l.sum() for l in backbone(x.repeat(1, 40, 1)).levels), backbone.recurrent)
+        used += gradient.abs()
+    assert backbone.idle_weights() == (used == 0).sum()
+    assert cost.parameters(module) == sum(p.numel() for p in module.parameters()) - backbone.idle_weights()
+
+
+def products(config, rates, facts=FACTS) -> float:
+    found = cost.macs(build(config, facts), rates)
+    return found["done"] + found["head"]
+
+
+@pytest.mark.parametrize("model", ["stacked_lstm", "hmlstm", "clockwork"])
+def test_models_of_one_number_of_products_do_as_many_at_their_rates(model):
+    config = jobs(["match=products", f"model={model}", "match.target=150000", "match.tolerance=0.02"])[0]
+    levels = len(build(jobs([f"model={model}"])[0], FACTS).level_sizes)
+    for share in (1.0, 0.3):
+        rates = [{"active": share, "boundary": share, "flush": share}] * levels
+        config.match.rates = rates
+        assert products(matched(config, FACTS), rates) == pytest.approx(150_000, rel=0.02)
+
+
+def test_a_model_that_skips_may_be_larger():
+    found = []
+    for rates in (None, [{"active": 0.2, "boundary": 0.2, "flush": 0.2}] * 3):
+        config = jobs(["match=products", "model=hmlstm", "match.target=150000"])[0]
+        config.match.rates = rates
+        found.append(matched(config, FACTS).model.hidden_size)
+    assert min(np.atleast_1d(found[1])) > 1.2 * max(np.atleast_1d(found[0]))
+
+
+def test_the_rates_of_a_run_are_read_from_its_summary(tmp_path):
+    path = tmp_path / "summary.json"
+    levels = [{"name": f"layer {i}", "units": 9, "active": 0.5, "boundary": 0.1, "flush": 0.1} for i in range(3)]
+    path.write_text(json.dumps({"levels": levels}))
+    sizes = []
+    for rates in (str(path), [{"active": 0.5, "boundary": 0.1, "flush": 0.1}] * 3):
+        config = jobs(["match=products", "model=hmlstm"])[0]
+        config.match.rates = rates
+        sizes.append(matched(config, FACTS).model.hidden_size)
+    assert sizes[0] == sizes[1]
+    for content, message in (("[]", "must be the summary.json of a run"), ("no json", "must be the summary.json")):
+        path.write_text(content)
+        config.match.rates = str(path)
+        with pytest.raises(InvalidInput, match=message):
+            matched(config, FACTS)
+    config.match.rates = [{"active": 0.5}]
+    with pytest.raises(
+        InvalidInput, match=r"match.rates must fit the 3 levels of the model: rates must be of 3 levels"
+    ):
         matched(config, FACTS)

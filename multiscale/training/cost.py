@@ -51,6 +51,12 @@ def macs(module: "SequenceModule", rates: Rates, steps: int = 1) -> dict[str, fl
     return {**{key: steps * one for key, one in total.items()}, "head": readings * head_macs(module.head, wide)}
 
 
+def parameters(module: "SequenceModule") -> int:
+    """Parameters of the whole network that are in use: those that a mask holds at zero are not."""
+    backbones = [module.backbone] if module.reverse is None else [module.backbone, module.reverse]
+    return sum(p.numel() for p in module.parameters()) - sum(backbone.idle_weights() for backbone in backbones)
+
+
 def backbone_macs(backbone: Backbone, rates: Rates) -> dict[str, float]:
     """``dense`` and ``done`` multiply-accumulates of one step of one sequence, at these rates of its levels.
 

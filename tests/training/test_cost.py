@@ -5,7 +5,6 @@ import torch
 from torch import nn
 from torch.utils.flop_counter import FlopCounterMode
 
-from multiscale.analysis.cost import backbone_macs, backbone_state_size, macs, state_size
 from multiscale.backbones.base import Backbone, StepTrace
 from multiscale.backbones.clockwork import ClockworkRNN
 from multiscale.backbones.hard_clock import HardClockRNN
@@ -17,6 +16,7 @@ from multiscale.data.facts import LabelFacts
 from multiscale.nn.clocks.pulse import PulseClock
 from multiscale.nn.schedules import Constant
 from multiscale.training.build import build
+from multiscale.training.cost import backbone_macs, backbone_state_size, macs, state_size
 from multiscale.training.measure import Measure
 from multiscale.training.tally import Tally
 from tests.conftest import MODELS, backbone, network
