@@ -22,15 +22,16 @@ from multiscale.data.order import Order
 from multiscale.data.streams import Streams
 
 FORMS = ("plain", "letters27")
-STREAM, STREAMS = 2048, 256  # fewest characters of a stream of validation and test, and the most streams
+STREAM, STREAMS = 2048, 256  # characters of a stream of validation and test, and the most streams,
+STREAMS_TOGETHER = 8  # in multiples of this
 WARM = 256  # characters before each of them, to warm the state up
 
 
 class StreamDataModule(DataModule):
     """One text as contiguous streams, in three consecutive splits; it is held as one array of small integers.
 
-    Validation and test read the same streams whatever the ``batch_size``: as many as the text has 2,048 characters, at
-    most 256, rounded up to a multiple of the devices, each warmed up on the 256 characters before it.
+    Validation and test read the same streams whatever the ``batch_size``: one for each 2,048 characters, up to 256,
+    rounded up to a multiple of 8 and of the devices, each warmed up on the 256 characters before it.
 
     Args:
         batch_size: B, contiguous streams of the training over all devices together.
@@ -100,8 +101,8 @@ class StreamDataModule(DataModule):
         start, stop = self.bounds[split]
         count = self.batch_size
         if split != "train":
-            count = min(max((stop - start) // STREAM, 1), STREAMS)
-            count = math.ceil(count / ranks) * ranks
+            share = math.lcm(STREAMS_TOGETHER, ranks)  # the same streams on one device and on several
+            count = math.ceil(min((stop - start) / STREAM, STREAMS) / share) * share
         streams = Streams(self._symbols, start, stop, count, self.steps, rank, ranks, self.warm(split))
         return DataLoader(streams, batch_size=None, sampler=Order(len(streams), 1), generator=torch.Generator())
 

@@ -59,10 +59,10 @@ def test_a_warmed_stream_first_reads_what_stands_before_it_and_counts_none_of_it
     assert torch.equal(first.inputs[:, 20:], cold[0].inputs)
 
 
-@pytest.mark.parametrize(("ranks", "streams"), [(1, 3), (2, 2), (4, 1)])
+@pytest.mark.parametrize(("ranks", "streams"), [(1, 8), (2, 4), (3, 8), (8, 1)])
 def test_processes_share_the_streams_of_an_evaluation_too(ranks, streams, tmp_path):
     (tmp_path / "text.txt").write_text("".join(chr(97 + i % 7) for i in range(70_000)))
-    data = TextFile(str(tmp_path / "text.txt"), 8, 16, split=(0.8, 0.1, 0.1))
+    data = TextFile(str(tmp_path / "text.txt"), 24, 16, split=(0.8, 0.1, 0.1))
     data.setup()
     parts = [data.loader("val", rank, ranks).dataset for rank in range(ranks)]
     assert [len(part.begins) for part in parts] == [streams] * ranks
