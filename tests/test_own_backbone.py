@@ -21,7 +21,7 @@ LISTS = (
     "tests/test_readme.py",
     "tests/jobs/test_sweeps.py",
     "tests/config/test_compose.py",
-    "tests/analysis/test_cost.py",
+    "tests/training/test_cost.py",
 )
 
 
