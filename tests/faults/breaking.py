@@ -15,6 +15,7 @@ from multiscale.training.checkpoint import files
 
 TEXT = "the quick brown fox jumps over the lazy dog, again and again. " * 40
 SMALL = ["experiment=quick_look", "logger=csv", "data=text_file", "data.batch_size=4", "data.steps=16"]
+SMALL += ["data.split=[0.88,0.06,0.06]"]  # two batches of validation
 SMALL += ["+trainer.enable_progress_bar=false", "~callbacks.progress", "~callbacks.figures", "model.hidden_size=16"]
 SMALL += ["trainer.log_every_n_steps=1", "+trainer.limit_train_batches=7", "trainer.max_epochs=3"]
 
