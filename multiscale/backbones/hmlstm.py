@@ -21,13 +21,14 @@ from torch import Tensor, nn
 from torch.nn import functional as F
 
 from multiscale.backbones.base import Backbone, Folded, Levels, Product, State, StepTrace, groups
+from multiscale.backbones.hmlstm_layer import HMLSTMLayer
 from multiscale.checks import InvalidInput, flag, in_range, one_of, positive_int, sizes
 from multiscale.kernels.hmlstm import native, sequence
 from multiscale.kernels.hmlstm.decisions import Reading, Rows, mean_operands, scores
 from multiscale.kernels.hmlstm.operations import Options, after_copy, is_open, operation
 from multiscale.nn.detectors.base import Detector, Seen, check_detector
 from multiscale.nn.schedules import Constant, Linear, Schedule
-from multiscale.nn.straight_through import hard_sigmoid, step_boundary
+from multiscale.nn.straight_through import hard_sigmoid
 
 GroupedState: TypeAlias = tuple[tuple[Tensor, ...], ...]
 """(h, c, z): L, L and L - 1 tensors."""
@@ -39,7 +40,7 @@ class HMLSTM(Backbone):
     With (z_{t-1}^l, z_t^{l-1}) and the gates of layer l (Eq. 2-7):
     UPDATE (0, 1): c = f c_{t-1} + i g; COPY (0, 0): c = c_{t-1}, h = h_{t-1}; FLUSH (1, .): c = i g;
     h = o tanh(c) unless copied. The defaults are the paper's; the other choices are those it leaves open, or ablations
-    that it does not run.
+    that it does not run, and what keeps levels alive (``nested``, ``cost_per_update``, detectors).
 
     Args:
         input_size: D, units of the input.
@@ -47,13 +48,17 @@ class HMLSTM(Backbone):
         num_layers: L.
         boundary: how z comes from its hard sigmoid s (Eq. 4): ``step``, 1 where s > 1/2; ``sample``, a Bernoulli draw
             of probability s in training and the step in evaluation; ``soft``, s itself. The first two pass the gradient
-            of s straight through.
+            of s straight through. Or a :class:`multiscale.nn.detectors.base.Detector`, which says what s is made of.
         slope: slope a of the hard sigmoid, a schedule over epochs or one number for all of them; by default the
             paper's annealing min(5, 1 + 0.04 epoch). With ``step`` it changes the gradient and never the output.
         choice: ``mix``, the operations are weighted by the boundaries, which get gradient through the choice;
             ``select``, through the choice they get none, only through the products that they gate.
         copy_boundary: z on a COPY step: ``recompute`` (Eq. 4 literally); ``hold``, z_{t-1}, which a COPY step finds at
             0 but which passes gradient; ``zero``, which passes none.
+        nested: z^l is multiplied by z^{l-1}: a level ends a segment only where the one below does, as in dnnseg (Shain
+            & Elsner 2020).
+        cost_per_update: what an update of one layer above the first at every step adds to the loss, in nats (Skip RNN,
+            Campos et al. 2018, Eq. 8).
         layer_norm: normalise each of the three products over its 4 H gate columns before its boundary gates it, and c
             inside the tanh (Ba et al. 2016); the boundary's column stays raw, and a COPY
             touches neither c nor h. Gains start at 1, offsets at 0.
@@ -68,8 +73,8 @@ class HMLSTM(Backbone):
             the same with torch's gates; ``reference``, the fold of ``step``; ``auto``, the first of these that can run.
 
     Raises:
-        InvalidInput: for sizes below 1, an unknown word, a slope that is not above 0, ``select`` with ``soft``, or a
-            kernel that cannot run here.
+        InvalidInput: for sizes below 1, an unknown word, a slope that is not above 0, a cost below 0, ``select`` with
+            ``soft``, ``nested`` with a rule for COPY steps, or a kernel that cannot run here.
     """
 
     slope: Tensor
@@ -167,7 +172,7 @@ class HMLSTM(Backbone):
         updates, *decided = (torch.cat(part, 1) for part in told)
         return hs, (hs, cs, zs[:-1]), StepTrace(updates, boundaries, *decided)
 
-    def _detecting(self) -> list["HMLSTMLayer"]:
+    def _detecting(self) -> list[HMLSTMLayer]:
         return list(cast(Iterable[HMLSTMLayer], self.layers))[:-1]
 
     def _rows(self) -> list[Rows]:
@@ -275,118 +280,3 @@ def slope_schedule(slope: Schedule | float | None) -> Schedule:
     if callable(slope):
         return slope
     return Constant(in_range("slope", slope, 0, open_low=True))
-
-
-class HMLSTMLayer(nn.Module):
-    """One layer of an :class:`HMLSTM`; ``above_size`` is None for the top one, which has no boundary to detect."""
-
-    def __init__(
-        self, below_size: int, size: int, above_size: int | None, options: Options, row_gain: float = 1.0
-    ) -> None:
-        super().__init__()
-        self.row_gain = row_gain
-        self.size = size
-        self.options = options
-        self.detects = above_size is not None
-        rows = 4 * size + self.detects
-        self.recurrent = nn.Parameter(torch.empty(rows, size))
-        self.bottom_up = nn.Parameter(torch.empty(rows, below_size))
-        reads_above = above_size is not None and options.top_down
-        self.top_down = nn.Parameter(torch.empty(rows, above_size)) if above_size is not None and reads_above else None
-        self.bias = nn.Parameter(torch.empty(rows if options.boundary_bias else 4 * size))
-        normed = options.layer_norm
-        self.recurrent_norm = nn.LayerNorm(4 * size) if normed else None
-        self.bottom_up_norm = nn.LayerNorm(4 * size) if normed else None
-        self.top_down_norm = nn.LayerNorm(4 * size) if normed and reads_above else None
-        self.cell_norm = nn.LayerNorm(size) if normed else None
-        self.reset_parameters()
-
-    @torch.no_grad()
-    def reset_parameters(self) -> None:
-        """Start the weights as ``init`` says, the boundary's ``row_gain`` times as large, the forget gate's bias at
-        ``forget_bias`` and the others at 0."""
-        weights = [w for w in (self.recurrent, self.bottom_up, self.top_down) if w is not None]
-        for weight in weights:
-            for gate in weight.split(self.size):
-                if self.options.init == "uniform":
-                    nn.init.uniform_(gate, -(self.size**-0.5), self.size**-0.5)
-                elif weight is self.recurrent and len(gate) == self.size:
-                    nn.init.orthogonal_(gate)
-                else:
-                    nn.init.xavier_uniform_(gate)
-            weight[4 * self.size :] *= self.row_gain
-        self.bias.zero_()[: self.size].fill_(self.options.forget_bias)
-
-    def weights(self) -> sequence.LayerWeights:
-        """The parameters as the kernel takes them."""
-        norms = (self.recurrent_norm, self.bottom_up_norm, self.top_down_norm, self.cell_norm)
-        pairs = [(None, None) if norm is None else (norm.weight, norm.bias) for norm in norms]
-        matrices = (self.recurrent, self.bottom_up, self.top_down)
-        return sequence.LayerWeights(*matrices, self.bias, *(tensor for pair in pairs for tensor in pair))
-
-    def boundary_rows(self) -> Rows:
-        """The last rows of the weights of a layer that detects."""
-        return self.recurrent[-1], self.bottom_up[-1], None if self.top_down is None else self.top_down[-1]
-
-    def pre_activations(
-        self, below: Tensor, z_below: Tensor, h_prev: Tensor, z_prev: Tensor, above: Tensor | None
-    ) -> Tensor:
-        """[B, 4H + 1] (top: 4H), the sum in Eq. 4, but for the boundary's bias: three products, each gated by its
-        boundary (Eq. 5-7)."""
-        pre = self.product(h_prev, self.recurrent, self.recurrent_norm)
-        pre = pre + z_below * self.product(below, self.bottom_up, self.bottom_up_norm)
-        if self.top_down is not None and above is not None:
-            pre = pre + z_prev * self.product(above, self.top_down, self.top_down_norm)
-        bias = F.pad(self.bias[: 4 * self.size], (0, int(self.detects)))
-        # Under autocast the products are short; what follows is as wide as the state.
-        return (pre + bias).to(h_prev.dtype)
-
-    def product(self, x: Tensor, weight: Tensor, norm: nn.Module | None) -> Tensor:
-        y = F.linear(x, weight)
-        if norm is None:
-            return y
-        gates, boundary = y[:, : 4 * self.size], y[:, 4 * self.size :]
-        return torch.cat((norm(gates), boundary), 1)
-
-    def forward(
-        self,
-        below: Float[Tensor, "B _"],
-        z_below: Float[Tensor, "B 1"],
-        h_prev: Float[Tensor, "B H"],
-        c_prev: Float[Tensor, "B H"],
-        z_prev: Float[Tensor, "B 1"],
-        above: Float[Tensor, "B _"] | None,
-        affine: tuple[Tensor, Tensor],
-        slope: Tensor,
-        threshold: Tensor | None,
-    ) -> tuple[
-        Float[Tensor, "B H"],
-        Float[Tensor, "B H"],
-        Float[Tensor, "B 1"],
-        Float[Tensor, "B 1"],
-        Float[Tensor, "B 1"],
-        Float[Tensor, "B 1"],
-        Float[Tensor, "B 1"],
-    ]:
-        """h, c [B, H], z [B, 1], how much was rewritten [B, 1], z before its threshold, the score that it was decided
-        from, and whether it was; no z but 0 at the top."""
-        pre = self.pre_activations(below, z_below, h_prev, z_prev, above)  # Eq. 5-7, and the sum in Eq. 4
-        forget, input_gate, output_gate = torch.sigmoid(pre[:, : 3 * self.size]).chunk(3, 1)  # Eq. 4
-        candidate = torch.tanh(pre[:, 3 * self.size : 4 * self.size])  # Eq. 4
-        flush, update, copy = operation(z_prev, z_below, self.options)  # the cases of Eq. 2 and 3
-        rewritten = flush + update
-
-        new = input_gate * candidate
-        c = rewritten * new + update * forget * c_prev + copy * c_prev  # Eq. 2
-        read = c if self.cell_norm is None else self.cell_norm(c)
-        h = rewritten * output_gate * torch.tanh(read) + copy * h_prev  # Eq. 3
-        if not self.detects:
-            zero = torch.zeros_like(z_prev)
-            return h, c, zero, rewritten, zero, zero, zero
-
-        score, (scale, offset) = pre[:, 4 * self.size :], affine
-        probability = hard_sigmoid(scale * score + offset, slope)  # Eq. 4, the last row
-        z = probability if threshold is None else step_boundary(probability, threshold)  # f_bound
-        operations = (flush, update, copy)
-        z, probability = (after_copy(p, z_prev, z_below, operations, self.options) for p in (z, probability))
-        return h, c, z, rewritten, probability, score, is_open(z_below, operations, self.options)

@@ -28,7 +28,7 @@ class Plan(NamedTuple):
 
 
 class LayerWeights(NamedTuple):
-    """The parameters of one layer, in the layout of ``backbones.hmlstm.HMLSTMLayer``; norms are gain, offset."""
+    """The parameters of one layer, in the layout of ``backbones.hmlstm_layer.HMLSTMLayer``; norms are gain, offset."""
 
     recurrent: Tensor
     bottom_up: Tensor
