@@ -10,7 +10,7 @@ from dataclasses import dataclass
 import torch
 from torch import Tensor
 
-from multiscale.kernels.hmlstm.operations import Options, operation
+from multiscale.kernels.hmlstm.operations import Options, after_copy, operation
 
 EPSILON = 1e-5  # of torch.nn.LayerNorm
 
@@ -97,7 +97,7 @@ def forward(layers: Sequence[Layer], l: int, t: int, pre: Tensor) -> None:
     layer.cell[t + 1] = c
     h = rewritten * o * torch.tanh(_normalised(layer, c)[0]) + copy * layer.h(t)
     layer.operands[t + 1, :, :n] = h
-    _boundary(layer, t, z_prev[:, 0], z_below[:, 0], rewritten[:, 0], copy[:, 0])
+    _boundary(layer, t, z_prev[:, 0], z_below[:, 0], (flush[:, 0], update[:, 0], copy[:, 0]))
     if layer.z is not None:
         start = layers[l + 1].size
         torch.mul(h, layer.z[t + 1, :, None], out=layers[l + 1].operands[t, :, start : start + n])
@@ -115,7 +115,7 @@ def _normalised(layer: Layer, c: Tensor) -> tuple[Tensor, Tensor | None, Tensor 
     return x * layer.norm_gain + layer.norm_offset, x, inverse
 
 
-def _boundary(layer: Layer, t: int, z_prev: Tensor, z_below: Tensor, rewritten: Tensor, copy: Tensor) -> None:
+def _boundary(layer: Layer, t: int, z_prev: Tensor, z_below: Tensor, operations: tuple[Tensor, Tensor, Tensor]) -> None:
     if layer.z is None or layer.decided is None or layer.surrogate is None:
         return
     line = (layer.slope * (layer.operands[t] @ layer.boundary_weight + layer.bias[-1]) + 1) / 2
@@ -125,13 +125,7 @@ def _boundary(layer: Layer, t: int, z_prev: Tensor, z_below: Tensor, rewritten: 
     kept = t if layer.keep else 0
     layer.surrogate[kept] = ((line >= 0) & (line <= 1)) * (layer.slope / 2)
     layer.decided[kept] = z
-    if layer.options.copy_boundary == "hold":
-        z = rewritten * z + copy * z_prev
-    elif layer.options.copy_boundary == "zero":
-        z = rewritten * z
-    elif layer.options.copy_boundary == "nested":
-        z = z_below * z
-    layer.z[t + 1] = z
+    layer.z[t + 1] = after_copy(z, z_prev, z_below, operations, layer.options)
 
 
 def backward(layers: Sequence[Layer], gradients: Sequence[Gradients], l: int, t: int) -> None:

@@ -6,8 +6,8 @@ import torch
 from torch import Tensor
 
 from multiscale.checks import InvalidInput, flag, one_of, real
+from multiscale.nn.detectors.base import DECISIONS
 
-BOUNDARIES = ("step", "sample", "soft")
 CHOICES = ("mix", "select")
 COPY_BOUNDARIES = ("recompute", "hold", "zero", "nested")
 INITS = ("orthogonal", "uniform")
@@ -34,7 +34,7 @@ class Options:
     init: str = "orthogonal"
 
     def __post_init__(self) -> None:
-        one_of("boundary", self.boundary, BOUNDARIES)
+        one_of("boundary", self.boundary, DECISIONS)
         one_of("choice", self.choice, CHOICES)
         one_of("copy_boundary", self.copy_boundary, COPY_BOUNDARIES)
         one_of("init", self.init, INITS)

@@ -101,9 +101,8 @@ class Standardised(Detector):
 
     def _means(self, rows: Sequence[Tensor]) -> Tensor:
         """The mean score [N] at the running mean of the operands."""
-        pairs = zip(
-            rows, self.operand.clone().split(self.widths), strict=True
-        )  # it is written to before the backward pass
+        means = self.operand.clone().split(self.widths)  # the buffer is written to before the backward pass
+        pairs = zip(rows, means, strict=True)
         return torch.stack([row @ mean.to(row.dtype) for row, mean in pairs]) if rows else self.deviation
 
     def observe(self, seen: Seen) -> Tensor | None:
@@ -137,12 +136,12 @@ class Standardised(Detector):
         mean, square, quantile = (part / total.clamp(min=1) for part in parts)
         operand = [o / t.clamp(min=1) for o, t in zip(shared[4 * n :].split(self.widths), total, strict=True)]
         deviation = (square - mean.square()).clamp(min=SMALLEST**2).sqrt()
-        momentum = self.momentum if self.sequences else 0.0
         known = total > 0
-        for old, new in ((self.deviation, deviation), (self.quantile, quantile - mean)):
-            old.copy_(torch.where(known, momentum * old + (1 - momentum) * new, old))
-        for old, new, told in zip(self.operand.split(self.widths), operand, known, strict=True):
-            old.copy_(torch.where(told, momentum * old + (1 - momentum) * new, old))
+        followed = [(self.deviation, deviation, known), (self.quantile, quantile - mean, known)]
+        followed += zip(self.operand.split(self.widths), operand, known, strict=True)
+        for old, new, told in followed:
+            blend = torch.where(self.sequences > 0, self.momentum * old + (1 - self.momentum) * new, new)
+            old.copy_(torch.where(told, blend, old))
         self.sequences += 1
 
 
