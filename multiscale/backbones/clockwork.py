@@ -31,6 +31,11 @@ def split_units(hidden_size: int, modules: int) -> tuple[int, ...]:
     return tuple(share + (i < rest) for i in range(modules))
 
 
+def count_faster(level_sizes: Sequence[int]) -> int:
+    """Weights of an [H, H] matrix with which units would read faster modules than their own."""
+    return (sum(level_sizes) ** 2 - sum(n * n for n in level_sizes)) // 2
+
+
 def module_of_unit(level_sizes: Sequence[int]) -> Tensor:
     """[H] int64: the module, counted from 0, that each unit belongs to."""
     repeats = torch.tensor(level_sizes)
@@ -112,8 +117,7 @@ class ClockworkRNN(Backbone):
         return tuple(f"period {p}" for p in self._period_list)
 
     def idle_weights(self) -> int:
-        total, squares = sum(self.level_sizes), sum(n * n for n in self.level_sizes)
-        return GATES[self.cell] * (total * total - squares) // 2  # a module reads itself and slower ones
+        return GATES[self.cell] * count_faster(self.level_sizes)
 
     def products(self) -> tuple[Product, ...]:
         """Each module's rows at its ticks, on the input and on what it may read."""

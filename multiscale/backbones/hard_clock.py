@@ -19,7 +19,7 @@ from torch import Tensor, nn
 from torch.nn import functional as F
 
 from multiscale.backbones.base import Backbone, Folded, Levels, Product, State, StepTrace, tensors
-from multiscale.backbones.clockwork import module_of_unit
+from multiscale.backbones.clockwork import count_faster, module_of_unit
 from multiscale.checks import InvalidInput, one_of, positive_int, sizes
 from multiscale.kernels import clocked
 from multiscale.kernels import clockwork as cascades
@@ -39,6 +39,12 @@ def connection_mask(connectivity: str, periods: Tensor, unit_module: Tensor) -> 
     same = periods[:, None] == periods[None, :]
     may = (periods[:, None] < periods[None, :]) | (same & (order[:, None] <= order[None, :]))
     return may[unit_module][:, unit_module]
+
+
+def count_idle(connectivity: str, level_sizes: Sequence[int]) -> int:
+    """How many of a recurrent matrix's weights such a mask holds at zero, whatever the periods: of two modules one
+    reads the other if slow reads to fast."""
+    return CONNECTIVITY.index(connectivity) * count_faster(level_sizes)  # none: as many slower ones again
 
 
 class HardClockRNN(Backbone):
@@ -97,7 +103,7 @@ class HardClockRNN(Backbone):
         return tuple(f"clock {m}, period {p}" for m, p in enumerate(self._clocks[0], 1))
 
     def idle_weights(self) -> int:
-        return int((self.mask == 0).sum())
+        return count_idle(self.connectivity, self.level_sizes)
 
     def products(self) -> tuple[Product, ...]:
         """Each module's rows at its ticks, on the input and on what it may read."""

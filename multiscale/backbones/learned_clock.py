@@ -24,7 +24,7 @@ from torch.nn import functional as F
 
 from multiscale.backbones.base import Backbone, Folded, Levels, Product, State, StepTrace, tensors
 from multiscale.backbones.clockwork import module_of_unit, split_units
-from multiscale.backbones.hard_clock import CONNECTIVITY, HardClockRNN, connection_mask
+from multiscale.backbones.hard_clock import CONNECTIVITY, HardClockRNN, connection_mask, count_idle
 from multiscale.checks import in_range, one_of, positive_int
 from multiscale.kernels.clocked import hoisted
 from multiscale.nn.clocks.base import Clock, Readout, check_clock
@@ -99,9 +99,7 @@ class LearnedClockRNN(Backbone):
         return [{"params": [p for p in self.parameters() if id(p) not in of_clock]}, own]
 
     def idle_weights(self) -> int:
-        # Of two modules one reads the other if slow reads to fast, whatever the periods.
-        total, squares = sum(self.level_sizes), sum(n * n for n in self.level_sizes)
-        return (total * total - squares) * {"full": 0, "slow_to_fast": 1, "none": 2}[self.connectivity] // 2
+        return count_idle(self.connectivity, self.level_sizes)
 
     def products(self) -> tuple[Product, ...]:
         """Each module's rows wherever it is active at all, on the input and on what it may read at the current periods;
