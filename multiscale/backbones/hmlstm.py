@@ -40,7 +40,8 @@ class HMLSTM(Backbone):
     With (z_{t-1}^l, z_t^{l-1}) and the gates of layer l (Eq. 2-7):
     UPDATE (0, 1): c = f c_{t-1} + i g; COPY (0, 0): c = c_{t-1}, h = h_{t-1}; FLUSH (1, .): c = i g;
     h = o tanh(c) unless copied. The defaults are the paper's; the other choices are those it leaves open, or ablations
-    that it does not run, and what keeps levels alive (``nested``, ``cost_per_update``, detectors).
+    that it does not run, and what keeps levels alive (``nested``,
+    ``cost_per_update``, ``boundary_source``, detectors).
 
     Args:
         input_size: D, units of the input.
@@ -59,6 +60,11 @@ class HMLSTM(Backbone):
             & Elsner 2020).
         cost_per_update: what an update of one layer above the first at every step adds to the loss, in nats (Skip RNN,
             Campos et al. 2018, Eq. 8).
+        boundary_source: what s is made of: ``preact``, the last row of the products (Eq. 4). ``hidden``, a row on the
+            new state, u . h_t, bounded as h is, as in dnnseg (its HM-GRU takes z from h). ``change``,
+            -cos(W_q h_{t-1}, W_k h_t), with W_q and W_k [H_l, H_l] started at the identity: with slope 1, a bias of 0
+            and no detector, the hard sigmoid of this is H-Net's router, (1 - cos) / 2 (Hwang, Wang, Gu 2025,
+            arXiv 2507.07955); a state that stands still never ends a segment. It runs in the reference kernel alone.
         layer_norm: normalise each of the three products over its 4 H gate columns before its boundary gates it, and c
             inside the tanh (Ba et al. 2016); the boundary's column stays raw, and a COPY
             touches neither c nor h. Gains start at 1, offsets at 0.
@@ -90,6 +96,7 @@ class HMLSTM(Backbone):
         copy_boundary: str = "recompute",
         nested: bool = False,
         cost_per_update: float = 0.0,
+        boundary_source: str = "preact",
         layer_norm: bool = False,
         top_down: bool = True,
         flush: bool = True,
@@ -101,18 +108,21 @@ class HMLSTM(Backbone):
     ) -> None:
         positive_int("input_size", input_size)
         level_sizes = sizes("hidden_size", hidden_size, positive_int("num_layers", num_layers))
-        super().__init__(input_size, level_sizes, kernel)
-        self.detector = check_detector(boundary)
-        self.cost_per_update = in_range("cost_per_update", cost_per_update, 0)
+        detector = check_detector(boundary)
         if flag("nested", nested) and copy_boundary != "recompute":
             raise InvalidInput(f"copy_boundary must be recompute with nested=true; got {copy_boundary!r}.")
         rule = "nested" if nested else one_of("copy_boundary", copy_boundary, ("recompute", "hold", "zero"))
+        # Which kernels there are depends on these.
         self.options = Options(
-            self.detector.decision, choice, rule, layer_norm, top_down, flush, copy, boundary_bias, forget_bias, init
-        )
+            detector.decision, choice, rule, layer_norm, top_down, flush, copy, boundary_bias, forget_bias, init,
+            boundary_source,
+        )  # fmt: skip
+        super().__init__(input_size, level_sizes, kernel)
+        self.detector = detector
+        self.cost_per_update = in_range("cost_per_update", cost_per_update, 0)
         neighbours = zip((input_size, *level_sizes[:-1]), level_sizes, (*level_sizes[1:], None), strict=True)
         self.layers = nn.ModuleList(HMLSTMLayer(*three, self.options, self.detector.row_gain) for three in neighbours)
-        self.detector.start([sum(row.numel() for row in rows if row is not None) for rows in self._rows()])
+        self.detector.start([sum(row.numel() for row in rows) for rows in self._rows()])
         self.slope_schedule = slope_schedule(slope)
         self.register_buffer("slope", torch.ones(()))
         self.anneal(0.0)
@@ -129,7 +139,8 @@ class HMLSTM(Backbone):
             gates = 4 * layer.size
             # A layer that copies still decides about a boundary, if Eq. 4 is taken literally.
             decides = "always" if self.options.copy_boundary == "recompute" else "active"
-            found += [Product(l, gates * layer.size), Product(l, layer.recurrent[gates:].numel(), decides)]
+            compared = sum(m.numel() for m in (layer.query, layer.key) if m is not None)
+            found += [Product(l, gates * layer.size), Product(l, layer.recurrent[gates:].numel() + compared, decides)]
             below = Product(l, layer.bottom_up.numel(), "boundary", l - 1)
             found.append(below if l else below._replace(due="always", of=None))
             if layer.top_down is not None:
@@ -184,7 +195,7 @@ class HMLSTM(Backbone):
         layers = self._detecting()
         biased = self.options.boundary_bias and layers
         bias = torch.stack([layer.bias[-1] for layer in layers]) if biased else self.slope.new_zeros(len(layers))
-        return self.detector.affine([torch.cat([r for r in rows if r is not None]) for rows in self._rows()], bias)
+        return self.detector.affine([torch.cat(rows) for rows in self._rows()], bias)
 
     @property
     def observes(self) -> bool:
@@ -202,7 +213,7 @@ class HMLSTM(Backbone):
         gate = probability if self.options.boundary == "soft" else fired
         scale, offset = self._affine()
         line = scale * score + offset
-        operands = mean_operands(Reading(x, h, z, levels, gate), opened, self.options.top_down)
+        operands = mean_operands(Reading(x, h, z, levels, gate), opened, score, self.options)
         added = self.detector.observe(Seen(score, line, fired.detach(), opened, self.slope, operands))
         return penalty if added is None else penalty + added
 
@@ -219,6 +230,9 @@ class HMLSTM(Backbone):
     def kernels(self, x: Tensor | None) -> Mapping[str, str | None]:
         # Not x's own type: under autocast it may be short, and the kernels work in that of the parameters.
         missing = native.unavailable() if x is None else native.unavailable(x.device, self.slope.dtype)
+        if self.options.source == "change":
+            missing = fold = "boundary_source=change compares two states at each step, in the reference alone"
+            return {"native": missing, "fused": fold, "reference": None}
         return {"native": missing, "fused": None, "reference": None}
 
     def fast(self, kernel: str, x: Float[Tensor, "B T D"], state: State, trace: bool) -> Folded:
@@ -236,7 +250,7 @@ class HMLSTM(Backbone):
     def _decided(self, reading: Reading) -> tuple[Tensor, Tensor, Tensor]:
         """Probability, score, and where there was something to decide, [B, T, L - 1]."""
         with torch.autocast(reading.x.device.type, enabled=False):
-            score = scores(reading, self._rows())
+            score = scores(reading, self._rows(), self.options.source)
             scale, offset = self._affine()
             before, under = reading.beside()
             operations = operation(before, under, self.options)

@@ -12,6 +12,8 @@ from multiscale.kernels.hmlstm.operations import Options, after_copy, is_open, o
 from multiscale.kernels.hmlstm.products import LayerWeights
 from multiscale.nn.straight_through import hard_sigmoid, step_boundary
 
+SMALLEST = 1e-3  # norm of a state that has a direction
+
 
 class HMLSTMLayer(nn.Module):
     """One layer of an HM-LSTM; ``above_size`` is None for the top one, which has no boundary to detect."""
@@ -24,12 +26,18 @@ class HMLSTMLayer(nn.Module):
         self.size = size
         self.options = options
         self.detects = above_size is not None
-        rows = 4 * size + self.detects
-        self.recurrent = nn.Parameter(torch.empty(rows, size))
-        self.bottom_up = nn.Parameter(torch.empty(rows, below_size))
+        gates, row = 4 * size, int(self.detects)
+        beside = gates + row * (options.source == "preact")
+        self.recurrent = nn.Parameter(torch.empty(gates + row * (options.source != "change"), size))
+        self.bottom_up = nn.Parameter(torch.empty(beside, below_size))
         reads_above = above_size is not None and options.top_down
-        self.top_down = nn.Parameter(torch.empty(rows, above_size)) if above_size is not None and reads_above else None
-        self.bias = nn.Parameter(torch.empty(rows if options.boundary_bias else 4 * size))
+        self.top_down = (
+            nn.Parameter(torch.empty(beside, above_size)) if above_size is not None and reads_above else None
+        )
+        self.bias = nn.Parameter(torch.empty(gates + row * options.boundary_bias))
+        compares = self.detects and options.source == "change"
+        self.query = nn.Parameter(torch.empty(size, size)) if compares else None
+        self.key = nn.Parameter(torch.empty(size, size)) if compares else None
         normed = options.layer_norm
         self.recurrent_norm = nn.LayerNorm(4 * size) if normed else None
         self.bottom_up_norm = nn.LayerNorm(4 * size) if normed else None
@@ -52,6 +60,9 @@ class HMLSTMLayer(nn.Module):
                     nn.init.xavier_uniform_(gate)
             weight[4 * self.size :] *= self.row_gain
         self.bias.zero_()[: self.size].fill_(self.options.forget_bias)
+        if self.query is not None and self.key is not None:
+            nn.init.eye_(self.query)
+            nn.init.eye_(self.key)
 
     def weights(self) -> LayerWeights:
         """The parameters as the kernel takes them."""
@@ -61,28 +72,41 @@ class HMLSTMLayer(nn.Module):
         return LayerWeights(*matrices, self.bias, *(tensor for pair in pairs for tensor in pair))
 
     def boundary_rows(self) -> Rows:
-        """The last rows of the weights of a layer that detects."""
-        return self.recurrent[-1], self.bottom_up[-1], None if self.top_down is None else self.top_down[-1]
+        """The last rows of the weights of a layer that detects; one of [1] on its score if that is a change."""
+        if self.options.source == "change":
+            return (self.bias.new_ones(1),)
+        beside = () if self.options.source == "hidden" else (self.bottom_up, self.top_down)
+        return tuple(w[-1] for w in (self.recurrent, *beside) if w is not None)
 
     def pre_activations(
         self, below: Tensor, z_below: Tensor, h_prev: Tensor, z_prev: Tensor, above: Tensor | None
     ) -> Tensor:
-        """[B, 4H + 1] (top: 4H), the sum in Eq. 4, but for the boundary's bias: three products, each gated by its
-        boundary (Eq. 5-7)."""
+        """[B, 4H], the gates' rows of the sum in Eq. 4: three products, each gated by its boundary (Eq. 5-7)."""
         pre = self.product(h_prev, self.recurrent, self.recurrent_norm)
         pre = pre + z_below * self.product(below, self.bottom_up, self.bottom_up_norm)
         if self.top_down is not None and above is not None:
             pre = pre + z_prev * self.product(above, self.top_down, self.top_down_norm)
-        bias = F.pad(self.bias[: 4 * self.size], (0, int(self.detects)))
         # Under autocast the products are short; what follows is as wide as the state.
-        return (pre + bias).to(h_prev.dtype)
+        return (pre + self.bias[: 4 * self.size]).to(h_prev.dtype)
 
     def product(self, x: Tensor, weight: Tensor, norm: nn.Module | None) -> Tensor:
-        y = F.linear(x, weight)
-        if norm is None:
-            return y
-        gates, boundary = y[:, : 4 * self.size], y[:, 4 * self.size :]
-        return torch.cat((norm(gates), boundary), 1)
+        y = F.linear(x, weight[: 4 * self.size])
+        return y if norm is None else norm(y)
+
+    def score(
+        self, below: Tensor, z_below: Tensor, h_prev: Tensor, z_prev: Tensor, above: Tensor | None, h: Tensor
+    ) -> Tensor:
+        """[B, 1], what the boundary is decided from, but for its bias, in the state's own precision: the last row of
+        Eq. 4, or by ``source`` what is described at :class:`multiscale.backbones.hmlstm.HMLSTM`."""
+        with torch.autocast(h.device.type, enabled=False):
+            if self.query is not None and self.key is not None:
+                queried, key = F.linear(h_prev, self.query), F.linear(h, self.key)
+                return -F.cosine_similarity(queried, key, eps=SMALLEST)[:, None]
+            rows = [row[None] for row in self.boundary_rows()]
+            if self.options.source == "hidden":
+                return F.linear(h, rows[0])
+            found = F.linear(h_prev, rows[0]) + z_below * F.linear(below, rows[1])
+            return found if above is None or rows[2:] == [] else found + z_prev * F.linear(above, rows[2])
 
     def forward(
         self,
@@ -108,7 +132,7 @@ class HMLSTMLayer(nn.Module):
         from, and whether it was; no z but 0 at the top."""
         pre = self.pre_activations(below, z_below, h_prev, z_prev, above)  # Eq. 5-7, and the sum in Eq. 4
         forget, input_gate, output_gate = torch.sigmoid(pre[:, : 3 * self.size]).chunk(3, 1)  # Eq. 4
-        candidate = torch.tanh(pre[:, 3 * self.size : 4 * self.size])  # Eq. 4
+        candidate = torch.tanh(pre[:, 3 * self.size :])  # Eq. 4
         flush, update, copy = operation(z_prev, z_below, self.options)  # the cases of Eq. 2 and 3
         rewritten = flush + update
 
@@ -120,7 +144,7 @@ class HMLSTMLayer(nn.Module):
             zero = torch.zeros_like(z_prev)
             return h, c, zero, rewritten, zero, zero, zero
 
-        score, (scale, offset) = pre[:, 4 * self.size :], affine
+        score, (scale, offset) = self.score(below, z_below, h_prev, z_prev, above, h), affine
         probability = hard_sigmoid(scale * score + offset, slope)  # Eq. 4, the last row
         z = probability if threshold is None else step_boundary(probability, threshold)  # f_bound
         operations = (flush, update, copy)

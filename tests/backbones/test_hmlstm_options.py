@@ -152,6 +152,54 @@ def test_layer_norm_starts_as_the_identity_and_the_forget_gate_open():
     assert (HMLSTM(5, 4, 2, forget_bias=0.5).layers[0].bias[:4] == 0.5).all()
 
 
+@pytest.mark.parametrize("kernel", KERNELS)
+def test_a_boundary_from_the_hidden_state_reads_the_new_one_alone(kernel):
+    net = network(4, 6, boundary_source="hidden", kernel=kernel)
+    assert [w.shape[0] for w in (net.layers[0].recurrent, net.layers[0].bottom_up, net.layers[0].top_down)] == [
+        17,
+        16,
+        16,
+    ]
+    output = net(torch.randn(3, 20, 5, dtype=torch.float64), trace=True)
+    score = output.levels[0] @ net.layers[0].recurrent[-1] + net.layers[0].bias[-1]
+    assert torch.equal(output.trace.boundary[..., 0], (score > 0).double())
+    torch.testing.assert_close(output.trace.probability[..., 0], ((score + 1) / 2).clamp(0, 1))
+
+
+def test_a_boundary_from_the_change_of_state_starts_as_the_router_of_h_net():
+    net = HMLSTM(5, [4, 6], 2, boundary="soft", boundary_source="change").double()
+    output = net(torch.randn(3, 20, 5, dtype=torch.float64), trace=True)
+    h = output.levels[0]
+    router = (1 - F.cosine_similarity(h[:, :-1], h[:, 1:], dim=2)) / 2
+    torch.testing.assert_close(output.trace.probability[:, 1:, 0], router)
+
+
+def test_a_state_that_stands_still_never_ends_a_segment():
+    net = network(4, 6, 3, boundary_source="change")
+    with torch.no_grad():
+        net.layers[1].query.copy_(net.layers[1].key)
+        net.layers[0].bias[-1] = -5.0  # so that layer 2 copies
+        net.layers[1].bias[-1] = 0.0
+    output = net(torch.randn(3, 9, 5, dtype=torch.float64), state_of(net, 3, 0.0), trace=True)
+    assert not output.trace.update[..., 1].any()
+    assert not output.trace.boundary[..., 1].any()
+
+
+def test_a_finite_difference_of_a_soft_change_is_the_gradient():
+    net = network(3, 2, boundary="soft", boundary_source="change")
+    x = torch.randn(2, 4, 5, dtype=torch.float64, requires_grad=True)
+    assert torch.autograd.gradcheck(lambda x: net(x, state_of_ones(net)).levels, (x,))
+    net(x).levels[1].sum().backward()
+    assert net.layers[0].query.grad.any()
+    assert net.layers[0].key.grad.any()
+
+
+def state_of_ones(net):
+    return tuple(
+        tuple(torch.ones_like(p) for p in part) for part in net.initial_state(2, torch.device("cpu"), torch.float64)
+    )
+
+
 @pytest.mark.parametrize(
     ("wrong", "message"),
     [
@@ -164,6 +212,8 @@ def test_layer_norm_starts_as_the_identity_and_the_forget_gate_open():
         ({"init": "xavier"}, "init must be one of orthogonal, uniform"),
         ({"hidden_size": [4, 5, 6]}, r"hidden_size must be one number or 2 of them; got \[4, 5, 6\]"),
         ({"kernel": "cuda"}, "kernel must be one of auto"),
+        ({"boundary_source": "input"}, "boundary_source must be one of preact, hidden, change; got 'input'"),
+        ({"boundary_source": "change", "kernel": "native"}, "in the reference alone"),
     ],
 )
 def test_bad_options_are_refused_by_name(wrong, message):

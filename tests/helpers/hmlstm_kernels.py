@@ -27,6 +27,9 @@ OPTIONS = [
     {"layer_norm": True, "flush": False, "boundary_bias": False},
     {"nested": True},
     {"nested": True, "layer_norm": True, "choice": "select"},
+    {"boundary_source": "hidden"},
+    {"boundary_source": "hidden", "copy_boundary": "hold", "layer_norm": True},
+    {"boundary_source": "hidden", "nested": True, "boundary_bias": False, "top_down": False},
 ]
 ULPS = 2 * torch.finfo(torch.float32).eps  # what rounding one number well can cost it
 HAS_COMPILER = native.unavailable() is None

@@ -16,7 +16,7 @@ def test_every_option_is_as_exact_as_the_reference(options, shortcuts):
 @pytest.mark.parametrize("layer_norm", [False, pytest.param(True, marks=pytest.mark.slow)])
 @pytest.mark.parametrize(("batch", "steps"), [(1, 1), (3, 1), (1, 2), (3, 2), (1, 63), (3, 63), (2, 257)])
 def test_every_length_is_as_exact_as_the_reference(batch, steps, layer_norm):
-    draws = 3 if steps > 100 else 5 if steps > 2 else 15
+    draws = (9 if layer_norm else 3) if steps > 100 else 5 if steps > 2 else 15  # one draw is amplified, by luck
     compare(model(layer_norm=layer_norm), batch, steps, given=steps != 63, draws=draws)
 
 
@@ -31,7 +31,15 @@ def test_wide_layers_are_as_exact_as_the_reference():
 
 @pytest.mark.parametrize("kernel", ["reference", *KERNELS])
 @pytest.mark.parametrize(
-    "options", [{}, {"layer_norm": True}, {"copy_boundary": "hold"}, {"copy_boundary": "zero", "flush": False}], ids=str
+    "options",
+    [
+        {},
+        {"layer_norm": True},
+        {"copy_boundary": "hold"},
+        {"copy_boundary": "zero", "flush": False},
+        {"boundary_source": "hidden", "nested": True},
+    ],
+    ids=str,
 )
 def test_gradients_of_soft_boundaries_are_finite_differences(options, kernel):
     found = as_kernel(model((3, 2), boundary="soft", slope=0.3, **options), kernel, torch.float64)

@@ -10,8 +10,11 @@ import torch
 from jaxtyping import Float
 from torch import Tensor
 
-Rows = tuple[Tensor, Tensor, Tensor | None]
-"""The boundary's row of a layer's weights on h_{t-1}^l [H_l], h_t^{l-1} and, unless it reads none, h_{t-1}^{l+1}."""
+from multiscale.kernels.hmlstm.operations import Options
+
+Rows = tuple[Tensor, ...]
+"""The boundary's row of a layer's weights: on h_{t-1}^l [H_l], h_t^{l-1} and, unless it reads none, h_{t-1}^{l+1}; or
+on h_t^l alone."""
 
 
 class Reading(NamedTuple):
@@ -30,29 +33,41 @@ class Reading(NamedTuple):
         return before, torch.cat((torch.ones_like(z[..., :1]), z), 2)[..., : z.size(2)]
 
 
-def scores(reading: Reading, rows: Sequence[Rows]) -> Float[Tensor, "B T N"]:
-    """The last row of Eq. 4 of each level that detects, without its bias."""
+def scores(reading: Reading, rows: Sequence[Rows], source: str) -> Float[Tensor, "B T N"]:
+    """What each level that detects decides from, without its bias: the last row of Eq. 4, or one of its own h_t."""
     before, under = reading.beside()
     found: list[Tensor] = []
-    for l, (recurrent, bottom_up, top_down) in enumerate(rows):
+    for l, (recurrent, *beside) in enumerate(rows):
+        if source == "hidden":
+            found.append(reading.levels[l] @ recurrent)
+            continue
         below = reading.levels[l - 1] if l else reading.x
-        score = _before(reading.levels[l], reading.h[l], recurrent) + under[..., l] * (below @ bottom_up)
-        if top_down is not None:
-            score = score + before[..., l] * _before(reading.levels[l + 1], reading.h[l + 1], top_down)
+        score = _before(reading.levels[l], reading.h[l], recurrent) + under[..., l] * (below @ beside[0])
+        if beside[1:]:
+            score = score + before[..., l] * _before(reading.levels[l + 1], reading.h[l + 1], beside[1])
         found.append(score)
     return torch.stack(found, -1) if found else reading.boundaries
 
 
 @torch.no_grad()
-def mean_operands(reading: Reading, counted: Float[Tensor, "B T N"], top_down: bool) -> list[Tensor]:
-    """What the rows of each level read, side by side [K_l], on average over the steps that are ``counted``."""
+def mean_operands(
+    reading: Reading, counted: Float[Tensor, "B T N"], score: Float[Tensor, "B T N"], options: Options
+) -> list[Tensor]:
+    """What the rows of each level read, side by side [K_l], on average over the steps that are ``counted``; of a
+    ``change``, which no row makes, the score itself [1]."""
     before, under = reading.beside()
     found = []
     for l in range(counted.size(2)):
         weight = counted[..., l] / counted[..., l].sum().clamp(min=1)
+        if options.source == "change":
+            found.append((weight * score[..., l]).sum()[None])
+            continue
+        if options.source == "hidden":
+            found.append(_sum(reading.levels[l], weight))
+            continue
         below = reading.levels[l - 1] if l else reading.x
         parts = [_sum_before(reading.levels[l], reading.h[l], weight), _sum(below, weight * under[..., l])]
-        if top_down:
+        if options.top_down:
             parts.append(_sum_before(reading.levels[l + 1], reading.h[l + 1], weight * before[..., l]))
         found.append(torch.cat(parts))
     return found

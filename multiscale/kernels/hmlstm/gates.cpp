@@ -8,7 +8,7 @@
 template <typename T>
 struct Layer {  // native.py reads the fields here: one type a line, pointers or whole numbers
   int64_t batch, size, below, above, keep;
-  int64_t flush, copy, mix, copy_boundary, gated_gradient;
+  int64_t flush, copy, mix, copy_boundary, reads_hidden, gated_gradient;
   T *operands, *operands_below, *operands_above;
   int64_t columns, columns_below, columns_above, offset_below, offset_above;
   T *cell, *gates, *z, *z_below, *threshold, *decided, *surrogate;
@@ -151,8 +151,9 @@ struct Operation {  // how much of each a row does
 };
 
 template <typename T>
-static void boundary(const Layer<T>& l, int64_t t, int64_t b, const T* operand, const Operation<T>& op) {
-  const T raw = dot(operand, l.boundary_weight, l.columns) + l.bias[4 * l.size];
+static void boundary(const Layer<T>& l, int64_t t, int64_t b, const T* operand, const T* h, const Operation<T>& op) {
+  const T score = l.reads_hidden ? dot(h, l.boundary_weight, l.size) : dot(operand, l.boundary_weight, l.columns);
+  const T raw = score + l.bias[4 * l.size];
   const T line = (*l.slope * raw + 1) / 2;
   const T soft = line < 0 ? T(0) : line > 1 ? T(1) : line;
   const int64_t kept = (l.keep ? t : 0) * l.batch + b;
@@ -170,7 +171,7 @@ static void boundary(const Layer<T>& l, int64_t t, int64_t b, const T* operand, 
 template <typename T>
 static void finish_row(const Layer<T>& l, int64_t t, int64_t b, const T* operand, const T* h, const Operation<T>& op) {
   const int64_t n = l.size;
-  if (l.z) boundary(l, t, b, operand, op);
+  if (l.z) boundary(l, t, b, operand, h, op);
   if (l.operands_above) {  // z_t^l h_t^l is what the layer above reads now
     T* to = l.operands_above + (t * l.batch + b) * l.columns_above + l.offset_above;
     const T z = l.z[(t + 1) * l.batch + b];
@@ -263,8 +264,22 @@ static void backward_row(const Layer<T>& l, int64_t t, int64_t b) {
   T *df = l.dpre + row * 4 * n, *di = df + n, *do_ = di + n, *dg = do_ + n;
   T *dh = l.dh + b * n, *dc = l.dc + b * n;
   T *tanh_c = l.scratch + 2 * b * n, *dcell = tanh_c + n;
+  T to_rewritten = 0, to_update = 0, to_copy = 0, dz_prev = 0;
+  if (l.z) {
+    T dz = l.dz[b];
+    if (l.copy_boundary == 3) {
+      if (l.dz_below) l.dz_below[b] += dz * l.decided[row];
+      dz *= op.z_below;
+    } else if (l.copy_boundary != 0) {
+      to_rewritten = dz * l.decided[row];
+      if (l.copy_boundary == 1) to_copy = dz * op.z_prev, dz_prev = op.copy * dz;
+      dz *= op.rewritten;
+    }
+    const T d_boundary = l.dpre_boundary[row] = dz * l.surrogate[row];
+    if (l.reads_hidden)
+      for (int64_t j = 0; j < n; ++j) dh[j] += d_boundary * l.boundary_weight[j];
+  }
   through_tanh(l, b, op.rewritten, l.cell + (row + l.batch) * n, o, dh, tanh_c, dcell);
-  T to_rewritten = 0, to_update = 0, to_copy = 0;
 #pragma omp simd reduction(+ : to_rewritten, to_update, to_copy)
   for (int64_t j = 0; j < n; ++j) {
     const T d = dc[j] + dcell[j], kept = d * c_prev[j], written = op.rewritten * d;
@@ -277,19 +292,6 @@ static void backward_row(const Layer<T>& l, int64_t t, int64_t b) {
     dg[j] = written * i[j] * (1 - g[j] * g[j]);
     dc[j] = d * (op.update * f[j] + op.copy);
     dh[j] *= op.copy;
-  }
-  T dz_prev = 0;
-  if (l.z) {
-    T dz = l.dz[b];
-    if (l.copy_boundary == 3) {
-      if (l.dz_below) l.dz_below[b] += dz * l.decided[row];
-      dz *= op.z_below;
-    } else if (l.copy_boundary != 0) {
-      to_rewritten += dz * l.decided[row];
-      if (l.copy_boundary == 1) to_copy += dz * op.z_prev, dz_prev = op.copy * dz;
-      dz *= op.rewritten;
-    }
-    l.dpre_boundary[row] = dz * l.surrogate[row];
   }
   if (l.mix) {
     const T against_copy = to_rewritten + to_update - to_copy;
@@ -306,7 +308,7 @@ static void backward_row(const Layer<T>& l, int64_t t, int64_t b) {
 template <typename T>
 static void scatter_row(const Layer<T>& l, int64_t t, int64_t b, const T* doperand) {
   const int64_t n = l.size, row = t * l.batch + b;
-  const T d_boundary = l.z ? l.dpre_boundary[row] : T(0);
+  const T d_boundary = l.z && !l.reads_hidden ? l.dpre_boundary[row] : T(0);
   const T *from = doperand + b * l.columns, *w = l.boundary_weight;
   T* dh = l.dh + b * n;
   for (int64_t j = 0; j < n; ++j) dh[j] += from[j] + d_boundary * w[j];

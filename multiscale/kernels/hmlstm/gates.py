@@ -50,6 +50,11 @@ class Layer:
         """[B, H], the hidden state before step t."""
         return self.operands[t, :, : self.size]
 
+    @property
+    def reads_hidden(self) -> bool:
+        """Whether boundaries are decided from the new hidden state instead of the operand."""
+        return self.options.source == "hidden"
+
 
 @dataclass
 class Gradients:
@@ -118,7 +123,9 @@ def _normalised(layer: Layer, c: Tensor) -> tuple[Tensor, Tensor | None, Tensor 
 def _boundary(layer: Layer, t: int, z_prev: Tensor, z_below: Tensor, operations: tuple[Tensor, Tensor, Tensor]) -> None:
     if layer.z is None or layer.decided is None or layer.surrogate is None:
         return
-    line = (layer.slope * (layer.operands[t] @ layer.boundary_weight + layer.bias[-1]) + 1) / 2
+    read = layer.h(t + 1) if layer.reads_hidden else layer.operands[t]
+    score = read @ layer.boundary_weight[: read.size(1)]
+    line = (layer.slope * (score + layer.bias[-1]) + 1) / 2
     z = line.clamp(0, 1)
     if layer.threshold is not None:
         z = (z > layer.threshold[t]).to(z.dtype) + (z - z)  # a boundary of NaN must not pass for a 0
@@ -137,6 +144,8 @@ def backward(layers: Sequence[Layer], gradients: Sequence[Gradients], l: int, t:
     rewritten = flush + update
     f, i, o, g = layer.gates[t].split(layer.size, 1)
     c_prev, dh = layer.cell[t], d.h
+    dz_below = gradients[l - 1].z if l else None
+    of_boundary = _backward_boundary(layer, d, dz_below, t)
     read, x, inverse = _normalised(layer, layer.cell[t + 1])
     tanh_c = torch.tanh(read)
     dread = dh * rewritten * o * (1 - tanh_c * tanh_c)
@@ -152,7 +161,7 @@ def backward(layers: Sequence[Layer], gradients: Sequence[Gradients], l: int, t:
     torch.mul(written * i, 1 - g * g, out=dg)
     torch.mul(dc, update * f + copy, out=d.c)
     dh.mul_(copy)
-    _backward_boundary(layer, d, gradients[l - 1].z if l else None, t, (to_rewritten, to_update, to_copy))
+    _backward_choice(layer, d, dz_below, t, (to_rewritten, to_update, to_copy), of_boundary)
 
 
 def _through_norm(layer: Layer, d: Gradients, dread: Tensor, x: Tensor | None, inverse: Tensor | None) -> Tensor:
@@ -165,35 +174,50 @@ def _through_norm(layer: Layer, d: Gradients, dread: Tensor, x: Tensor | None, i
     return inverse * (dx - dx.mean(1, keepdim=True) - x * (dx * x).mean(1, keepdim=True))
 
 
-def _backward_boundary(
-    layer: Layer, d: Gradients, dz_below: Tensor | None, t: int, through: tuple[Tensor, Tensor, Tensor]
-) -> None:
-    """The boundary's own gradient, and what reaches z_{t-1}^l and z_t^{l-1} through the choice of operation.
+def _backward_boundary(layer: Layer, d: Gradients, dz_below: Tensor | None, t: int) -> tuple[Tensor, Tensor, Tensor]:
+    """The gradient of what the boundary was decided from; returns [B] those that its rule for COPY steps sends to how
+    much is rewritten, to how much is copied, and to z_{t-1}^l."""
+    none = d.h.new_zeros(len(d.h))
+    if layer.decided is None or layer.surrogate is None or d.z is None or d.pre_boundary is None:
+        return none, none, none
+    dz, found = d.z, (none, none, none)
+    if layer.options.copy_boundary == "nested":
+        if dz_below is not None:
+            dz_below += dz * layer.decided[t]
+        dz = dz * layer.z_below(t)[:, 0]
+    elif layer.options.copy_boundary != "recompute":
+        z_prev = layer.z_prev(t)[:, 0]
+        flush, update, copy = operation(z_prev, layer.z_below(t)[:, 0], layer.options)
+        hold = layer.options.copy_boundary == "hold"
+        found = (dz * layer.decided[t], dz * z_prev if hold else none, copy * dz if hold else none)
+        dz = dz * (flush + update)
+    d.pre_boundary[t] = dz * layer.surrogate[t]
+    if layer.reads_hidden:
+        d.h += d.pre_boundary[t, :, None] * layer.boundary_weight[: layer.size]
+    return found
 
-    ``through`` holds the gradients [B] of how much is rewritten, updated and copied.
+
+def _backward_choice(
+    layer: Layer,
+    d: Gradients,
+    dz_below: Tensor | None,
+    t: int,
+    through: tuple[Tensor, Tensor, Tensor],
+    of_boundary: tuple[Tensor, Tensor, Tensor],
+) -> None:
+    """What reaches z_{t-1}^l and z_t^{l-1} through the choice of operation.
+
+    ``through`` holds the gradients [B] of how much is rewritten, updated and copied; ``of_boundary`` what the boundary
+    adds to the first, the last and that of z_{t-1}^l.
     """
     to_rewritten, to_update, to_copy = through
-    options, z_prev, z_below = layer.options, layer.z_prev(t)[:, 0], layer.z_below(t)[:, 0]
-    flush, update, copy = operation(z_prev, z_below, options)
-    dz_prev = torch.zeros_like(z_prev)
-    if layer.decided is not None and layer.surrogate is not None and d.z is not None and d.pre_boundary is not None:
-        dz = d.z
-        if options.copy_boundary == "nested":
-            if dz_below is not None:
-                dz_below += dz * layer.decided[t]
-            dz = dz * z_below
-        elif options.copy_boundary != "recompute":
-            to_rewritten = to_rewritten + dz * layer.decided[t]
-            if options.copy_boundary == "hold":
-                to_copy = to_copy + dz * z_prev
-                dz_prev = dz_prev + copy * dz
-            dz = dz * (flush + update)
-        d.pre_boundary[t] = dz * layer.surrogate[t]
-    if options.choice == "mix":
-        against_copy = to_rewritten + to_update - to_copy
-        if options.flush:
+    more_rewritten, more_copy, dz_prev = of_boundary
+    if layer.options.choice == "mix":
+        z_prev, z_below = layer.z_prev(t)[:, 0], layer.z_below(t)[:, 0]
+        against_copy = to_rewritten + more_rewritten + to_update - (to_copy + more_copy)
+        if layer.options.flush:
             dz_prev = dz_prev - to_update
-        if options.copy:
+        if layer.options.copy:
             dz_prev = dz_prev + (1 - z_below) * against_copy
             if dz_below is not None:
                 dz_below += (1 - z_prev) * against_copy
@@ -205,7 +229,10 @@ def scatter(layers: Sequence[Layer], gradients: Sequence[Gradients], l: int, t: 
     """From the gradient of layer l's operand [B, K] of step t to those of the states that it was made of."""
     layer, d = layers[l], gradients[l]
     n, below = layer.size, layer.below
-    raw = torch.zeros_like(doperand) if d.pre_boundary is None else d.pre_boundary[t, :, None] * layer.boundary_weight
+    if d.pre_boundary is None or layer.reads_hidden:
+        raw = torch.zeros_like(doperand)
+    else:
+        raw = d.pre_boundary[t, :, None] * layer.boundary_weight
     full = doperand + raw
     through_gate = full if d.gated else raw
     d.h += full[:, :n]

@@ -125,6 +125,7 @@ def _struct(layers: Sequence[Layer], l: int, gradients: Sequence[Gradients]) -> 
         "copy": options.copy,
         "mix": options.choice == "mix",
         "copy_boundary": COPY_BOUNDARY[options.copy_boundary],
+        "reads_hidden": layer.reads_hidden,
         "operands_below": None if lower is None else lower.operands,
         "operands_above": None if upper is None else upper.operands,
         "columns": layer.operands.size(2),

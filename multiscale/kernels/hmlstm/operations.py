@@ -10,6 +10,7 @@ from multiscale.nn.detectors.base import DECISIONS
 
 CHOICES = ("mix", "select")
 COPY_BOUNDARIES = ("recompute", "hold", "zero", "nested")
+SOURCES = ("preact", "hidden", "change")
 INITS = ("orthogonal", "uniform")
 
 
@@ -32,12 +33,14 @@ class Options:
     boundary_bias: bool = True
     forget_bias: float = 1.0
     init: str = "orthogonal"
+    source: str = "preact"
 
     def __post_init__(self) -> None:
         one_of("boundary", self.boundary, DECISIONS)
         one_of("choice", self.choice, CHOICES)
         one_of("copy_boundary", self.copy_boundary, COPY_BOUNDARIES)
         one_of("init", self.init, INITS)
+        one_of("boundary_source", self.source, SOURCES)
         for name in ("layer_norm", "top_down", "flush", "copy", "boundary_bias"):
             flag(name, getattr(self, name))
         real("forget_bias", self.forget_bias)

@@ -46,11 +46,11 @@ class LayerWeights(NamedTuple):
     def rescaled(self, scale: Tensor, offset: Tensor) -> "LayerWeights":
         """The same with the boundary's row times ``scale`` [] and its bias ``offset`` []."""
         rows = torch.cat((scale.new_ones(len(self.recurrent) - 1), scale[None]))[:, None]
-        above = None if self.top_down is None else self.top_down * rows
+        # Matrices without the boundary's row are one row shorter.
+        below = self.bottom_up * rows[: len(self.bottom_up)]
+        above = None if self.top_down is None else self.top_down * rows[: len(self.top_down)]
         bias = torch.cat((self.bias[: len(rows) - 1], offset[None]))
-        return self._replace(
-            recurrent=self.recurrent * rows, bottom_up=self.bottom_up * rows, top_down=above, bias=bias
-        )
+        return self._replace(recurrent=self.recurrent * rows, bottom_up=below, top_down=above, bias=bias)
 
 
 class LayerProducts(ABC):
@@ -94,10 +94,13 @@ class LayerProducts(ABC):
 
     def _with_boundary(self, d: Gradients, operands: Tensor, full: Tensor) -> list[Tensor | None]:
         """[4H, K] and the boundary's row below it, apart for the three matrices."""
-        if d.pre_boundary is not None:
+        if d.pre_boundary is not None and not self.layer.reads_hidden:
             full = torch.cat((full, d.pre_boundary.view(1, -1) @ operands))
-        parts: list[Tensor | None] = list(full.split(self.widths, 1))
-        return [*parts, None][:3]
+        recurrent, *parts = full.split(self.widths, 1)
+        if d.pre_boundary is not None and self.layer.reads_hidden:
+            states = self.layer.operands[1:, :, : self.layer.size].flatten(0, 1)
+            recurrent = torch.cat((recurrent, d.pre_boundary.view(1, -1) @ states))
+        return [recurrent, *parts, None][:3]
 
     def bias_gradient(self, d: Gradients) -> Tensor:
         gates = d.pre.view(-1, self.columns).sum(0)

@@ -159,7 +159,7 @@ def _layers(
         top = i == len(weights) - 1
         under = layers[-1].z if layers else None
         layer = Layer(
-            size, below, above, plan.options, slope.to(x.dtype), *_boundary_weights(w, size, top),
+            size, below, above, plan.options, slope.to(x.dtype), *_boundary_weights(w, size),
             norm_gain=w.cell_gain,
             norm_offset=w.cell_offset,
             operands=workspace.empty(steps + 1, batch, size + below + above),
@@ -183,13 +183,11 @@ def _layers(
     return layers
 
 
-def _boundary_weights(w: LayerWeights, size: int, top: bool) -> tuple[Tensor, Tensor]:
+def _boundary_weights(w: LayerWeights, size: int) -> tuple[Tensor, Tensor]:
     """The bias [4H + 1], and the boundary's weights [K] on the whole operand; zeros where the layer lacks them."""
     matrices = [m for m in (w.recurrent, w.bottom_up, w.top_down) if m is not None]
     bias = w.bias if len(w.bias) > 4 * size else torch.cat((w.bias, w.bias.new_zeros(1)))
-    if top:
-        return bias, w.bias.new_zeros(sum(m.size(1) for m in matrices))
-    return bias, torch.cat([m[-1] for m in matrices])
+    return bias, torch.cat([m[-1] if len(m) > 4 * size else m.new_zeros(m.size(1)) for m in matrices])
 
 
 def _run(plan: Plan, layers: Sequence[Layer], products: Sequence[LayerProducts], steps: int) -> None:

@@ -78,7 +78,7 @@ STANDARDISED = [
 
 
 @pytest.mark.parametrize("kernel", KERNELS)
-@pytest.mark.parametrize("nested", [False, True])
+@pytest.mark.parametrize("wiring", [{}, {"nested": True}, {"nested": True, "boundary_source": "hidden"}], ids=str)
 @pytest.mark.parametrize(
     "options",
     [
@@ -90,10 +90,10 @@ STANDARDISED = [
     ],
     ids=str,
 )
-def test_every_kernel_finds_what_the_reference_finds(options, nested, kernel):
+def test_every_kernel_finds_what_the_reference_finds(options, wiring, kernel):
     results = []
     for name in ("reference", kernel):
-        net = network(Standardised(**options), nested=nested, cost_per_update=0.1, kernel=name)
+        net = network(Standardised(**options), **wiring, cost_per_update=0.1, kernel=name)
         x = torch.randn(B, T, D, generator=torch.Generator().manual_seed(1), dtype=torch.float64, requires_grad=True)
         surprisal = torch.rand(B, T, generator=torch.Generator().manual_seed(2), dtype=torch.float64)
         found = []
