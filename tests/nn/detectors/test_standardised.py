@@ -234,6 +234,41 @@ def test_the_running_figures_travel_with_the_state_dict_and_stay_wide():
     assert out.trace.probability.dtype == torch.float32
 
 
+@pytest.mark.slow
+def test_the_running_figures_are_those_of_all_processes(tmp_path):
+    torch.multiprocessing.spawn(follow_a_half, (tmp_path,), nprocs=2)
+    halves = [torch.load(tmp_path / f"{rank}.pt") for rank in (0, 1)]
+    assert all(map(torch.equal, halves[0].values(), halves[1].values()))
+    together, (score, operands) = follower(), shown()
+    together.observe(seen(score, operands=[operands.mean(0)]))
+    for name in ("operand", "deviation"):
+        torch.testing.assert_close(halves[0][name], together.get_buffer(name))
+    apart = [float(half.quantile(0.75)) for half in score.split(2)]
+    expected = sum(apart) / 2 - score.mean()
+    torch.testing.assert_close(halves[0]["quantile"][0], expected, rtol=0, atol=0.02)
+
+
+def shown():
+    """The scores [4, 500, 1] of two processes, and what the rows of each read."""
+    draw = torch.Generator().manual_seed(0)
+    lean = torch.tensor([0.0, 0.0, 3.0, 3.0])[:, None, None]
+    return torch.randn(4, 500, 1, generator=draw) + lean, torch.randn(2, 3, generator=draw)
+
+
+def follower():
+    detector = Standardised([0.25])
+    detector.start([3])
+    return detector
+
+
+def follow_a_half(rank, folder):
+    torch.distributed.init_process_group("gloo", f"file://{folder}/store", rank=rank, world_size=2)
+    detector, (score, operands) = follower(), shown()
+    detector.observe(seen(score.split(2)[rank], operands=[operands[rank]]))
+    torch.save(dict(detector.named_buffers()), folder / f"{rank}.pt")
+    torch.distributed.destroy_process_group()
+
+
 @pytest.mark.parametrize(
     ("make", "message"),
     [
