@@ -1,7 +1,9 @@
 """Are the boundaries that a level found those of a reference? Precision, recall and F1 of the boundary class."""
 
 import math
+from collections.abc import Mapping
 from dataclasses import dataclass
+from types import MappingProxyType
 
 import torch
 from torch import Tensor
@@ -124,14 +126,18 @@ def score(found: Tensor, true: Tensor, offset: int = 0, tolerance: int = 0) -> S
 
 
 def score_baselines(
-    found: Tensor, true: Tensor, offset: int = 0, tolerance: int = 0, surprisal: Tensor | None = None
+    found: Tensor,
+    true: Tensor,
+    offset: int = 0,
+    tolerance: int = 0,
+    signals: Mapping[str, Tensor] = MappingProxyType({}),
 ) -> dict[str, Score]:
     """What knows nothing of boundaries scores on the same text.
 
     ``always``: a boundary at every step; ``random``: as many as were found, anywhere (mean counts of 20 seeded draws);
-    ``shifted``: the reference itself, one step late; with the ``surprisal`` [N] of what follows each step,
-    ``surprisal``: as many boundaries as were found, before what the network predicts worst. A detector that does not
-    beat it has learned nothing of its own.
+    ``shifted``: the reference itself, one step late; and by each of the ``signals`` [N], such as the surprisal of what
+    follows each step, as many boundaries as were found, where it is largest. A detector that does not beat the
+    surprisal has learned nothing of its own.
     """
     generator = torch.Generator().manual_seed(0)
     count = int((found != 0).sum())
@@ -142,7 +148,7 @@ def score_baselines(
         draws.append(score(drawn, true, offset, tolerance).hits)
     late = torch.zeros_like(true)
     late[1:] = true[:-1]
-    known = {} if surprisal is None else {"surprisal": score(largest(surprisal, count), true, offset, tolerance)}
+    known = {name: score(largest(values, count), true, offset, tolerance) for name, values in signals.items()}
     return known | {
         "always": score(torch.ones_like(true), true, offset, tolerance),
         "random": Score(sum(draws) / DRAWS, count, int((true != 0).sum())),

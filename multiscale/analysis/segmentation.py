@@ -1,7 +1,7 @@
 """The callback that holds a network's boundaries against a reference segmentation, over a whole split."""
 
 import logging
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import astuple
 from typing import Any, TypeVar
 
@@ -28,7 +28,9 @@ class BoundaryScores(DataCheck, pl.Callback):
     Levels below the top one are scored, ``trace/f1_1`` and so on; the top one has no detector. Without a reference a
     level has the variation of the length of its segments, ``trace/length_variation_1``; the share of its boundaries
     that are also those of the level below, ``trace/nested_2``; and, where each step has a target, how much more
-    surprising than elsewhere is what follows them, ``trace/enrichment_1``. Data that know no segmentation, such as
+    surprising than elsewhere is what follows them, ``trace/enrichment_1``. The baselines then are, too, where that
+    surprisal is largest, and where the entropy of the prediction is (``surprisal``, ``entropy``; the spikes of Nawrot
+    et al. 2022, arXiv 2211.09761, by a threshold). Data that know no segmentation, such as
     images, are not scored.
 
     Args:
@@ -44,7 +46,7 @@ class BoundaryScores(DataCheck, pl.Callback):
         self.offset, self.tolerance = offset, int(in_range("tolerance", tolerance, 0))
         self.found: list[Tensor] = []
         self.valid: list[Tensor] = []
-        self.surprisal: list[Tensor] = []
+        self.signals: dict[str, list[Tensor]] = {}
         self.active = False
 
     def setup(self, trainer: pl.Trainer, pl_module: pl.LightningModule, stage: str) -> None:
@@ -74,8 +76,9 @@ class BoundaryScores(DataCheck, pl.Callback):
         if self.active and trace.boundary is not None:
             self.found.append(trace.boundary.bool().cpu())
             self.valid.append(batch.mask.cpu())
-            if outputs["surprisal"] is not None:
-                self.surprisal.append(outputs["surprisal"].cpu())
+            for name in ("surprisal", "entropy"):
+                if outputs[name] is not None:
+                    self.signals.setdefault(name, []).append(outputs[name].cpu())
 
     on_test_batch_end = on_validation_batch_end
 
@@ -91,8 +94,8 @@ class BoundaryScores(DataCheck, pl.Callback):
         data = trainer.datamodule.data  # type: ignore[attr-defined]
         valid = torch.cat(self.valid, 1)
         levels = torch.cat(self.found, 1)[valid].T[:-1]
-        surprisal = torch.cat(self.surprisal, 1)[valid] if self.surprisal else None
-        self.found, self.valid, self.surprisal = [], [], []
+        signals = {name: torch.cat(parts, 1)[valid] for name, parts in self.signals.items()}
+        self.found, self.valid, self.signals = [], [], {}
         whole = data.segmentations(split)
         first = trainer.global_rank * valid[:, data.warm(split) :].numel()  # of the steps that this rank has read
         where = trace_prefix(split)
@@ -100,11 +103,10 @@ class BoundaryScores(DataCheck, pl.Callback):
             true = whole[reference][first : first + int(valid.sum())]
             label = f"_{reference}" if len(self.references) > 1 else ""
             for number, found in enumerate(levels, 1):
-                self._score(pl_module, where, label, number, found, true, surprisal)
+                self._score(pl_module, where, label, number, found, true, signals)
         for number, found in enumerate(levels, 1):
-            self._describe(
-                pl_module, where, number, segments(found, levels[number - 2] if number > 1 else None, surprisal)
-            )
+            below = levels[number - 2] if number > 1 else None
+            self._describe(pl_module, where, number, segments(found, below, signals.get("surprisal")))
 
     def _score(
         self,
@@ -114,16 +116,15 @@ class BoundaryScores(DataCheck, pl.Callback):
         number: int,
         found: Tensor,
         true: Tensor,
-        surprisal: Tensor | None,
+        signals: Mapping[str, Tensor],
     ) -> None:
         """Log how well a level's boundaries are those of one reference, and what baselines score."""
-        known = score_baselines(found, true, self.offset, self.tolerance, surprisal)
+        known = score_baselines(found, true, self.offset, self.tolerance, signals)
         scores = {
             f"{label}_{number}": score(found, true, self.offset, self.tolerance),
             f"{label}_random_{number}": known["random"],
         }
-        if surprisal is not None:
-            scores[f"{label}_surprisal_{number}"] = known["surprisal"]
+        scores |= {f"{label}_{name}_{number}": known[name] for name in signals}
         if number == 1:
             scores |= {f"{label}_always": known["always"], f"{label}_shifted": known["shifted"]}
         for name, part in scores.items():

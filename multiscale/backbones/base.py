@@ -125,12 +125,12 @@ class Backbone(nn.Module, ABC):
 
     @property
     def aligns(self) -> bool:
-        """Whether :meth:`align` is to be called in training, by whoever knows how surprising each step was."""
+        """Whether :meth:`align` is to be called in training, by whoever knows how hard each step is to predict."""
         return False
 
-    def align(self, steps: StepTrace, surprisal: Float[Tensor, "B T"], mask: Tensor) -> Tensor:
+    def align(self, steps: StepTrace, expected: Float[Tensor, "B T"], mask: Tensor) -> Tensor:
         """What a training sequence adds to the loss, a scalar >= 0, from its steps [B, T, L] and how many bits what
-        followed each of them cost, at ``mask`` [B, T]."""
+        follows each of them is expected to cost, at ``mask`` [B, T]."""
         raise NotImplementedError(f"{type(self).__name__} aligns nothing.")
 
     def parameter_groups(self) -> list[dict[str, Any]]:

@@ -221,11 +221,11 @@ class HMLSTM(Backbone):
     def aligns(self) -> bool:
         return self.detector.surprisal_weight > 0
 
-    def align(self, steps: StepTrace, surprisal: Tensor, mask: Tensor) -> Tensor:
+    def align(self, steps: StepTrace, expected: Tensor, mask: Tensor) -> Tensor:
         assert steps.score is not None
         assert steps.open is not None
         n = len(self.layers) - 1
-        return self.detector.align(steps.score[..., :n], surprisal, steps.open[..., :n] * mask[..., None])
+        return self.detector.align(steps.score[..., :n], expected, steps.open[..., :n] * mask[..., None])
 
     def kernels(self, x: Tensor | None) -> Mapping[str, str | None]:
         # Not x's own type: under autocast it may be short, and the kernels work in that of the parameters.

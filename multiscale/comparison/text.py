@@ -30,6 +30,7 @@ LEVELS = {  # of those of each level
     "saturation": "saturation",
     "f1": "F1",
     "f1_surprisal": "F1 by surprisal",
+    "f1_entropy": "F1 by entropy",
     "r_value": "R-value",
     "length_variation": "variation of length",
     "nested": "nested",

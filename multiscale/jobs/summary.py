@@ -83,7 +83,8 @@ def describe_levels(summary: dict[str, Any]) -> dict[str, list[str]]:
     levels = summary["levels"]
     written = {"level": [level["name"] for level in levels]}
     kinds = {kind for level in levels for kind in level if kind.startswith("f1_")}
-    several = sorted(kind for kind in kinds if not kind.endswith(("random", "surprisal", "always", "shifted")))
+    baselines = ("random", "surprisal", "entropy", "always", "shifted")
+    several = sorted(kind for kind in kinds if not kind.endswith(baselines))
     columns = COLUMNS | {kind: (kind.replace("f1_", "F1, ").replace("_", " "), "{:.2f}") for kind in several}
     for kind, (title, form) in columns.items():
         if any(kind in level for level in levels):

@@ -115,8 +115,8 @@ class SequenceModule(pl.LightningModule):
             measures["updates"] = Measure((hidden.trace.update * batch.mask[..., None]).sum(), batch.mask.sum())
         means = {name: measure.mean for name, measure in self._over_processes(measures).items()}
         loss = means["loss"] + self.task.penalty_weight * hidden.penalty
-        if hidden.steps is not None and (surprisal := self.task.surprisal(outputs, batch)) is not None:
-            loss = loss + self.backbone.align(hidden.steps, surprisal, batch.mask)
+        if hidden.steps is not None and (expected := self.task.expected_surprisal(outputs)) is not None:
+            loss = loss + self.backbone.align(hidden.steps, expected, batch.mask)
         self.last_loss = loss.detach()
         detached = {name: mean.detach() for name, mean in means.items()}
         self._log_progress(detached, hidden.penalty.detach(), len(batch.inputs))
@@ -164,11 +164,12 @@ class SequenceModule(pl.LightningModule):
         self._conclude("test", self.test_tally)
 
     def _evaluate(self, split: str, tally: Tally, batch: Batch) -> dict[str, Any]:
-        """Count a chunk; its trace and surprisal are for callbacks."""
+        """Count a chunk; its trace, its surprisal and the entropy of its predictions are for callbacks."""
         outputs, hidden = self._read(split, batch)
         assert hidden.trace is not None
         tally.update(self.task.measure(outputs, batch), hidden.trace, batch.mask, fresh=not self.streams)
-        return {"trace": hidden.trace, "surprisal": self.task.surprisal(outputs, batch)}
+        surprisal, entropy = self.task.surprisal(outputs, batch), self.task.expected_surprisal(outputs)
+        return {"trace": hidden.trace, "surprisal": surprisal, "entropy": entropy}
 
     def _conclude(self, split: str, tally: Tally) -> None:
         means, rates = tally.compute()

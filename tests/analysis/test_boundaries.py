@@ -109,10 +109,10 @@ def test_segments_are_told_by_the_variation_of_their_length_nesting_and_what_fol
     assert (nothing.variation, nothing.nesting, nothing.enrichment) == (0, 0, 0)
 
 
-def test_surprisal_at_the_same_rate_is_a_baseline():
+def test_a_signal_at_the_same_rate_is_a_baseline():
     true, found, bits = torch.zeros(50), torch.zeros(50), torch.rand(50)
     true[[5, 15, 25]] = 1
     found[[5, 7, 25]] = 1
     bits[[5, 15, 40]] += 2
-    assert score_baselines(found, true, surprisal=bits)["surprisal"] == Score(hits=2, found=3, true=3)
+    assert score_baselines(found, true, signals={"surprisal": bits})["surprisal"] == Score(hits=2, found=3, true=3)
     assert "surprisal" not in score_baselines(found, true)

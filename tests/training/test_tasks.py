@@ -12,12 +12,13 @@ from multiscale.backbones.base import Trace
 from multiscale.backbones.bidirectional import flip
 from multiscale.checks import InvalidInput
 from multiscale.config.compose import CONF, jobs
-from multiscale.data.batch import IGNORE, last_step, pad
+from multiscale.data.batch import IGNORE, Batch, last_step, pad
 from multiscale.data.facts import BinaryFacts, LabelFacts, NumberFacts, StrokeFacts, TextFacts, WaveFacts
 from multiscale.data.module import Passage
 from multiscale.training.build import build
 from multiscale.training.measure import Measure
 from multiscale.training.tally import Tally
+from multiscale.training.tasks.text import LanguageModel
 from tests.conftest import MODELS
 
 KNOWN = {"source": "here", "sha256": "0"}
@@ -238,6 +239,16 @@ def test_a_boundary_does_not_reach_into_the_next_batch_of_separate_sequences():
     rates = tally.compute()[1]
     assert rates["boundary"].item() == pytest.approx(6 / 8)
     assert rates["flush"].item() == pytest.approx(4 / 8)
+
+
+def test_a_language_model_expects_on_average_the_surprisal_that_comes():
+    task, logits = LanguageModel(8), torch.randn(2, 300, 5) * torch.rand(2, 300, 1) * 6
+    targets = torch.distributions.Categorical(logits=logits).sample((200,))
+    came = torch.stack([task.surprisal(logits, Batch(t, t, torch.ones_like(t, dtype=torch.bool))) for t in targets])
+    expected = task.expected_surprisal(logits)
+    assert came.mean().item() == pytest.approx(expected.mean().item(), abs=0.01)
+    assert (came.mean(0) - expected).abs().mean().item() < 0.1
+    assert not expected.requires_grad
 
 
 def test_every_thing_measured_has_its_own_weight():

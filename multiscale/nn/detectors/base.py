@@ -77,12 +77,13 @@ class Detector(nn.Module, ABC):
         return None
 
     def align(
-        self, score: Float[Tensor, "B T N"], surprisal: Float[Tensor, "B T"], counted: Float[Tensor, "B T N"]
+        self, score: Float[Tensor, "B T N"], expected: Float[Tensor, "B T"], counted: Float[Tensor, "B T N"]
     ) -> Tensor:
         """``surprisal_weight`` times the sum over levels of 1 - r, with the correlation r, over the steps that are
-        ``counted`` in {0, 1}, of the score with the surprisal of what follows: a score that predicts how hard the next
-        step is to predict. The surprisal passes no gradient."""
-        bits = surprisal.detach()[..., None]
+        ``counted`` in {0, 1}, of the score with the surprisal that the network itself expects of what follows, the
+        entropy of its prediction: a score that knows how hard the next step is to predict. What is ``expected``
+        passes no gradient. (The surprisal that then comes is the same on average, and teaches more slowly.)"""
+        bits = expected.detach()[..., None]
         n = counted.sum((0, 1)).clamp(min=1)
         s, v = ((x - (counted * x).sum((0, 1)) / n) * counted for x in (score, bits))
         spread = (s.square().sum((0, 1)) * v.square().sum((0, 1))).clamp(min=1e-12).sqrt()

@@ -59,6 +59,11 @@ class Task(ABC):
         """What each step's target cost, in bits [B, T]; None for a task whose targets are not one a step."""
         return None
 
+    def expected_surprisal(self, outputs: Tensor) -> Tensor | None:
+        """What each step's target is expected to cost, in bits [B, T], by the network's own prediction: its entropy;
+        None for a task whose predictions are no distribution."""
+        return None
+
     def metrics(self, means: Mapping[str, Tensor]) -> dict[str, Tensor]:
         """Everything in ``reported``, from the means of what was measured on a split: these themselves, in their order,
         unless a task says otherwise."""

@@ -4,6 +4,7 @@ import math
 from collections.abc import Mapping
 
 from torch import Tensor
+from torch.distributions import Categorical
 from torch.nn import functional as F
 
 from multiscale.checks import positive_int
@@ -44,6 +45,10 @@ class LanguageModel(Task):
         logits = outputs.detach().flatten(0, 1).float()
         nats = F.cross_entropy(logits, batch.targets.flatten(), ignore_index=IGNORE, reduction="none")
         return nats.view_as(batch.targets) / math.log(2)
+
+    def expected_surprisal(self, outputs: Tensor) -> Tensor:
+        logits = outputs.detach().float()
+        return Categorical(logits=logits).entropy() / math.log(2)
 
     def metrics(self, means: Mapping[str, Tensor]) -> dict[str, Tensor]:
         return {"bpc": means["loss"] / math.log(2)}
