@@ -35,7 +35,7 @@ class CollapseWarning(pl.Callback):
             decided = "" if beyond is None else f", and {100 * beyond:.0f}% of its decisions pass no gradient"
             log.warning(
                 "%s has collapsed: its boundary fired at %.2f%% of the steps of epoch %d%s; standardised boundaries "
-                "(model.boundary, as of model=hmlstm_live) keep levels alive",
+                "(model.boundary, as of model=hmlstm) keep levels alive",
                 name,
                 100 * rate,
                 trainer.current_epoch + 1,

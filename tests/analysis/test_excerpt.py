@@ -54,7 +54,7 @@ def test_an_excerpt_is_what_the_network_does_on_the_passage(made):
 
 
 def test_the_probability_is_equation_4_before_its_threshold():
-    cell = backbone("hmlstm", num_layers=2)
+    cell = backbone("hmlstm_paper", num_layers=2)
     x = torch.randn(1, 1, 5, generator=torch.Generator().manual_seed(1), dtype=torch.float64)
     trace = cell.step(x[:, 0], cell.initial_state(1, x.device, x.dtype))[2]
     layer = cell.layers[0]
@@ -65,7 +65,7 @@ def test_the_probability_is_equation_4_before_its_threshold():
 
 @pytest.mark.parametrize("copy_boundary", ["recompute", "hold", "zero"])
 def test_the_boundary_follows_from_the_probability_on_copy_steps_too(copy_boundary):
-    cell = backbone("hmlstm", copy_boundary=copy_boundary, kernel="reference").eval()
+    cell = backbone("hmlstm_paper", copy_boundary=copy_boundary, kernel="reference").eval()
     trace = cell(torch.randn(4, 60, 5, generator=torch.Generator().manual_seed(1)).double() * 3, trace=True).trace
     assert (trace.update[..., 1] == 0).any()
     assert torch.equal(trace.boundary.bool(), trace.probability > 0.5)

@@ -86,7 +86,7 @@ def test_all_stands_for_every_segmentation_that_the_data_know(data, tmp_path):
 
 
 def test_a_level_that_never_fires_is_named_in_a_warning(data, tmp_path, caplog):
-    module = network(data)
+    module = network(data, "model=hmlstm_paper")
     for layer in module.backbone.layers[:-1]:
         layer.bias.data[-1] = -100.0
     run = trainer(tmp_path, callbacks=[CollapseWarning()])

@@ -10,6 +10,7 @@ from multiscale.checks import InvalidInput, in_range, one_of
 from multiscale.nn.detectors.base import Detector, Seen
 
 SMALLEST = 1e-3  # deviation that is told from none
+QUARTER = 0.25  # of a level's rate has the one above, if only the first is given
 
 
 class Standardised(Detector):
@@ -29,7 +30,8 @@ class Standardised(Detector):
     The running figures are buffers, those of all processes, updated by training sequences alone; padding counts.
 
     Args:
-        rates: the share of steps at which each level is to fire, fastest first, one for each level but the top one.
+        rates: the share of steps at which each level is to fire, fastest first, one for each level but the top one; or
+            one number, that of the first level, of which each level above has a quarter of the one below.
         control: ``quantile`` or ``ratio``, how the rates come about.
         open_rate: the rate of all levels at the start of the training, which goes linearly to that of ``rates`` over
             ``open_epochs``, so that upper levels are fed before they are starved, as the start of Skip RNN (Campos et
@@ -54,7 +56,7 @@ class Standardised(Detector):
 
     def __init__(
         self,
-        rates: Sequence[float] | None = None,
+        rates: Sequence[float] | float | None = None,
         control: str = "quantile",
         open_rate: float | None = None,
         open_epochs: float = 1.0,
@@ -65,7 +67,10 @@ class Standardised(Detector):
         decision: str = "step",
     ) -> None:
         super().__init__(decision, surprisal_weight, row_gain)
-        self.rates = None if rates is None else [_rate(f"rates[{i}]", rate) for i, rate in enumerate(rates)]
+        if isinstance(rates, Sequence) and not isinstance(rates, str):
+            self.rates: list[float] | float | None = [_rate(f"rates[{i}]", rate) for i, rate in enumerate(rates)]
+        else:
+            self.rates = None if rates is None else _rate("rates", rates)
         self.control = one_of("control", control, ("quantile", "ratio"))
         self.open_rate = None if open_rate is None else _rate("open_rate", open_rate)
         if open_rate is not None and rates is None:
@@ -76,6 +81,8 @@ class Standardised(Detector):
 
     def start(self, widths: Sequence[int]) -> None:
         levels = len(widths)
+        if isinstance(self.rates, float):
+            self.rates = [self.rates * QUARTER**level for level in range(levels)]
         if self.rates is not None and len(self.rates) != levels:
             raise InvalidInput(f"rates must be {levels} numbers, one for each level but the top one; got {self.rates}.")
         self.register_buffer("operand", torch.zeros(sum(widths)))

@@ -63,9 +63,9 @@ def in_band(trace):
 
 
 def test_levels_stay_within_reach_of_the_gradient_where_the_paper_s_do_not():
-    _, dead = train("hmlstm", 20)
+    _, dead = train("hmlstm_paper", 20)
     assert in_band(dead)[1] < 0.01
-    _, alive = train("hmlstm", 60, "model.nested=true", *STANDARDISED)
+    _, alive = train("hmlstm_paper", 60, "model.nested=true", *STANDARDISED)
     assert in_band(alive).min() > 0.1
     first, second, _ = alive.boundary.mean((0, 1))
     assert 0.1 < first < 0.3
