@@ -59,10 +59,12 @@ def test_an_experiment_runs_two_batches_and_tells_what_is_measured(run, name, ca
         assert word.replace("/", " ") in shown
 
 
-OTHERS = sorted({path.stem for path in (CONF / "experiment").glob("*.yaml")} - set(DATA))
+ALL = {str(path.relative_to(CONF / "experiment").with_suffix("")) for path in (CONF / "experiment").rglob("*.yaml")}
+OTHERS = sorted(ALL - set(DATA))
+ARMS = pytest.mark.slow  # of a study, which differ in little
 
 
-@pytest.mark.parametrize("name", OTHERS)
+@pytest.mark.parametrize("name", [pytest.param(name, marks=[ARMS] * ("/" in name)) for name in OTHERS])
 def test_an_experiment_with_a_model_of_its_own_runs_two_batches(run, name):
     target = jobs([f"experiment={name}"])[0].data._target_
     data = next(choice for choice in DATA if OmegaConf.load(CONF / f"data/{choice}.yaml").get("_target_") == target)

@@ -250,7 +250,7 @@ class HMLSTM(Backbone):
     def _decided(self, reading: Reading) -> tuple[Tensor, Tensor, Tensor]:
         """Probability, score, and where there was something to decide, [B, T, L - 1]."""
         with torch.autocast(reading.x.device.type, enabled=False):
-            score = scores(reading, self._rows(), self.options.source)
+            score = scores(reading.detach(), self._rows(), self.options.source)
             scale, offset = self._affine()
             before, under = reading.beside()
             operations = operation(before, under, self.options)

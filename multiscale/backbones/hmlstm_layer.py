@@ -93,9 +93,7 @@ class HMLSTMLayer(nn.Module):
         y = F.linear(x, weight[: 4 * self.size])
         return y if norm is None else norm(y)
 
-    def score(
-        self, below: Tensor, z_below: Tensor, h_prev: Tensor, z_prev: Tensor, above: Tensor | None, h: Tensor
-    ) -> Tensor:
+    def score(self, below: Tensor, z_below: Tensor, h_prev: Tensor, z_prev: Tensor, above: Tensor, h: Tensor) -> Tensor:
         """[B, 1], what the boundary is decided from, but for its bias, in the state's own precision: the last row of
         Eq. 4, or by ``source`` what is described at :class:`multiscale.backbones.hmlstm.HMLSTM`."""
         with torch.autocast(h.device.type, enabled=False):
@@ -106,7 +104,7 @@ class HMLSTMLayer(nn.Module):
             if self.options.source == "hidden":
                 return F.linear(h, rows[0])
             found = F.linear(h_prev, rows[0]) + z_below * F.linear(below, rows[1])
-            return found if above is None or rows[2:] == [] else found + z_prev * F.linear(above, rows[2])
+            return found if rows[2:] == [] else found + z_prev * F.linear(above, rows[2])
 
     def forward(
         self,
@@ -129,7 +127,7 @@ class HMLSTMLayer(nn.Module):
         Float[Tensor, "B 1"],
     ]:
         """h, c [B, H], z [B, 1], how much was rewritten [B, 1], z before its threshold, the score that it was decided
-        from, and whether it was; no z but 0 at the top."""
+        from, with gradient to the weights alone, and whether it was; no z but 0 at the top."""
         pre = self.pre_activations(below, z_below, h_prev, z_prev, above)  # Eq. 5-7, and the sum in Eq. 4
         forget, input_gate, output_gate = torch.sigmoid(pre[:, : 3 * self.size]).chunk(3, 1)  # Eq. 4
         candidate = torch.tanh(pre[:, 3 * self.size :])  # Eq. 4
@@ -140,7 +138,7 @@ class HMLSTMLayer(nn.Module):
         c = rewritten * new + update * forget * c_prev + copy * c_prev  # Eq. 2
         read = c if self.cell_norm is None else self.cell_norm(c)
         h = rewritten * output_gate * torch.tanh(read) + copy * h_prev  # Eq. 3
-        if not self.detects:
+        if above is None:
             zero = torch.zeros_like(z_prev)
             return h, c, zero, rewritten, zero, zero, zero
 
@@ -149,4 +147,6 @@ class HMLSTMLayer(nn.Module):
         z = probability if threshold is None else step_boundary(probability, threshold)  # f_bound
         operations = (flush, update, copy)
         z, probability = (after_copy(p, z_prev, z_below, operations, self.options) for p in (z, probability))
-        return h, c, z, rewritten, probability, score, is_open(z_below, operations, self.options)
+        parts = (below, z_below, h_prev, z_prev, above, h)
+        told = self.score(*(part.detach() for part in parts))
+        return h, c, z, rewritten, probability, told, is_open(z_below, operations, self.options)

@@ -157,7 +157,8 @@ def _word(override: Override, pick: str | None) -> str:
 
 
 def _choices(group: str, folders: Sequence[Path]) -> list[str]:
-    return sorted({file.stem for folder in folders for file in (folder / group).glob("*.yaml")})
+    tops = [folder / group for folder in folders]
+    return sorted({str(file.relative_to(top).with_suffix("")) for top in tops for file in top.rglob("*.yaml")})
 
 
 def _check_choice(override: Override, value: str, folders: Sequence[Path]) -> None:

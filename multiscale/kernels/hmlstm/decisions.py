@@ -26,6 +26,11 @@ class Reading(NamedTuple):
     levels: Sequence[Float[Tensor, "B T _"]]  # L
     boundaries: Float[Tensor, "B T N"]
 
+    def detach(self) -> "Reading":
+        """The same without gradient."""
+        h, z, levels = ([part.detach() for part in several] for several in (self.h, self.z, self.levels))
+        return Reading(self.x.detach(), h, z, levels, self.boundaries.detach())
+
     def beside(self) -> tuple[Float[Tensor, "B T N"], Float[Tensor, "B T N"]]:
         """z_{t-1}^l and z_t^{l-1} of each level, the latter 1 for the first."""
         z = self.boundaries

@@ -222,6 +222,18 @@ def test_a_score_that_predicts_surprisal_costs_nothing_and_one_that_does_not_lea
     assert loss < 0.05
 
 
+@pytest.mark.parametrize("kernel", ["reference", *KERNELS])
+def test_what_draws_a_score_turns_its_row_and_leaves_the_states_alone(kernel):
+    net = network(Standardised([0.3, 0.1], surprisal_weight=1.0), kernel=kernel)
+    x = torch.randn(B, T, D, dtype=torch.float64, requires_grad=True)
+    net.align(net(x).steps, torch.rand(B, T), torch.ones(B, T, dtype=torch.bool)).backward()
+    assert x.grad is None
+    for layer in net.layers[:-1]:
+        for weight in (layer.recurrent, layer.bottom_up, layer.top_down):
+            assert weight.grad[-1].all()
+            assert not weight.grad[:-1].any()
+
+
 def test_the_running_figures_travel_with_the_state_dict_and_stay_wide():
     net, copy = network(Standardised([0.3, 0.1])), network(Standardised([0.3, 0.1]))
     net(torch.randn(B, T, D, dtype=torch.float64))
