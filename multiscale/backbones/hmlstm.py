@@ -121,7 +121,9 @@ class HMLSTM(Backbone):
         self.detector = detector
         self.cost_per_update = in_range("cost_per_update", cost_per_update, 0)
         neighbours = zip((input_size, *level_sizes[:-1]), level_sizes, (*level_sizes[1:], None), strict=True)
-        self.layers = nn.ModuleList(HMLSTMLayer(*three, self.options, self.detector.row_gain) for three in neighbours)
+        self.layers = nn.ModuleList(
+            HMLSTMLayer(*three, self.options, detector.row_gain, detector.surprisal_reach) for three in neighbours
+        )
         self.detector.start([sum(row.numel() for row in rows) for rows in self._rows()])
         self.slope_schedule = slope_schedule(slope)
         self.register_buffer("slope", torch.ones(()))
@@ -250,7 +252,7 @@ class HMLSTM(Backbone):
     def _decided(self, reading: Reading) -> tuple[Tensor, Tensor, Tensor]:
         """Probability, score, and where there was something to decide, [B, T, L - 1]."""
         with torch.autocast(reading.x.device.type, enabled=False):
-            score = scores(reading.detach(), self._rows(), self.options.source)
+            score = scores(reading.passing(self.detector.surprisal_reach), self._rows(), self.options.source)
             scale, offset = self._affine()
             before, under = reading.beside()
             operations = operation(before, under, self.options)

@@ -10,7 +10,7 @@ from torch.nn import functional as F
 from multiscale.kernels.hmlstm.decisions import Rows
 from multiscale.kernels.hmlstm.operations import Options, after_copy, is_open, operation
 from multiscale.kernels.hmlstm.products import LayerWeights
-from multiscale.nn.straight_through import hard_sigmoid, step_boundary
+from multiscale.nn.straight_through import hard_sigmoid, scale_gradient, step_boundary
 
 SMALLEST = 1e-3  # norm of a state that has a direction
 
@@ -19,10 +19,16 @@ class HMLSTMLayer(nn.Module):
     """One layer of an HM-LSTM; ``above_size`` is None for the top one, which has no boundary to detect."""
 
     def __init__(
-        self, below_size: int, size: int, above_size: int | None, options: Options, row_gain: float = 1.0
+        self,
+        below_size: int,
+        size: int,
+        above_size: int | None,
+        options: Options,
+        row_gain: float = 1.0,
+        reach: float = 0.0,
     ) -> None:
         super().__init__()
-        self.row_gain = row_gain
+        self.row_gain, self.reach = row_gain, reach
         self.size = size
         self.options = options
         self.detects = above_size is not None
@@ -127,7 +133,7 @@ class HMLSTMLayer(nn.Module):
         Float[Tensor, "B 1"],
     ]:
         """h, c [B, H], z [B, 1], how much was rewritten [B, 1], z before its threshold, the score that it was decided
-        from, with gradient to the weights alone, and whether it was; no z but 0 at the top."""
+        from, which passes on a share of its gradient alone, and whether it was; no z but 0 at the top."""
         pre = self.pre_activations(below, z_below, h_prev, z_prev, above)  # Eq. 5-7, and the sum in Eq. 4
         forget, input_gate, output_gate = torch.sigmoid(pre[:, : 3 * self.size]).chunk(3, 1)  # Eq. 4
         candidate = torch.tanh(pre[:, 3 * self.size :])  # Eq. 4
@@ -147,6 +153,6 @@ class HMLSTMLayer(nn.Module):
         z = probability if threshold is None else step_boundary(probability, threshold)  # f_bound
         operations = (flush, update, copy)
         z, probability = (after_copy(p, z_prev, z_below, operations, self.options) for p in (z, probability))
-        parts = (below, z_below, h_prev, z_prev, above, h)
-        told = self.score(*(part.detach() for part in parts))
+        below, h_prev, above, held = (scale_gradient(part, self.reach) for part in (below, h_prev, above, h))
+        told = self.score(below, z_below.detach(), h_prev, z_prev.detach(), above, held)
         return h, c, z, rewritten, probability, told, is_open(z_below, operations, self.options)

@@ -24,3 +24,8 @@ def step_boundary(
 ) -> Float[Tensor, "*shape"]:
     """1 where soft > threshold, strictly, else 0; gradient of ``soft``."""
     return straight_through((soft > threshold).to(soft.dtype), soft)
+
+
+def scale_gradient(x: Float[Tensor, "*shape"], share: float) -> Float[Tensor, "*shape"]:
+    """The value of x, exactly, with ``share`` of its gradient."""
+    return straight_through(x, share * x) if share else x.detach()

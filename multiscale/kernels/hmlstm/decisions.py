@@ -11,6 +11,7 @@ from jaxtyping import Float
 from torch import Tensor
 
 from multiscale.kernels.hmlstm.operations import Options
+from multiscale.nn.straight_through import scale_gradient
 
 Rows = tuple[Tensor, ...]
 """The boundary's row of a layer's weights: on h_{t-1}^l [H_l], h_t^{l-1} and, unless it reads none, h_{t-1}^{l+1}; or
@@ -26,10 +27,11 @@ class Reading(NamedTuple):
     levels: Sequence[Float[Tensor, "B T _"]]  # L
     boundaries: Float[Tensor, "B T N"]
 
-    def detach(self) -> "Reading":
-        """The same without gradient."""
-        h, z, levels = ([part.detach() for part in several] for several in (self.h, self.z, self.levels))
-        return Reading(self.x.detach(), h, z, levels, self.boundaries.detach())
+    def passing(self, share: float) -> "Reading":
+        """The same, of whose gradient a ``share`` is passed on, and of the boundaries' none."""
+        h, levels = ([scale_gradient(part, share) for part in several] for several in (self.h, self.levels))
+        boundaries, z = self.boundaries.detach(), [part.detach() for part in self.z]
+        return Reading(scale_gradient(self.x, share), h, z, levels, boundaries)
 
     def beside(self) -> tuple[Float[Tensor, "B T N"], Float[Tensor, "B T N"]]:
         """z_{t-1}^l and z_t^{l-1} of each level, the latter 1 for the first."""

@@ -45,6 +45,9 @@ class Detector(nn.Module, ABC):
 
     Args:
         surprisal_weight: of the loss that draws boundaries to where the future is hard to predict, see ``align``.
+        surprisal_reach: the share of its gradient, and of any other of the scores that a trace tells, that is passed on
+            to the states that they are made of; the weights get all of it. At 1 a text is predicted worse, as the
+            states then are there to be scored; at 0 they may hold nothing from which the score could be made.
         row_gain: how much larger than other weights the rows that make the scores start.
         decision: how z comes from its hard sigmoid p: ``step``, 1 where p > 1/2; ``sample``, a Bernoulli draw of
             probability p in training and the step in evaluation; ``soft``, p itself. The first two pass the gradient
@@ -57,8 +60,15 @@ class Detector(nn.Module, ABC):
     observes: bool = False
     plain: bool = False  # scale is 1 and offset the bias, so that nothing need be done
 
-    def __init__(self, decision: str = "step", surprisal_weight: float = 0.0, row_gain: float = 1.0) -> None:
+    def __init__(
+        self,
+        decision: str = "step",
+        surprisal_weight: float = 0.0,
+        row_gain: float = 1.0,
+        surprisal_reach: float = 0.0,
+    ) -> None:
         super().__init__()
+        self.surprisal_reach = in_range("surprisal_reach", surprisal_reach, 0, 1)
         self.surprisal_weight = in_range("surprisal_weight", surprisal_weight, 0)
         self.row_gain = in_range("row_gain", row_gain, 0, open_low=True)
         self.decision = one_of("boundary", decision, DECISIONS)

@@ -39,7 +39,7 @@ class Standardised(Detector):
         open_epochs: epochs, possibly a fraction.
         momentum: of the running figures, a training sequence.
         ratio_weight: of the loss of ``control="ratio"``.
-        surprisal_weight, decision: as for :class:`Detector`.
+        surprisal_weight, surprisal_reach, decision: as for :class:`Detector`.
         row_gain: the same; as a standardised score is the same for rows of any size, this sets only how quickly they
             turn under an optimizer such as Adam. At 1 they turn so quickly that the running figures do not keep up.
 
@@ -63,10 +63,11 @@ class Standardised(Detector):
         momentum: float = 0.7,
         ratio_weight: float = 0.03,
         surprisal_weight: float = 0.0,
+        surprisal_reach: float = 0.0,
         row_gain: float = 8.0,
         decision: str = "step",
     ) -> None:
-        super().__init__(decision, surprisal_weight, row_gain)
+        super().__init__(decision, surprisal_weight, row_gain, surprisal_reach)
         if isinstance(rates, Sequence) and not isinstance(rates, str):
             self.rates: list[float] | float | None = [_rate(f"rates[{i}]", rate) for i, rate in enumerate(rates)]
         else:

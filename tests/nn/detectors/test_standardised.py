@@ -223,15 +223,25 @@ def test_a_score_that_predicts_surprisal_costs_nothing_and_one_that_does_not_lea
 
 
 @pytest.mark.parametrize("kernel", ["reference", *KERNELS])
-def test_what_draws_a_score_turns_its_row_and_leaves_the_states_alone(kernel):
-    net = network(Standardised([0.3, 0.1], surprisal_weight=1.0), kernel=kernel)
-    x = torch.randn(B, T, D, dtype=torch.float64, requires_grad=True)
-    net.align(net(x).steps, torch.rand(B, T), torch.ones(B, T, dtype=torch.bool)).backward()
-    assert x.grad is None
-    for layer in net.layers[:-1]:
-        for weight in (layer.recurrent, layer.bottom_up, layer.top_down):
-            assert weight.grad[-1].all()
-            assert not weight.grad[:-1].any()
+@pytest.mark.parametrize("source", ["preact", "hidden"])
+def test_what_draws_a_score_turns_its_row_and_reaches_the_states_as_far_as_it_may(source, kernel):
+    found = []
+    for reach in (0.0, 0.25, 1.0):
+        detector = Standardised([0.3, 0.1], surprisal_weight=1.0, surprisal_reach=reach)
+        net = network(detector, kernel=kernel, boundary_source=source)
+        x = torch.randn(B, T, D, generator=torch.Generator().manual_seed(1), dtype=torch.float64, requires_grad=True)
+        surprisal = torch.rand(B, T, generator=torch.Generator().manual_seed(2))
+        net.align(net(x).steps, surprisal, torch.ones(B, T, dtype=torch.bool)).backward()
+        rows = net.layers[0].recurrent.grad[-1]
+        # the last input reaches nothing later, so that what is passed on is not passed on again
+        found.append((rows, torch.zeros(B, D) if x.grad is None else x.grad[:, -1]))
+    (alone, nothing), (quarter, some), (whole, all_) = found
+    assert not nothing.any()
+    assert alone.all()
+    torch.testing.assert_close(some, all_ / 4)
+    assert all_.any()
+    assert not torch.equal(alone, quarter) or source == "preact"
+    assert not torch.equal(quarter, whole)
 
 
 def test_the_running_figures_travel_with_the_state_dict_and_stay_wide():
