@@ -10,7 +10,7 @@ from multiscale.checks import InvalidInput, in_range, one_of
 from multiscale.nn.detectors.base import Detector, Seen
 
 SMALLEST = 1e-3  # deviation that is told from none
-QUARTER = 0.25  # of a level's rate has the one above, if only the first is given
+THIRD = 1 / 3  # of a level's rate has the one above, if only the first is given
 
 
 class Standardised(Detector):
@@ -31,7 +31,7 @@ class Standardised(Detector):
 
     Args:
         rates: the share of steps at which each level is to fire, fastest first, one for each level but the top one; or
-            one number, that of the first level, of which each level above has a quarter of the one below.
+            one number, that of the first level; each level above then has a third of the one below.
         control: ``quantile`` or ``ratio``, how the rates come about.
         open_rate: the rate of all levels at the start of the training, which goes linearly to that of ``rates`` over
             ``open_epochs``, so that upper levels are fed before they are starved, as the start of Skip RNN (Campos et
@@ -83,7 +83,7 @@ class Standardised(Detector):
     def start(self, widths: Sequence[int]) -> None:
         levels = len(widths)
         if isinstance(self.rates, float):
-            self.rates = [self.rates * QUARTER**level for level in range(levels)]
+            self.rates = [self.rates * THIRD**level for level in range(levels)]
         if self.rates is not None and len(self.rates) != levels:
             raise InvalidInput(f"rates must be {levels} numbers, one for each level but the top one; got {self.rates}.")
         self.register_buffer("operand", torch.zeros(sum(widths)))
