@@ -153,6 +153,7 @@ class HMLSTMLayer(nn.Module):
         z = probability if threshold is None else step_boundary(probability, threshold)  # f_bound
         operations = (flush, update, copy)
         z, probability = (after_copy(p, z_prev, z_below, operations, self.options) for p in (z, probability))
-        below, h_prev, above, held = (scale_gradient(part, self.reach) for part in (below, h_prev, above, h))
-        told = self.score(below, z_below.detach(), h_prev, z_prev.detach(), above, held)
-        return h, c, z, rewritten, probability, told, is_open(z_below, operations, self.options)
+        if torch.is_grad_enabled():
+            below, h_prev, above, held = (scale_gradient(part, self.reach) for part in (below, h_prev, above, h))
+            score = self.score(below, z_below.detach(), h_prev, z_prev.detach(), above, held)
+        return h, c, z, rewritten, probability, score, is_open(z_below, operations, self.options)

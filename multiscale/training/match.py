@@ -100,7 +100,7 @@ def _read_rates(path: str) -> Sequence[Mapping[str, float]]:
         levels = json.loads(Path(path).expanduser().read_bytes())["levels"]
         return [{key: value for key, value in level.items() if isinstance(value, float)} for level in levels]
     except (OSError, ValueError, KeyError, TypeError, AttributeError) as error:
-        raise InvalidInput(f"match.rates must be the summary.json of a run; {path!r}: {first_line(error)}") from error
+        raise InvalidInput(f"rates must be the summary.json of a run; {path!r}: {first_line(error)}") from error
 
 
 def matched(config: DictConfig, facts: Facts) -> DictConfig:

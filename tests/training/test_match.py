@@ -188,7 +188,7 @@ def test_the_largest_size_that_a_model_takes_is_the_end():
         (["model.hidden_size=0"], "model.hidden_size must be a whole number of at least 1; got 0"),
         (["model=clockwork", "model.hidden_size=3"], "model.hidden_size must be at least the number of modules, 8"),
         (["head.embedding_size=0"], "head.embedding_size must be"),
-        (["match.target=10"], r"match.target must be within 1% .*nearest is 20,\d+ \(model.hidden_size=1\); got 10\."),
+        (["match.target=10"], r"match.target must be within 1% .*nearest is 19,\d+ \(model.hidden_size=1\); got 10\."),
         (["match.tolerance=1e-6"], r"nearest are 49\d,\d+ \(model.hidden_size=\S+\) and 50.*; got 500,000\."),
     ],
 )

@@ -74,12 +74,14 @@ def test_evaluation_is_the_same_reading_for_every_batch_size(tmp_path, split):
         data = TextFile(str(tmp_path / "text.txt"), batch_size, steps, split=(0.8, 0.1, 0.1))
         data.setup()
         run = getattr(trainer(tmp_path), {"val": "validate", "test": "test"}[split])
-        scores.append(run(network(data).eval(), datamodule=Loaders(data), verbose=False)[0][f"{split}/bpc"])
+        scores.append(
+            run(network(data, "model=hmlstm_paper").eval(), datamodule=Loaders(data), verbose=False)[0][f"{split}/bpc"]
+        )
     assert len(data.loader(split).dataset.begins) > 1
     assert scores == pytest.approx([scores[0]] * 3, rel=1e-6)
     stream = Streams(data._symbols, *data.bounds[split], 1, 10**6)[0]
     with torch.no_grad():
-        logits, _ = network(data).eval()(stream.inputs)
+        logits, _ = network(data, "model=hmlstm_paper").eval()(stream.inputs)
     contiguous = F.cross_entropy(logits.flatten(0, 1), stream.targets.flatten()).item() / math.log(2)
     assert scores[0] == pytest.approx(contiguous, rel=1e-4)
 

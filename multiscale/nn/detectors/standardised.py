@@ -75,7 +75,7 @@ class Standardised(Detector):
         self.control = one_of("control", control, ("quantile", "ratio"))
         self.open_rate = None if open_rate is None else _rate("open_rate", open_rate)
         if open_rate is not None and rates is None:
-            raise InvalidInput(f"open_rate needs rates to go to; got open_rate={open_rate} and rates=null.")
+            raise InvalidInput(f"open_rate must be null without rates to go to; got {open_rate}.")
         self.open_epochs = in_range("open_epochs", open_epochs, 0, open_low=True)
         self.momentum = in_range("momentum", momentum, 0, 1)
         self.ratio_weight = in_range("ratio_weight", ratio_weight, 0)
@@ -85,7 +85,9 @@ class Standardised(Detector):
         if isinstance(self.rates, float):
             self.rates = [self.rates * THIRD**level for level in range(levels)]
         if self.rates is not None and len(self.rates) != levels:
-            raise InvalidInput(f"rates must be {levels} numbers, one for each level but the top one; got {self.rates}.")
+            raise InvalidInput(
+                f"boundary.rates must be one number, or {levels}, for all levels but the top one; got {self.rates}."
+            )
         self.register_buffer("operand", torch.zeros(sum(widths)))
         self.widths = list(widths)
         self.register_buffer("deviation", torch.ones(levels))

@@ -132,6 +132,12 @@ def test_the_quantile_gives_the_rate_that_is_asked(rates):
     assert (scale * centred + offset > 0).float().mean((0, 1)) == pytest.approx(torch.tensor(rates), abs=0.01)
 
 
+def test_one_rate_is_that_of_the_first_level_and_each_above_has_a_third():
+    detector = Standardised(0.36)
+    detector.start([1, 1, 1])
+    assert detector.rate == pytest.approx(torch.tensor([0.36, 0.12, 0.04]))
+
+
 def test_where_nothing_may_be_decided_the_rate_is_that_of_all_steps():
     detector = Standardised([0.25])
     detector.start([1])
@@ -297,9 +303,12 @@ def follow_a_half(rank, folder):
         (lambda: Standardised([0.2, 1.0]), r"rates\[1\] must be below 1; got 1.0"),
         (lambda: Standardised([0.0]), r"rates\[0\] must"),
         (lambda: Standardised(control="quantil"), "control must be one of quantile, ratio; got 'quantil'"),
-        (lambda: Standardised(open_rate=0.5), "open_rate needs rates"),
+        (lambda: Standardised(open_rate=0.5), "open_rate must be null without rates"),
         (lambda: Standardised(decision="hard"), "boundary must be one of step, sample, soft; got 'hard'"),
-        (lambda: HMLSTM(D, 8, 3, boundary=Standardised([0.2])), "rates must be 2 numbers, one for each level but"),
+        (
+            lambda: HMLSTM(D, 8, 3, boundary=Standardised([0.2])),
+            r"boundary.rates must be one number, or 2, for all levels but the top one; got \[0.2\]",
+        ),
         (lambda: HMLSTM(D, 8, 3, boundary=7), "boundary must be one of step, sample, soft, or a Detector; got 7"),
         (lambda: HMLSTM(D, 8, 3, nested=True, copy_boundary="hold"), "copy_boundary must be recompute with nested"),
         (lambda: HMLSTM(D, 8, 3, cost_per_update=-1.0), "cost_per_update must"),
