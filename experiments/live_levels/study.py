@@ -19,7 +19,7 @@ from multiscale.analysis.plots import COLOURS, save
 from multiscale.runs.metrics import read_rows
 
 HERE = Path(__file__).parent
-ARMS = ("paper", "norm", "rates", "nested", "select", "drawn", "open", "live", "mix", "change")
+ARMS = ("paper", "norm", "rates", "nested", "share", "drawn", "open", "live", "select", "mix", "change")
 UNITS = {  # what the levels of a text are to find
     "python_docs": ("spaces", "sentence_ends"),
     "python_docs, letters27": ("spaces", "sentence_ends"),

@@ -40,7 +40,7 @@ class HMLSTM(Backbone):
     With (z_{t-1}^l, z_t^{l-1}) and the gates of layer l (Eq. 2-7):
     UPDATE (0, 1): c = f c_{t-1} + i g; COPY (0, 0): c = c_{t-1}, h = h_{t-1}; FLUSH (1, .): c = i g;
     h = o tanh(c) unless copied. The defaults are the paper's; the other choices are those it leaves open, or ablations
-    that it does not run, and what keeps levels alive (``nested``,
+    that it does not run, and what keeps levels alive (``choice_share``, ``nested``,
     ``cost_per_update``, ``boundary_source``, detectors).
 
     Args:
@@ -54,6 +54,8 @@ class HMLSTM(Backbone):
             paper's annealing min(5, 1 + 0.04 epoch). With ``step`` it changes the gradient and never the output.
         choice: ``mix``, the operations are weighted by the boundaries, which get gradient through the choice;
             ``select``, through the choice they get none, only through the products that they gate.
+        choice_share: the share of the gradient through the choice that ``mix`` passes on to the boundaries. Where they
+            are rare it outgrows all others: a cell that copies for many steps is compared with what it would be.
         copy_boundary: z on a COPY step: ``recompute`` (Eq. 4 literally); ``hold``, z_{t-1}, which a COPY step finds at
             0 but which passes gradient; ``zero``, which passes none.
         nested: z^l is multiplied by z^{l-1}: a level ends a segment only where the one below does, as in dnnseg (Shain
@@ -93,6 +95,7 @@ class HMLSTM(Backbone):
         boundary: str | Detector = "step",
         slope: Schedule | float | None = None,
         choice: str = "mix",
+        choice_share: float = 1.0,
         copy_boundary: str = "recompute",
         nested: bool = False,
         cost_per_update: float = 0.0,
@@ -115,7 +118,7 @@ class HMLSTM(Backbone):
         # Which kernels there are depends on these.
         self.options = Options(
             detector.decision, choice, rule, layer_norm, top_down, flush, copy, boundary_bias, forget_bias, init,
-            boundary_source,
+            boundary_source, choice_share,
         )  # fmt: skip
         super().__init__(input_size, level_sizes, kernel)
         self.detector = detector

@@ -28,6 +28,7 @@ OPTIONS = [
     {"nested": True},
     {"nested": True, "layer_norm": True, "choice": "select"},
     {"boundary_source": "hidden"},
+    {"choice_share": 0.3, "copy_boundary": "hold"},
     {"boundary_source": "hidden", "copy_boundary": "hold", "layer_norm": True},
     {"boundary_source": "hidden", "nested": True, "boundary_bias": False, "top_down": False},
 ]

@@ -12,7 +12,7 @@ struct Layer {  // native.py reads the fields here: one type a line, pointers or
   T *operands, *operands_below, *operands_above;
   int64_t columns, columns_below, columns_above, offset_below, offset_above;
   T *cell, *gates, *z, *z_below, *threshold, *decided, *surrogate;
-  T *bias, *boundary_weight, *slope, *norm_gain, *norm_offset;
+  T *bias, *boundary_weight, *slope, *choice_share, *norm_gain, *norm_offset;
   T *dpre, *dpre_boundary, *dh, *dc, *dz, *dh_below, *dz_below, *dh_above, *dinput, *scratch, *dgain, *doffset;
   int64_t input_step, input_row;
 };
@@ -294,7 +294,8 @@ static void backward_row(const Layer<T>& l, int64_t t, int64_t b) {
     dh[j] *= op.copy;
   }
   if (l.mix) {
-    const T against_copy = to_rewritten + to_update - to_copy;
+    to_update *= *l.choice_share;
+    const T against_copy = *l.choice_share * (to_rewritten - to_copy) + to_update;
     if (l.flush) dz_prev -= to_update;
     if (l.copy) {
       dz_prev += (1 - op.z_below) * against_copy;

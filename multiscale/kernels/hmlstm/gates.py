@@ -24,6 +24,7 @@ class Layer:
     above: int
     options: Options
     slope: Tensor  # []
+    choice_share: Tensor  # [], of the gradient through the choice of operation
     bias: Tensor  # [4H + 1], the boundary's last
     boundary_weight: Tensor  # [K]
     norm_gain: Tensor | None  # [H], of the cell
@@ -214,7 +215,8 @@ def _backward_choice(
     more_rewritten, more_copy, dz_prev = of_boundary
     if layer.options.choice == "mix":
         z_prev, z_below = layer.z_prev(t)[:, 0], layer.z_below(t)[:, 0]
-        against_copy = to_rewritten + more_rewritten + to_update - (to_copy + more_copy)
+        to_update = layer.choice_share * to_update
+        against_copy = layer.choice_share * (to_rewritten + more_rewritten - to_copy - more_copy) + to_update
         if layer.options.flush:
             dz_prev = dz_prev - to_update
         if layer.options.copy:

@@ -5,8 +5,9 @@ from dataclasses import dataclass
 import torch
 from torch import Tensor
 
-from multiscale.checks import InvalidInput, flag, one_of, real
+from multiscale.checks import InvalidInput, flag, in_range, one_of, real
 from multiscale.nn.detectors.base import DECISIONS
+from multiscale.nn.straight_through import scale_gradient
 
 CHOICES = ("mix", "select")
 COPY_BOUNDARIES = ("recompute", "hold", "zero", "nested")
@@ -34,6 +35,7 @@ class Options:
     forget_bias: float = 1.0
     init: str = "orthogonal"
     source: str = "preact"
+    choice_share: float = 1.0
 
     def __post_init__(self) -> None:
         one_of("boundary", self.boundary, DECISIONS)
@@ -44,6 +46,7 @@ class Options:
         for name in ("layer_norm", "top_down", "flush", "copy", "boundary_bias"):
             flag(name, getattr(self, name))
         real("forget_bias", self.forget_bias)
+        in_range("choice_share", self.choice_share, 0, 1)
         if self.choice == "select" and self.boundary == "soft":
             raise InvalidInput("choice must be mix with boundary='soft', which decides nothing; got 'select'.")
 
@@ -59,6 +62,9 @@ def operation(z_prev: Tensor, z_below: Tensor, options: Options) -> tuple[Tensor
     update = 1 - copy - flush
     if options.choice == "select":
         return flush.detach(), update.detach(), copy.detach()
+    if options.choice_share == 1:
+        return flush, update, copy
+    flush, update, copy = (scale_gradient(part, options.choice_share) for part in (flush, update, copy))
     return flush, update, copy
 
 

@@ -152,6 +152,7 @@ def _layers(
     batch, steps, _ = x.shape
     h, c, z = state
     layers: list[Layer] = []
+    share = x.new_tensor(plan.options.choice_share)
     for i, w in enumerate(weights):
         size, below = w.recurrent.size(1), w.bottom_up.size(1)
         above = 0 if w.top_down is None else w.top_down.size(1)
@@ -159,7 +160,7 @@ def _layers(
         top = i == len(weights) - 1
         under = layers[-1].z if layers else None
         layer = Layer(
-            size, below, above, plan.options, slope.to(x.dtype), *_boundary_weights(w, size),
+            size, below, above, plan.options, slope.to(x.dtype), share, *_boundary_weights(w, size),
             norm_gain=w.cell_gain,
             norm_offset=w.cell_offset,
             operands=workspace.empty(steps + 1, batch, size + below + above),
