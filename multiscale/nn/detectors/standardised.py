@@ -146,7 +146,8 @@ class Standardised(Detector):
         mean, square, quantile = (part / total.clamp(min=1) for part in parts)
         operand = [o / t.clamp(min=1) for o, t in zip(shared[4 * n :].split(self.widths), total, strict=True)]
         deviation = (square - mean.square()).clamp(min=SMALLEST**2).sqrt()
-        known = total > 0
+        finite = torch.stack([o.isfinite().all() for o in operand]) if operand else total > 0
+        known = (total > 0) & finite & square.isfinite() & quantile.isfinite()  # a step that is skipped leaves no trace
         followed = [(self.deviation, deviation, known), (self.quantile, quantile - mean, known)]
         followed += zip(self.operand.split(self.widths), operand, known, strict=True)
         for old, new, told in followed:

@@ -150,6 +150,15 @@ def test_where_nothing_may_be_decided_the_rate_is_that_of_all_steps():
     assert fires.mean() == pytest.approx(0.25, abs=0.01)
 
 
+def test_a_sequence_that_is_not_finite_leaves_the_running_figures_as_they_were():
+    net = network(Standardised([0.3, 0.1]))
+    net(torch.randn(B, T, D, dtype=torch.float64))
+    before = {name: buffer.clone() for name, buffer in net.detector.named_buffers()}
+    net(torch.full((B, T, D), torch.nan, dtype=torch.float64))
+    for name in ("operand", "deviation", "quantile"):
+        assert torch.equal(net.detector.get_buffer(name), before[name])
+
+
 def test_evaluation_changes_no_figure_and_draws_nothing():
     net = network(Standardised([0.3, 0.1]))
     x = torch.randn(B, T, D, dtype=torch.float64)
