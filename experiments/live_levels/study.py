@@ -21,8 +21,8 @@ from multiscale.runs.metrics import read_rows
 HERE = Path(__file__).parent
 ARMS = ("paper", "norm", "rates", "nested", "share", "drawn", "open", "live", "select", "mix", "change")
 UNITS = {  # what the levels of a text are to find
-    "python_docs": ("spaces", "sentence_ends"),
-    "python_docs, letters27": ("spaces", "sentence_ends"),
+    "python_docs": ("spaces", "spaces"),
+    "python_docs, letters27": ("spaces", "spaces"),
     "artificial_language": ("word_ends", "phrase_ends"),
 }
 Row = dict[str, Any]
