@@ -31,9 +31,7 @@ class StepTrace(NamedTuple):
     update: Float[Tensor, "B *T L"]  # in [0, 1]
     boundary: Float[Tensor, "B *T L"] | None = None  # in {0, 1}
     probability: Float[Tensor, "B *T L"] | None = None  # in [0, 1], of a boundary before it is decided
-    score: Float[Tensor, "B *T L"] | None = (
-        None  # what a detector made that of; of its gradient a detector may pass on a share
-    )
+    score: Float[Tensor, "B *T L"] | None = None  # what a detector made that of
     open: Float[Tensor, "B *T L"] | None = None  # in {0, 1}: where a boundary was to be decided
 
 

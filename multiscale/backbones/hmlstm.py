@@ -40,8 +40,8 @@ class HMLSTM(Backbone):
     With (z_{t-1}^l, z_t^{l-1}) and the gates of layer l (Eq. 2-7):
     UPDATE (0, 1): c = f c_{t-1} + i g; COPY (0, 0): c = c_{t-1}, h = h_{t-1}; FLUSH (1, .): c = i g;
     h = o tanh(c) unless copied. The defaults are the paper's; the other choices are those it leaves open, or ablations
-    that it does not run, and what keeps levels alive (``choice_share``, ``nested``,
-    ``cost_per_update``, ``boundary_source``, detectors).
+    that it does not run, and what keeps levels alive (``choice_share``, ``nested``, ``cost_per_update``,
+    ``boundary_source``, detectors).
 
     Args:
         input_size: D, units of the input.

@@ -31,8 +31,7 @@ class HMLSTMLayer(nn.Module):
         self.row_gain, self.reach = row_gain, reach
         self.size = size
         self.options = options
-        self.detects = above_size is not None
-        gates, row = 4 * size, int(self.detects)
+        gates, row = 4 * size, int(above_size is not None)  # one row more detects boundaries
         beside = gates + row * (options.source == "preact")
         self.recurrent = nn.Parameter(torch.empty(gates + row * (options.source != "change"), size))
         self.bottom_up = nn.Parameter(torch.empty(beside, below_size))
@@ -41,7 +40,7 @@ class HMLSTMLayer(nn.Module):
             nn.Parameter(torch.empty(beside, above_size)) if above_size is not None and reads_above else None
         )
         self.bias = nn.Parameter(torch.empty(gates + row * options.boundary_bias))
-        compares = self.detects and options.source == "change"
+        compares = row and options.source == "change"
         self.query = nn.Parameter(torch.empty(size, size)) if compares else None
         self.key = nn.Parameter(torch.empty(size, size)) if compares else None
         normed = options.layer_norm

@@ -16,8 +16,8 @@ THIRD = 1 / 3  # of a level's rate has the one above, if only the first is given
 class Standardised(Detector):
     """s' = (s - centre) / deviation + offset, with running figures: not the paper's.
 
-    Left alone, the score of an upper level of an HM-LSTM leaves the band -1 <= a s <= 1 of the hard sigmoid within ten
-    optimiser steps, by an offset that grows; outside of it the straight-through gradient is exactly 0, so that the
+    Left alone, the score of an upper level of an HM-LSTM leaves the band -1 <= a s <= 1 of the hard sigmoid in
+    twenty optimiser steps, by an offset that grows; outside of it the straight-through gradient is 0, so that the
     level fires never, or always, from then on. Here it cannot leave as a whole. Without ``rates`` the centre is the
     running mean and the offset is the level's own learned bias, as in batch normalisation (Ioffe & Szegedy 2015). With
     them and ``control="quantile"`` the centre is the running quantile at 1 - rate, moved without a gradient, as are
