@@ -33,7 +33,7 @@ if TYPE_CHECKING:
 
     from multiscale.training.module import SequenceModule
 
-CLASSES = ("model", "head", "data", "task", "trainer", "logger")  # groups that name one class or function
+CLASSES = ("model", "head", "data", "task", "trainer")  # groups that name one class or function
 OPTIM = ("optimizer", "scheduler")  # what the group optim consists of
 LOGGED = ("train/", "trace/")  # what else than the task's metrics may be monitored
 
@@ -101,8 +101,8 @@ def check_jobs(jobs: Sequence[Job]) -> None:
     for job in jobs:
         with job.named():
             plain: Any = OmegaConf.to_container(job.config)
-            logger = {name: value for name, value in plain["logger"].items() if name != "name"}
-            key = digest([science(plain), plain["trainer"], plain["callbacks"], logger])
+            loggers = [{key: one[key] for key in one if key != "name"} for one in plain["logger"].values()]
+            key = digest([science(plain), plain["trainer"], plain["callbacks"], loggers])
             if key not in done:
                 prepare(job.config)
             done.add(key)
@@ -151,8 +151,8 @@ def _check_classes(config: DictConfig) -> None:
     for part in OPTIM:
         if part not in config.optim:
             raise InvalidInput(f"optim.{part} must not be removed: every run needs it.")
-    callbacks = [f"callbacks.{name}" for name in config.callbacks]
-    for where in (*CLASSES, *(f"optim.{part}" for part in OPTIM), *callbacks):
+    named = [f"{group}.{name}" for group in ("logger", "callbacks") for name in config[group]]
+    for where in (*CLASSES, *(f"optim.{part}" for part in OPTIM), *named):
         node = OmegaConf.select(config, where)
         if not isinstance(node, DictConfig) or "_target_" not in node:
             raise InvalidInput(f"{where} must name a class or function as _target_; got {to_plain(node)!r}.")
@@ -237,7 +237,7 @@ def _finish(config: DictConfig, solved: bool, data: DataModule, parts: Parts) ->
             check_names(config, where, GIVEN.get(where, ()))
         check_words(to_plain(config.trainer))
         module = assemble(config, parts, data.facts)
-        loggers, callbacks = make(config, "logger"), make(config, "callbacks")
+        loggers, callbacks = list(make(config, "logger").values()), make(config, "callbacks")
         for name, callback in callbacks.items():
             if isinstance(callback, DataCheck):
                 try:

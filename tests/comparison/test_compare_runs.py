@@ -65,7 +65,7 @@ def test_runs_that_differ_only_in_seed_place_and_telling_are_one_configuration(t
         "folder": {"folder": "elsewhere"},
         "place": {"rendezvous": "host:1"},
         "new": {"init_from": None},
-        "logger": {"logger": {"_target_": "multiscale.training.logging.loggers.wandb"}},
+        "logger": {"logger": {"wandb": {"_target_": "multiscale.training.logging.wandb_log.SafeWandb"}}},
         "shown": {"trainer": {"log_every_n_steps": 5, "enable_progress_bar": False}},
         "drawn": {"callbacks": {"figures": {"every_n_epochs": 7}}},
         "kept": {"callbacks": {"last": {"_target_": "pytorch_lightning.callbacks.ModelCheckpoint", "monitor": None}}},

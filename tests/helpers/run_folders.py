@@ -35,7 +35,7 @@ def config(
         "task": {"_target_": "multiscale.training.tasks.text.LanguageModel", "monitor": "val/bpc"},
         "optim": {"optimizer": {"_target_": "torch.optim.Adam", "lr": 0.003}},
         "trainer": {"_target_": "pytorch_lightning.Trainer", "max_epochs": 4, "log_every_n_steps": 20},
-        "logger": {"_target_": "multiscale.training.logging.loggers.csv", "folder": "${folder}"},
+        "logger": {"csv": {"_target_": "multiscale.training.logging.csv_log.CSVLog", "folder": "${folder}"}},
         "callbacks": {
             "best": {
                 "_target_": "pytorch_lightning.callbacks.ModelCheckpoint",

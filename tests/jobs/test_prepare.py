@@ -36,7 +36,7 @@ NAMES = [  # groups, choices and keys
     ("model.hiden_size=3", "model.hiden_size does not exist; below model .*Did you mean 'hidden_size'"),
     ("model=clockwork model.period=[1]", "model.period .*Did you mean 'periods'"),
     ("model.hidden_size", "not of the form key=value"),
-    ("logger.mod=x", "logger.mod .*Did you mean 'mode'"),
+    ("logger.wandb.mod=x", "logger.wandb.mod .*Did you mean 'mode'"),
     ("+model.depth=3", "model.depth is not an argument .*allowed are hidden_size"),
     ("+model.hiden_size=3", "model.hiden_size is not an argument .*Did you mean 'hidden_size'"),
     ("+model.slope.rat=3", "model.slope.rat is not an argument .*Did you mean 'rate'"),
@@ -122,7 +122,7 @@ VALUES = [  # of a wrong kind, or out of range
         "+trainer.reload_dataloaders_every_n_epochs=x",
         "trainer.reload_dataloaders_every_n_epochs must be a whole number",
     ),
-    ("logger.mode=onlin", "logger.mode must be one of auto, online, offline; got 'onlin'. Did you mean 'online'"),
+    ("logger.wandb.mode=onlin", "logger.wandb.mode must be one of auto, online, offline; got 'onlin'. Did you"),
     ("callbacks.figures.every_n_epochs=x", "callbacks.figures.every_n_epochs must be a whole number; got 'x'"),
     (f"{STOP} +callbacks.stop.monitor=val/bcp", "callbacks.stop.monitor must be one of .*Did you mean 'val/bpc'"),
 ]

@@ -15,13 +15,15 @@ import wandb
 from PIL import Image
 
 from multiscale.training.logging import wandb_log
-from multiscale.training.logging.loggers import SafeWandb, closing_lines, finish, log_image, log_table
+from multiscale.training.logging.loggers import closing_lines, finish, log_image, log_table
+from multiscale.training.logging.wandb_log import SafeWandb
 from tests.conftest import ROOT, TINY
 
 WANDB = ["model=clockwork", *(word for word in TINY if word != "logger=csv")]  # the quickest backbone
 KEY = {"WANDB_API_KEY": "a" * 40, "WANDB_BASE_URL": "http://127.0.0.1:9"}  # where nothing listens
 CHOICES = {"model": "hmlstm", "data": "python_docs", "head": "gated", "experiment": None}
-START = {"project": "p", "name": "n", "group": "g", "job_type": "j", "tags": ["t"], "mode": "offline"}
+START = {"project": "p", "name": "n", "monitor": "val/bpc", "choices": CHOICES, "group": "g", "tags": ["t"]}
+OFFLINE = {**START, "mode": "offline"}
 
 
 def inspect(folder, *words: str) -> str:
@@ -54,9 +56,7 @@ def logger(tmp_path, monkeypatch):
     """Makes W&B loggers in one folder, as one training and those that resume it do."""
     for name in [name for name in os.environ if name.startswith("WANDB")]:
         monkeypatch.delenv(name)
-    yield lambda **changes: SafeWandb(
-        str(tmp_path), {**START, **changes.pop("start", {})}, "val/bpc", CHOICES, **changes
-    )
+    yield lambda **changes: SafeWandb(str(tmp_path), **{**OFFLINE, **changes})
     wandb.teardown()
 
 
@@ -194,7 +194,7 @@ def test_without_the_package_a_run_is_what_it_is_without_wandb(cli, tmp_path):
 def test_a_server_out_of_reach_is_one_warning_and_an_offline_run(logger, tmp_path, monkeypatch, caplog, capfd):
     for name, value in KEY.items():
         monkeypatch.setenv(name, value)
-    mine = logger(start={"mode": "online"}, timeout=1.0)
+    mine = logger(mode="online", timeout=1.0)
     with caplog.at_level(logging.WARNING):
         mine.log_metrics({"val/bpc": 1.0}, 0)
         finish([mine])
@@ -206,8 +206,9 @@ def test_a_server_out_of_reach_is_one_warning_and_an_offline_run(logger, tmp_pat
     assert capfd.readouterr() == ("", "")
 
 
-def test_a_wandb_that_cannot_start_is_one_warning(logger, tmp_path, caplog):
-    mine = logger(start={"mode": "nonsense"})
+def test_a_wandb_that_cannot_start_is_one_warning(logger, tmp_path, monkeypatch, caplog):
+    monkeypatch.setenv("WANDB_MODE", "nonsense")
+    mine = logger(mode="auto")
     mine.log_hyperparams({"seed": 0})
     mine.log_metrics({"val/bpc": 1.0}, 0)
     finish([mine])

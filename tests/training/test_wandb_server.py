@@ -11,11 +11,12 @@ import pytest
 import wandb
 
 from multiscale.training.logging import wandb_log
-from multiscale.training.logging.loggers import SafeWandb, closing_lines, finish
+from multiscale.training.logging.loggers import closing_lines, finish
+from multiscale.training.logging.wandb_log import SafeWandb
 from tests.helpers.fake_wandb import FakeWandb
 
 CHOICES = {"model": "hmlstm", "data": "python_docs", "head": "gated", "experiment": None}
-START = {"project": "p", "name": "n", "group": "g", "job_type": "j", "tags": ["t"]}
+START = {"project": "p", "name": "n", "monitor": "val/bpc", "choices": CHOICES, "group": "g", "tags": ["t"]}
 
 
 @pytest.fixture
@@ -32,7 +33,7 @@ def server(monkeypatch):
 
 def train(folder, mode: str, steps, skip: int = 0, **end: bool) -> SafeWandb:
     """Log ``10 - step`` at every step, as a training does that has made the first ``skip`` of them before."""
-    logger = SafeWandb(str(folder), {**START, "mode": mode}, "val/bpc", CHOICES, timeout=10)
+    logger = SafeWandb(str(folder), **START, mode=mode, timeout=10)
     logger.begin(0, skip)
     for step in steps:
         logger.log_metrics({"val/bpc": 10.0 - step}, step)
@@ -49,8 +50,8 @@ def test_an_interrupted_run_that_goes_on_is_one_run_on_the_server(server, tmp_pa
     first = train(tmp_path, "online", range(4), interrupted=True)
     ((identity, run),) = server.runs.items()
     assert (run.exit_code, run.preempting) == (143, True)
-    assert (run.about["groupName"], run.about["displayName"], run.about["jobType"]) == ("g", "n", "j")
-    assert run.about["tags"] == ["t"]
+    assert (run.about["groupName"], run.about["displayName"], run.about["jobType"]) == ("g", "n", "python_docs")
+    assert run.about["tags"] == ["hmlstm", "python_docs", "gated", "t"]
     train(tmp_path, "online", range(2, 6), skip=2)
     assert list(server.runs) == [identity]
     assert curve(run) == [(step, step, 10 - step) for step in range(6)]
@@ -87,7 +88,7 @@ def test_under_an_agent_of_a_sweep_the_run_is_the_agents(server, tmp_path, monke
 
 @pytest.mark.slow
 def test_a_server_that_goes_away_holds_the_end_up_for_a_bounded_time(server, tmp_path, caplog):
-    logger = SafeWandb(str(tmp_path), {**START, "mode": "online"}, "val/bpc", CHOICES, timeout=2)
+    logger = SafeWandb(str(tmp_path), **START, mode="online", timeout=2)
     logger.log_metrics({"val/bpc": 1.0}, 0)
     server.close()
     begun = time.monotonic()

@@ -1,57 +1,11 @@
-"""Loggers: metrics as CSV in the run's folder always, Weights & Biases beside it if wanted and possible."""
+"""What a run tells all of its loggers, at its beginning, on its way and at its end."""
 
 from collections.abc import Mapping, Sequence
 from pathlib import Path
-from typing import Literal
 
 from pytorch_lightning.loggers import Logger
 
-from multiscale.checks import in_range, one_of
-from multiscale.runs.processes import get_rank
 from multiscale.training.logging.base import RunLogger
-from multiscale.training.logging.csv_log import CSVLog
-from multiscale.training.logging.wandb_log import SafeWandb
-from multiscale.training.logging.wandb_mode import mode_of
-
-
-def csv(folder: str) -> list[Logger]:
-    """``metrics.csv`` in ``folder`` and nothing else."""
-    return [CSVLog(folder)]
-
-
-def wandb(
-    folder: str,
-    project: str,
-    name: str,
-    monitor: str,
-    choices: Mapping[str, str | None],
-    group: str | None = None,
-    tags: Sequence[str] = (),
-    mode: Literal["auto", "online", "offline"] = "auto",
-    timeout: float = 30.0,
-) -> list[Logger]:
-    """``metrics.csv`` and a Weights & Biases run, both in ``folder``.
-
-    The run's group is its configuration without the seed, unless ``group`` says another; its tags are the ``choices``
-    of model, data, head and experiment, and ``tags``. ``mode`` is ``online``, ``offline`` or ``auto``: what
-    ``WANDB_MODE`` says, else online where a key is found (``WANDB_API_KEY`` or a netrc file), else offline. It never
-    asks and never ends a run: what fails is one warning. ``monitor`` and ``timeout`` are those of :class:`SafeWandb`.
-    """
-    one_of("mode", mode, ("auto", "online", "offline"))
-    in_range("timeout", timeout, 0, open_low=True)
-    loggers = csv(folder)
-    if get_rank() == 0:
-        chosen = [choices[key] for key in ("model", "data", "head", "experiment")]
-        start = {
-            "project": project,
-            "name": name,
-            "group": group,
-            "job_type": choices["experiment"] or choices["data"],
-            "tags": list(dict.fromkeys([*filter(None, chosen), *tags])),
-            "mode": mode_of(mode),
-        }
-        loggers.append(SafeWandb(folder, start, monitor, choices, timeout))
-    return loggers
 
 
 def begin_logs(loggers: Sequence[Logger], rows: int) -> None:

@@ -9,15 +9,17 @@ from collections import Counter
 from collections.abc import Callable, Mapping, Sequence
 from contextlib import suppress
 from pathlib import Path
-from typing import Any
+from typing import Any, Literal
 
 from PIL import Image
 
-from multiscale.checks import first_line
+from multiscale.checks import first_line, in_range, one_of
 from multiscale.config.identity import group_name, to_plain
 from multiscale.runs import files
 from multiscale.runs.metrics import read_column
+from multiscale.runs.processes import get_rank
 from multiscale.training.logging.base import RunLogger
+from multiscale.training.logging.wandb_mode import mode_of
 
 log = logging.getLogger(__name__)
 
@@ -31,29 +33,51 @@ FLUSH = "x_transaction_log_flush_interval"  # not W&B's public face: seconds of 
 class SafeWandb(RunLogger):
     """A W&B run that begins with the hyper-parameters; the first call that fails is a warning, and the last one made.
 
-    Where the server does not answer within ``timeout`` the run goes on offline.
+    Where the server does not answer within ``timeout`` the run goes on offline. Of several processes the first alone
+    sends anything.
 
     Args:
         folder: the run's folder; ``wandb_id.txt`` in it makes a resumed training one run with what it resumes.
-        start: arguments of ``wandb.init``; a group of None is made of the choices and the hyper-parameters.
+        project, name: of the run; its job type is the chosen experiment, else the data.
         monitor: the metric whose least value stands in the summary, and as ``best/<its name>``.
-        choices: the chosen file of the groups model, data and so on.
+        choices: the chosen file of each group; those of model, data, head and experiment are tags.
+        group: of the run; None for one made of the choices and the hyper-parameters, without the seed.
+        tags: beside the choices.
+        mode: ``online``, ``offline`` or ``auto``: what ``WANDB_MODE`` says, else online where a key is found
+            (``WANDB_API_KEY`` or a netrc file), else offline.
         timeout: seconds to wait for the server at the start; at the end, ten times as many for what is not yet sent.
+
+    Raises:
+        InvalidInput: for another ``mode``, or a ``timeout`` that is not above 0.
     """
 
     def __init__(
         self,
         folder: str,
-        start: Mapping[str, Any],
+        project: str,
+        name: str,
         monitor: str,
         choices: Mapping[str, str | None],
+        group: str | None = None,
+        tags: Sequence[str] = (),
+        mode: Literal["auto", "online", "offline"] = "auto",
         timeout: float = 30.0,
     ) -> None:
         super().__init__()
-        self.folder, self.init = Path(folder), dict(start)
-        self.monitor, self.choices, self.timeout = monitor, choices, timeout
+        one_of("mode", mode, ("auto", "online", "offline"))
+        chosen = [choices[key] for key in ("model", "data", "head", "experiment")]
+        self.init = {
+            "project": project,
+            "name": name,
+            "group": group,
+            "job_type": choices["experiment"] or choices["data"],
+            "tags": list(dict.fromkeys([*filter(None, chosen), *tags])),
+            "mode": mode_of(mode),
+        }
+        self.folder, self.monitor = Path(folder), monitor
+        self.timeout = in_range("timeout", timeout, 0, open_low=True)
         self.run: Any = None
-        self.alive = True
+        self.alive = get_rank() == 0
         self.to_skip = 0
         self.best = float("inf")
         self.defined: set[str] = set()
