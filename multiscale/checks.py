@@ -1,9 +1,13 @@
 """Checks of what a user gives; every error names the argument, the value and what is allowed."""
 
+import stat
 from collections.abc import Iterable, Sequence
 from difflib import get_close_matches
 from math import isfinite
+from pathlib import Path
 from typing import Any
+
+SMALL = 2**26  # bytes: far more than any file that a run writes beside its checkpoints
 
 
 class InvalidInput(ValueError):
@@ -13,6 +17,21 @@ class InvalidInput(ValueError):
 def first_line(error: BaseException) -> str:
     """The first line of what an error says; its kind if it says nothing."""
     return next(iter(str(error).strip().splitlines()), type(error).__name__)
+
+
+def read_file(path: Path, most: int = SMALL) -> bytes:
+    """The content of a regular file of at most ``most`` bytes.
+
+    Raises:
+        OSError: for a larger one, and for what is none and might have no end.
+    """
+    about = path.stat()
+    if not stat.S_ISREG(about.st_mode):
+        raise OSError(None, "it is no regular file", str(path))
+    if about.st_size > most:
+        raise OSError(None, f"it has {about.st_size} bytes, more than the {most} that may be read", str(path))
+    with path.open("rb") as file:
+        return file.read(about.st_size)
 
 
 def nearest(name: str, allowed: Iterable[str]) -> str:

@@ -88,7 +88,7 @@ def _sweep(line: CommandLine) -> int:
             code = signal.exit_code
         except SystemExit as end:
             code = end.code if isinstance(end.code, int) else 1
-    return conclude(Sweep.folder, code, len(jobs)) if Sweep.folder else code
+    return conclude(Sweep.folder, code, len(jobs), line.words) if Sweep.folder else code
 
 
 @hydra.main(config_path=str(CONF), config_name="config", version_base="1.3")

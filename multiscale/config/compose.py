@@ -1,6 +1,7 @@
 """From words to configs: the jobs of a command line, composed once, with what is wrong in one line."""
 
 import itertools
+import re
 from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass, field
@@ -23,6 +24,7 @@ _PACKAGE = Path(__file__).parent.parent
 CONF = next(folder for folder in (_PACKAGE / "conf", _PACKAGE.parent / "conf") if folder.is_dir())
 
 NO_GROUPS = {"search": "python -m multiscale.search", "sweep": "wandb sweep"}  # folders of CONF, and who reads them
+RESOLVER = re.compile(r"\$\{[^{}$]*:|\}\s*:")  # what asks the environment, the clock, or for a text to be decoded
 LEFT_TO_HYDRA = (  # options that run nothing, or another config than ours
     *("help", "hydra_help", "cfg", "info", "shell_completion"),
     *("config_name", "config_path", "experimental_rerun"),
@@ -74,6 +76,15 @@ def read_line(arguments: Sequence[str]) -> CommandLine:
     sweeps = known.multirun or "hydra.mode=MULTIRUN" in words
     left = any(getattr(known, name) for name in LEFT_TO_HYDRA)
     return CommandLine(words, options, known.config_dir, sweeps, left)
+
+
+def check_foreign_words(words: Sequence[str]) -> None:
+    """Raise :class:`InvalidInput` for a word of another's command line that sets Hydra, or asks the environment."""
+    for word in words:
+        override = _parse(word)
+        places = (override.key_or_group, override.package or "")
+        if any(re.split("[./]", place)[0] == "hydra" for place in places) or RESOLVER.search(word):
+            raise InvalidInput(f"a sweep that is read may only set keys of its runs, to values; it has {word!r}.")
 
 
 def jobs(overrides: Sequence[str], config_dir: str | None = None, multirun: bool = False) -> list[DictConfig]:

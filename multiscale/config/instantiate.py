@@ -2,7 +2,7 @@
 
 import inspect
 import sys
-from collections.abc import Collection, Mapping, Sequence
+from collections.abc import Collection, Mapping
 from functools import cache, partial
 from importlib.util import find_spec
 from typing import Any, NamedTuple
@@ -171,20 +171,3 @@ def _is_installed(package: str) -> bool:
         return find_spec(package) is not None
     except (ValueError, ImportError):
         return False
-
-
-def check_targets(config: Any, trusted: Sequence[str] = ()) -> None:
-    """Raise :class:`InvalidInput` for a ``_target_`` anywhere in a foreign config that is not on the allowlist.
-
-    ``trusted`` are prefixes of other classes that it may name.
-    """
-    allowed = (*ALLOWED, *trusted)
-    values = config.values() if isinstance(config, dict) else config if isinstance(config, list) else ()
-    target = config.get("_target_", ALLOWED[0]) if isinstance(config, dict) else ALLOWED[0]
-    if not str(target).startswith(allowed):
-        raise InvalidInput(
-            f"_target_ must start with one of {', '.join(allowed)}; the config has {target!r}. "
-            "If you know where it is from, trust=[its package.] lets it."
-        )
-    for value in values:
-        check_targets(value, trusted)

@@ -23,6 +23,7 @@ WORDS = {  # what pydantic misses, by its name for that
     "dict_type": "a mapping",
     "path_type": "a word",
 }
+PLAIN_MODULES = ("builtins", "collections.abc", "typing")
 ABSTRACT = {"Sequence": "a list", "Mapping": "a mapping", "Tensor": ""}  # classes by which pydantic names a kind
 
 
@@ -38,7 +39,7 @@ def find_wrong_kind(where: str, value: Any, target: Any, parameter: inspect.Para
 
     Null fits wherever it is the default; what is to be built, a mapping with ``_target_``, is not looked at.
     """
-    hint = _hints(target).get(parameter.name)
+    hint = read_hints(target).get(parameter.name)
     if hint is None or (value is None and parameter.default is None) or _is_built(value):
         return None
     try:
@@ -55,7 +56,8 @@ def _is_built(value: Any) -> bool:
     return (isinstance(value, dict) and "_target_" in value) or any(map(_is_built, inner))
 
 
-def _hints(target: Any) -> dict[str, Any]:
+def read_hints(target: Any) -> dict[str, Any]:
+    """The annotation of each argument of a class or function; empty if they cannot be read."""
     try:
         return get_type_hints(target.__init__ if inspect.isclass(target) else target)
     except Exception:  # of what is only imported to check types
@@ -91,3 +93,11 @@ def read_literals(hint: Any) -> Iterator[str]:
     else:
         for inner in get_args(hint):
             yield from read_literals(inner)
+
+
+def read_classes(hint: Any) -> Iterator[type]:
+    """The classes of objects in an annotation, but for those of plain values."""
+    if isinstance(hint, type) and hint.__module__ not in PLAIN_MODULES:
+        yield hint
+    for inner in get_args(hint):
+        yield from read_classes(inner)

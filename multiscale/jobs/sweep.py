@@ -1,19 +1,22 @@
 """What a sweep's user wants to know at its end: how every job went, and how to go on."""
 
+import shlex
 import sys
 from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
 
 from hydra.experimental.callback import Callback
-from omegaconf import DictConfig, OmegaConf
+from omegaconf import DictConfig
 from rich.console import Console
 from rich.table import Table
 
-from multiscale.checks import InvalidInput
+from multiscale.checks import InvalidInput, first_line, read_file
+from multiscale.config.foreign import parse_yaml
 from multiscale.jobs.start import describe_job
 from multiscale.runs import status
 
+PLACE = ("hydra.sweep.dir=", "hydra.mode=")  # words that say where and that a sweep is
 STYLES = {status.FINISHED: "green", status.FAILED: "red", status.INTERRUPTED: "yellow"}
 
 
@@ -26,10 +29,10 @@ class Sweep(Callback):
         Sweep.folder = Path(config.hydra.sweep.dir).resolve()
 
 
-def conclude(folder: Path, code: int, jobs: int) -> int:
-    """Print a line for each of the ``jobs`` in a sweep's folder; returns the exit code.
+def conclude(folder: Path, code: int, jobs: int, words: Sequence[str]) -> int:
+    """Print a line for each of the ``jobs`` in a sweep's folder, and how to go on; returns the exit code.
 
-    That is ``code`` unless it is 0 and a job has not finished, then 1.
+    ``words`` are those of its command line. The exit code is ``code``, but 1 if that is 0 and a job has not finished.
     """
     rows = [describe_job(config.parent) for config in sorted(folder.glob("*/config.yaml"), key=_number)]
     table = Table(box=None, pad_edge=False, padding=(0, 2, 0, 0))
@@ -46,7 +49,9 @@ def conclude(folder: Path, code: int, jobs: int) -> int:
     if jobs > len(rows):
         console.print(f"\n{jobs - len(rows)} of {jobs} jobs were not begun")
     if left:
-        console.print(f"\ngo on with: python -m multiscale.run resume={folder}", soft_wrap=True, highlight=False)
+        hydra = [word for word in words if word.lstrip("+~").startswith("hydra") and not word.startswith(PLACE)]
+        again = shlex.join(["python", "-m", "multiscale.run", f"resume={folder}", *hydra])
+        console.print(f"\ngo on with: {again}", soft_wrap=True, highlight=False, markup=False)
     return code or int(left > 0)
 
 
@@ -55,18 +60,19 @@ def _number(config: Path) -> tuple[int, str]:
     return (int(first) if first.isdigit() else sys.maxsize, config.parent.name)
 
 
-def read_words(folder: Path) -> list[str]:
-    """The words of the command line that began the sweep in ``folder``, but for where it is.
+def read_words(folder: Path) -> tuple[list[str], list[str]]:
+    """The words of the command line that began the sweep in ``folder``: (those of its jobs, Hydra's but for the place).
 
     Raises:
         InvalidInput: if there is none, or it cannot be read.
     """
     try:
-        saved = OmegaConf.load(folder / "multirun.yaml")
-        words = [*saved.hydra.overrides.task, *saved.hydra.overrides.hydra]
+        saved = parse_yaml(read_file(folder / "multirun.yaml"))["hydra"]["overrides"]
+        task, hydra = ([word for word in saved[kind] if isinstance(word, str)] for kind in ("task", "hydra"))
     except Exception as error:
-        raise InvalidInput(f"{folder} must be the folder of a sweep; multirun.yaml cannot be read: {error}") from error
-    return [word for word in words if not word.startswith(("hydra.sweep.dir=", "hydra.mode="))]
+        told = error.strerror if isinstance(error, OSError) else first_line(error)
+        raise InvalidInput(f"{folder} must be the folder of a sweep; multirun.yaml cannot be read: {told}") from error
+    return task, [word for word in hydra if not word.startswith(PLACE)]
 
 
 def check_folder(words: Sequence[str]) -> None:
@@ -74,7 +80,8 @@ def check_folder(words: Sequence[str]) -> None:
     place = [Path(word.partition("=")[2]) for word in words if word.startswith("hydra.sweep.dir=")]
     for folder in place:
         if (folder / "multirun.yaml").exists():
-            there, asked = sorted(read_words(folder)), sorted(w for w in words if not w.startswith("hydra.sweep.dir="))
+            task, hydra = read_words(folder)
+            there, asked = sorted([*task, *hydra]), sorted(word for word in words if not word.startswith(PLACE))
             if there != asked:
                 raise InvalidInput(
                     f"hydra.sweep.dir must be a folder of this sweep's own; {folder} holds that of: {' '.join(there)}"

@@ -3,16 +3,20 @@
 Each raises :class:`multiscale.checks.InvalidInput` for a number out of the range that it names.
 """
 
-from collections.abc import Callable
-from typing import TypeAlias
+from abc import ABC, abstractmethod
 
 from multiscale.checks import in_range
 
-Schedule: TypeAlias = Callable[[float], float]
-"""epoch >= 0 -> value."""
+
+class Schedule(ABC):
+    """epoch >= 0 -> value."""
+
+    @abstractmethod
+    def __call__(self, epoch: float) -> float:
+        """The value at a (fractional) epoch."""
 
 
-class Constant:
+class Constant(Schedule):
     """The same value at every epoch; value > 0."""
 
     def __init__(self, value: float = 1.0) -> None:
@@ -22,7 +26,7 @@ class Constant:
         return self.value
 
 
-class Linear:
+class Linear(Schedule):
     """min(cap, start + rate * epoch); start > 0, rate >= 0, cap >= start. Defaults: Chung et al. 2016, section 4.1."""
 
     def __init__(self, start: float = 1.0, rate: float = 0.04, cap: float = 5.0) -> None:
@@ -34,7 +38,7 @@ class Linear:
         return min(self.cap, self.start + self.rate * epoch)
 
 
-class Geometric:
+class Geometric(Schedule):
     """start * (end / start)^(epoch / epochs), and end from then on; all three > 0. Defaults: of a clock's softmax."""
 
     def __init__(self, start: float = 1.0, end: float = 0.1, epochs: float = 20.0) -> None:

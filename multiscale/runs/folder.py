@@ -1,14 +1,16 @@
 """The folder of a run: one config, one process at a time, and how far it is."""
 
 import json
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
 from pathlib import Path
+from typing import Any
 
 from filelock import FileLock, Timeout
 from omegaconf import DictConfig, OmegaConf
 
-from multiscale.checks import InvalidInput
+from multiscale.checks import InvalidInput, first_line, read_file
+from multiscale.config.foreign import check_data, parse_yaml
 from multiscale.config.identity import PLACES, flatten
 from multiscale.runs import files, status
 
@@ -26,20 +28,32 @@ def claim(config: DictConfig, command: str) -> str:
     folder = Path(config.folder)
     if (folder / "config.yaml").exists():
         there = read(folder)
-        if (there.get("identity") or {}).get("request") != config.identity.request:
-            raise InvalidInput(f"{folder} holds another run{_difference(there, config)}; give it a folder of its own.")
+        changed = _differing(there, config)
+        same = (there.get("identity") or {}).get("request") == config.identity.request
+        if not same or any(not _is_set_later(key, config) for key in changed):
+            raise InvalidInput(f"{folder} holds another run{_tell(changed)}; give it a folder of its own.")
         return state(folder)
     save(config)
     status.Status(folder).begin(status.WAITING, command)
     return NEW
 
 
-def _difference(there: DictConfig, asked: DictConfig) -> str:
-    """A few of the keys in which two configs differ."""
+def _differing(there: DictConfig, asked: DictConfig) -> dict[str, tuple[Any, Any]]:
+    """The keys in which two configs differ, with what stands in each."""
     one, other = (flatten(OmegaConf.to_container(c)) for c in (there, asked))
     keys = [k for k in {**one, **other} if one.get(k) != other.get(k) and k.split(".")[0] not in PLACES]
-    shown = [f"{key} is {one.get(key)!r} there and {other.get(key)!r} here" for key in keys[:3]]
-    return f" ({', '.join(shown)}{', ...' if len(keys) > 3 else ''})" if shown else ""
+    return {key: (one.get(key), other.get(key)) for key in keys}
+
+
+def _is_set_later(key: str, asked: DictConfig) -> bool:
+    """Whether a run changes this of its config itself: the size that it solved for, and how long it was made."""
+    return key == "trainer.max_epochs" or (key == "model.hidden_size" and asked.get("match") is not None)
+
+
+def _tell(changed: Mapping[str, tuple[Any, Any]]) -> str:
+    """A few of the keys in which two configs differ."""
+    shown = [f"{key} is {there!r} there and {here!r} here" for key, (there, here) in [*changed.items()][:3]]
+    return f" ({', '.join(shown)}{', ...' if len(changed) > 3 else ''})" if shown else ""
 
 
 def state(folder: Path) -> str:
@@ -65,10 +79,14 @@ def save(config: DictConfig) -> None:
 def read(folder: Path) -> DictConfig:
     """The config of the run in ``folder``, wherever that is now; raises :class:`InvalidInput` if there is none."""
     try:
-        config = OmegaConf.load(folder / "config.yaml")
-        assert isinstance(config, DictConfig)
+        content = read_file(folder / "config.yaml")
+        parse_yaml(content)  # else OmegaConf might never come to an end with it
+        config = OmegaConf.create(content.decode())
+        assert isinstance(config, DictConfig), "it is no mapping"
+        check_data(OmegaConf.to_container(config))
     except Exception as error:
-        raise InvalidInput(f"{folder} must be the folder of a run; its config.yaml cannot be read: {error}") from error
+        told = error.strerror if isinstance(error, OSError) else first_line(error)
+        raise InvalidInput(f"{folder} must be the folder of a run; its config.yaml cannot be read: {told}") from error
     config.folder = str(folder.resolve())
     return config
 

@@ -7,8 +7,7 @@ from typing import Any
 from hydra.utils import get_object
 from omegaconf import DictConfig, OmegaConf
 
-from multiscale.checks import InvalidInput
-from multiscale.config.instantiate import check_targets
+from multiscale.config.foreign import check_foreign
 from multiscale.data.facts import Facts
 from multiscale.training.checkpoint import files
 from multiscale.training.module import SequenceModule
@@ -40,12 +39,12 @@ def load(path: str | Path) -> SequenceModule:
     """The trained module of a checkpoint, in eval mode on the CPU.
 
     Raises:
-        InvalidInput: if the file is missing or not such a checkpoint, or if its config names a class outside
-            of ``multiscale``, ``torch.optim`` and ``pytorch_lightning``.
+        InvalidInput: if the file is missing or not such a checkpoint, or if its config is more than data, as
+            :func:`multiscale.config.foreign.check_foreign` has it.
     """
     checkpoint = files.load(path)
     recipe, weights = checkpoint["recipe"], checkpoint["state_dict"]
-    check_targets([recipe["config"], recipe["facts"]])
+    check_foreign({**recipe["config"], "facts": recipe["facts"]})
     module = build(OmegaConf.create(recipe["config"]), _facts(recipe["facts"]))
     module.load_state_dict(weights)
     return module.eval()
@@ -54,8 +53,4 @@ def load(path: str | Path) -> SequenceModule:
 def _facts(stored: dict[str, Any]) -> Facts:
     """The facts that a checkpoint holds."""
     values = {name: tuple(v) if isinstance(v, list) else v for name, v in stored.items() if name != "_target_"}
-    kind: Any = get_object(stored["_target_"])
-    if not (isinstance(kind, type) and issubclass(kind, Facts)):
-        raise InvalidInput(f"_target_ of the facts must be a kind of Facts; the checkpoint has {stored['_target_']!r}.")
-    make_facts: Any = kind
-    return make_facts(**values)
+    return get_object(stored["_target_"])(**values)
