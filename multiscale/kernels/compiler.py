@@ -34,19 +34,18 @@ def compiler() -> str:
 
 def cache_folder() -> Path:
     """Where libraries are kept: $XDG_CACHE_HOME/multiscale, or ~/.cache/multiscale, or a folder for temporary files."""
-    base = Path(os.environ.get("XDG_CACHE_HOME") or Path.home() / ".cache")
-    folder = base / "multiscale"
     try:
+        folder = Path(os.environ.get("XDG_CACHE_HOME") or Path.home() / ".cache") / "multiscale"
         folder.mkdir(parents=True, exist_ok=True)
         with tempfile.TemporaryFile(dir=folder):
             return folder
-    except OSError:
+    except (OSError, RuntimeError):  # a user without a home
         return Path(tempfile.mkdtemp(prefix="multiscale-"))
 
 
 @cache
 def load(source: Path) -> ctypes.CDLL:
-    """The library of a C++ file.
+    """The library of a C++ file; one that was kept is used if it is whole, as the digest beside it tells.
 
     Raises:
         CannotCompile: without a compiler, or if it fails.
@@ -56,17 +55,38 @@ def load(source: Path) -> ctypes.CDLL:
     target = _run([cxx, "-march=native", "-dM", "-E", "-x", "c++", os.devnull])
     key = hashlib.sha256("\0".join((source.read_text(), target, *FLAGS)).encode()).hexdigest()[:16]
     library = cache_folder() / f"{source.stem}-{key}.so"
-    if not library.exists():
+    if not _is_whole(library):
         log.info("compiling %s into %s", source.name, library)
         # Another process may be compiling the same file: each writes its own, and the last one moved in stays.
         with tempfile.TemporaryDirectory(dir=library.parent) as folder:
             fresh = Path(folder) / library.name
             build(source, fresh)
+            _digest_path(fresh).write_text(_digest(fresh))
+            for path in (fresh, _digest_path(fresh)):
+                with path.open("rb") as file:
+                    os.fsync(file.fileno())
             fresh.replace(library)
+            _digest_path(fresh).replace(_digest_path(library))
     try:
         return ctypes.CDLL(str(library))
     except OSError as error:
         raise CannotCompile(f"{library} does not load: {error}") from error
+
+
+def _is_whole(library: Path) -> bool:
+    """Whether a library is the one that was built: to load one that is cut short ends the process."""
+    try:
+        return _digest_path(library).read_text() == _digest(library)
+    except (OSError, ValueError):
+        return False
+
+
+def _digest_path(library: Path) -> Path:
+    return library.with_name(f"{library.name}.sha256")
+
+
+def _digest(library: Path) -> str:
+    return hashlib.sha256(library.read_bytes()).hexdigest()
 
 
 def build(source: Path, library: Path) -> None:

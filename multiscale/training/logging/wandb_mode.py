@@ -16,7 +16,7 @@ def has_key() -> bool:
     """Whether ``WANDB_API_KEY`` or a netrc file has a key."""
     host = os.environ.get("WANDB_BASE_URL", "https://api.wandb.ai").split("//")[-1].strip("/")
     try:
-        stored = netrc(os.environ.get("NETRC", Path.home() / ".netrc")).authenticators(host)
-    except (OSError, NetrcParseError):
+        stored = netrc(os.environ.get("NETRC") or Path.home() / ".netrc").authenticators(host)
+    except (OSError, NetrcParseError, RuntimeError):  # the last for a user without a home
         stored = None
     return bool(os.environ.get("WANDB_API_KEY") or stored)
