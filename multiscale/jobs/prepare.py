@@ -25,7 +25,7 @@ from multiscale.training.devices import count_processes
 from multiscale.training.parts import Parts, build_parts
 from multiscale.training.silence import silence
 from multiscale.training.tasks.base import Task
-from multiscale.training.trainer import check_ranges, check_words
+from multiscale.training.trainer import check_ranges, check_resumable, check_words
 
 if TYPE_CHECKING:
     from pytorch_lightning import Callback, Trainer
@@ -238,6 +238,7 @@ def _finish(config: DictConfig, solved: bool, data: DataModule, parts: Parts) ->
         check_words(to_plain(config.trainer))
         module = assemble(config, parts, data.facts)
         loggers, callbacks = list(make(config, "logger").values()), make(config, "callbacks")
+        check_resumable(to_plain(config.trainer), callbacks)
         for name, callback in callbacks.items():
             if isinstance(callback, DataCheck):
                 try:

@@ -1,7 +1,10 @@
 """One job from its preparation to its summary: fit -> test -> summary, with no branch on a model's or a task's name."""
 
 import json
+import signal
 from pathlib import Path
+
+from pytorch_lightning.utilities.exceptions import SIGTERMException
 
 from multiscale.config.identity import to_plain
 from multiscale.jobs.prepare import Prepared, prepare
@@ -14,7 +17,7 @@ from multiscale.runs.status import FINISHED, Status
 from multiscale.training.checkpoint import weights
 from multiscale.training.checkpoint.callback import Checkpoints
 from multiscale.training.checkpoint.lightning_internals import end_at_epoch
-from multiscale.training.checkpoint.snapshot import is_finished
+from multiscale.training.checkpoint.snapshot import is_finished, open_to_validation
 from multiscale.training.loaders import Loaders
 from multiscale.training.logging.loggers import begin_logs, closing_lines, finish, log_numbers, log_table
 from multiscale.training.silence import silence
@@ -42,6 +45,7 @@ def train(folder: Path, prepared: Prepared | None = None) -> float:
 
 def _train(job: Prepared, signals: Signals, status: Status) -> float:
     trainer, module, loggers = job.trainer, job.module, job.loggers
+    trainer.precision_plugin.convert_module(module)  # else Lightning rounds weights of 64 bits when it loads them
     keeper = next((callback for callback in job.callbacks if isinstance(callback, Checkpoints)), None)
     last = keeper.last if keeper is not None and keeper.last.exists() else None
     checkpoint = weights.load_training(module, last, count_ranks()) if last else None
@@ -55,6 +59,8 @@ def _train(job: Prepared, signals: Signals, status: Status) -> float:
             logger.log_hyperparams(to_plain(job.config))
         if checkpoint and is_finished(checkpoint["resume"], trainer):  # perhaps early; nothing is left to fit
             end_at_epoch(trainer, checkpoint["epoch"])
+        elif checkpoint:
+            open_to_validation(trainer, checkpoint)
         trainer.fit(module, loaders, ckpt_path=last, weights_only=True if last else None)
         best = keeper.best if keeper is not None and keeper.best.exists() else None
         trainer.test(module, loaders, ckpt_path=best, weights_only=True if best else None, verbose=False)
@@ -64,8 +70,10 @@ def _train(job: Prepared, signals: Signals, status: Status) -> float:
             _conclude(job, score, status)
     except BaseException as error:
         signals.deferred = True
+        if isinstance(error, SIGTERMException):  # Lightning's, while it had its handler in the place of ours
+            error = Interrupted(signal.SIGTERM)
         finish(loggers, failed=True, interrupted=isinstance(error, Interrupted | KeyboardInterrupt))
-        raise
+        raise error
     finish(loggers)
     for line in closing_lines(loggers):
         print(line)

@@ -7,6 +7,14 @@ from multiscale.checks import InvalidInput, in_range, nearest, one_of, positive_
 from multiscale.config.kinds import read_literals
 
 DEFAULT_PRECISION = "32-true"
+NOT_RESUMABLE = {  # callbacks of Lightning, and what to do instead
+    "StochasticWeightAveraging": " pytorch_lightning.callbacks.WeightAveraging averages weights too.",
+    "BaseFinetuning": " init_from= begins with the weights of another run.",
+    "SpikeDetection": " callbacks.numbers.on_bad=skip leaves out steps that are no numbers.",
+    "ModelPruning": "",
+    "LearningRateFinder": " python -m multiscale.search finds one by trials.",
+    "BatchSizeFinder": "",
+}
 
 
 def check_ranges(trainer: Mapping[str, Any]) -> None:
@@ -14,6 +22,24 @@ def check_ranges(trainer: Mapping[str, Any]) -> None:
     for name, check in RANGES.items():
         if trainer.get(name) is not None:
             check(f"trainer.{name}", trainer[name])
+
+
+def check_resumable(trainer: Mapping[str, Any], callbacks: Mapping[str, Any]) -> None:
+    """Raise :class:`InvalidInput` for what a training would not go on from bit for bit."""
+    import pytorch_lightning.callbacks as kinds
+
+    if trainer.get("overfit_batches"):
+        raise InvalidInput(
+            "trainer.overfit_batches must be 0, for a run that was stopped would not go on as it was; "
+            f"trainer.limit_train_batches and limit_val_batches do much the same; got {trainer['overfit_batches']!r}."
+        )
+    for name, callback in callbacks.items():
+        for kind, instead in NOT_RESUMABLE.items():
+            if isinstance(callback, getattr(kinds, kind)):
+                raise InvalidInput(
+                    f"callbacks.{name} must be a callback with which a run that was stopped goes on as it was; "
+                    f"Lightning's {type(callback).__name__} is none.{instead}"
+                )
 
 
 def check_words(trainer: Mapping[str, Any]) -> None:

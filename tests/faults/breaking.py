@@ -95,19 +95,28 @@ def run(folder: Path, *words: str) -> None:
 
 
 def result(folder: Path) -> tuple[dict, str]:
-    """(all tensors of the training's end, what was logged)."""
+    """(every value of the training's last checkpoint but for its recipe and who broke it, what was logged)."""
     last = files.load(folder / "checkpoints/last.ckpt")
-    tensors = {f"weights {name}": tensor for name, tensor in last["state_dict"].items()}
-    for i, state in last["optimizer_states"][0]["state"].items():
-        tensors |= {f"optimizer {i} {name}": torch.as_tensor(value) for name, value in state.items()}
-    tensors["random"] = last["resume"]["processes"][0]["random"]["torch"]
-    plain = {"schedule": last["lr_schedulers"], "callbacks": last["callbacks"], "step": last["global_step"]}
-    return {**tensors, "rest": str(plain)}, (folder / "metrics.csv").read_text()
+    kept = {key: value for key, value in last.items() if key != "recipe"}
+    values = {key.replace(str(folder), ""): value for key, value in _leaves(kept) if "Kill" not in key}
+    values = {key: v.replace(str(folder), "") if isinstance(v, str) else v for key, v in values.items()}
+    return values, (folder / "metrics.csv").read_text()
+
+
+def _leaves(value, where: str = ""):
+    parts = value.items() if isinstance(value, dict) else enumerate(value) if isinstance(value, (list, tuple)) else None
+    if parts is None:
+        yield where, value
+    else:
+        for key, inner in parts:
+            yield from _leaves(inner, f"{where}/{key}")
 
 
 def differing(one: dict, other: dict) -> list[str]:
     """Names of what is not bit for bit the same."""
-    same = {n: torch.equal(one[n], other[n]) if torch.is_tensor(one[n]) else one[n] == other[n] for n in one}
+    same = {
+        n: torch.equal(one[n], other[n]) if torch.is_tensor(one[n]) else one[n] == other[n] for n in one if n in other
+    }
     return [name for name, equal in same.items() if not equal] + sorted(one.keys() ^ other.keys())
 
 

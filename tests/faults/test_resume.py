@@ -18,6 +18,7 @@ PLACES = {
     "last batch": ["train", 1, 6],
     "last validation batch": ["validation", 0, 1],
     "after a validation": ["validation", 1, 1],
+    "second validation": ["train", 1, 3],
     "last epoch": ["train", 2, 3],
     "test": ["test", 3, 0],
 }
@@ -25,6 +26,28 @@ PLACES = {
 
 STOPPING = ["+callbacks.stop._target_=pytorch_lightning.callbacks.EarlyStopping", "+callbacks.stop.monitor=val/bpc"]
 STOPPING += ["+callbacks.stop.check_on_train_epoch_end=true", "+callbacks.stop.strict=false"]
+
+
+SETTINGS = {
+    "steps": ["+trainer.max_steps=14"],
+    "steps, accumulated": ["+trainer.max_steps=6", "+trainer.accumulate_grad_batches=3"],
+    "steps, no epochs": ["+trainer.max_steps=16", "trainer.max_epochs=-1"],
+    "steps, validated often": ["+trainer.max_steps=12", "+trainer.val_check_interval=3"],
+    "double": ["trainer.precision=64-true"],
+    "half": ["trainer.precision=bf16-true"],
+    "averaged": ["+callbacks.mean._target_=pytorch_lightning.callbacks.EMAWeightAveraging"],
+    "accumulated more and more": [
+        "+callbacks.more._target_=pytorch_lightning.callbacks.GradientAccumulationScheduler",
+        "+callbacks.more.scheduling={0: 2, 1: 3}",
+    ],
+    "kept by Lightning too": [
+        "trainer.enable_checkpointing=true",
+        "+callbacks.kept._target_=pytorch_lightning.callbacks.ModelCheckpoint",
+        "+callbacks.kept.monitor=val/bpc",
+        "+callbacks.kept.dirpath=kept",
+    ],
+    "looked at before": ["trainer.num_sanity_val_steps=1"],
+}
 
 
 def stopped(folder, place, *words):
@@ -79,6 +102,13 @@ def test_it_goes_on_bit_for_bit(tmp_path, whole, model, place):
         ("edge", ["optim.scheduler.patience=1", "+trainer.check_val_every_n_epoch=2"]),
         ("before anything", ["trainer.log_every_n_steps=3"]),
         ("middle", ["trainer.log_every_n_steps=3"]),  # a step whose updates are not asked for
+        *(("middle", words) for words in SETTINGS.values()),
+        *(("edge", words) for words in SETTINGS.values()),
+        *(("validation", words) for words in SETTINGS.values()),
+        ("last batch", SETTINGS["steps"]),  # and the validation after it is still to come
+        ("last batch", SETTINGS["averaged"]),
+        ("last batch", SETTINGS["double"]),
+        ("second validation", ["+trainer.val_check_interval=2", "+trainer.accumulate_grad_batches=3"]),
     ],
 )
 def test_wherever_it_stops(tmp_path, whole, place, words):

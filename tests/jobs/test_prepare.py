@@ -21,6 +21,7 @@ from tests.helpers import tiny
 
 NO_GPU = pytest.mark.skipif(torch.cuda.is_available(), reason="there is a GPU")
 
+MEAN = "+callbacks.mean._target_=pytorch_lightning.callbacks.StochasticWeightAveraging"
 STOP = "+callbacks.stop._target_=pytorch_lightning.callbacks.EarlyStopping"
 
 NAMES = [  # groups, choices and keys
@@ -122,6 +123,8 @@ VALUES = [  # of a wrong kind, or out of range
         "+trainer.reload_dataloaders_every_n_epochs=x",
         "trainer.reload_dataloaders_every_n_epochs must be a whole number",
     ),
+    ("+trainer.overfit_batches=2", "trainer.overfit_batches must be 0, for a run that was stopped"),
+    (f"{MEAN} +callbacks.mean.swa_lrs=0.1", "callbacks.mean must be a callback with which a run .*WeightAveraging"),
     ("logger.wandb.mode=onlin", "logger.wandb.mode must be one of auto, online, offline; got 'onlin'. Did you"),
     ("callbacks.figures.every_n_epochs=x", "callbacks.figures.every_n_epochs must be a whole number; got 'x'"),
     (f"{STOP} +callbacks.stop.monitor=val/bcp", "callbacks.stop.monitor must be one of .*Did you mean 'val/bpc'"),

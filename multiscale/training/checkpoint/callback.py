@@ -2,18 +2,22 @@
 
 import math
 import time
+from collections.abc import Iterator
+from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
 
 import pytorch_lightning as pl
 import torch
 from lightning_fabric.plugins.io.checkpoint_io import CheckpointIO
+from pytorch_lightning.callbacks import WeightAveraging
 from torch import distributed
 
 from multiscale.checks import in_range, positive_int
 from multiscale.runs.signals import Interrupted, Signals
 from multiscale.runs.status import Status
 from multiscale.training.checkpoint import files, snapshot
+from multiscale.training.checkpoint.lightning_internals import validated
 from multiscale.training.module import SequenceModule
 
 SAVE_DUE = 1  # what processes agree on at a step; a signal's number is larger and counts more
@@ -32,13 +36,34 @@ class WholeFiles(CheckpointIO):
         Path(path).unlink(missing_ok=True)
 
 
+def _in_training(trainer: pl.Trainer) -> bool:
+    """Whether a validation is one of a training, and not one before it that only sees whether all goes well."""
+    return trainer.state.fn == "fit" and not trainer.sanity_checking
+
+
+def _find_averaging(trainer: pl.Trainer) -> list[WeightAveraging]:
+    return [callback for callback in trainer.callbacks if isinstance(callback, WeightAveraging)]  # type: ignore[attr-defined]
+
+
+@contextmanager
+def _averaged(trainer: pl.Trainer, module: pl.LightningModule) -> Iterator[None]:
+    """Put averaged weights, if any are kept, in the place of the network's own, as while they are validated."""
+    averaging = _find_averaging(trainer)
+    for callback in averaging:
+        callback.on_validation_epoch_start(trainer, module)
+    yield
+    for callback in averaging:
+        callback.on_validation_epoch_end(trainer, module)
+
+
 class Checkpoints(pl.Callback):
     """Keeps ``best.ckpt`` (weights), ``last.ckpt`` (a whole training) and ``previous.ckpt``, the ``last`` before that.
 
     ``last`` is written at the end of each epoch, every so often within it, when the training is over, and when a signal
     asks for the end, which then comes by :class:`Interrupted`: between two steps, or out of a validation, which is
-    then done again. Several processes agree at a step's end; they finish a validation. It must stand before callbacks
-    that log at the start of an epoch.
+    then done again. Several processes agree at a step's end; they finish a validation, and so does a training whose
+    weights are averaged: its ``best.ckpt`` holds the averaged ones, which were validated. It must stand before
+    callbacks that log at the start of an epoch.
 
     Args:
         folder: where to.
@@ -58,6 +83,7 @@ class Checkpoints(pl.Callback):
         self.resumed: dict[str, Any] | None = None
         self._where = snapshot.EDGE
         self._random: dict[str, Any] = {}
+        self._validated = 0
         self._saving = False
         self._saved_at = time.monotonic()
 
@@ -85,7 +111,7 @@ class Checkpoints(pl.Callback):
     def on_train_start(self, trainer: pl.Trainer, pl_module: pl.LightningModule) -> None:
         self.signals.install()  # Lightning has put its own in their place, which end a run as if it were done
 
-    on_test_start = on_train_start
+    on_sanity_check_start = on_test_start = on_train_start
 
     def teardown(self, trainer: pl.Trainer, pl_module: pl.LightningModule, stage: str) -> None:
         self.signals.deferred = False
@@ -108,21 +134,23 @@ class Checkpoints(pl.Callback):
             self._stop_if_asked(wanted)
 
     def on_validation_start(self, trainer: pl.Trainer, pl_module: pl.LightningModule) -> None:
-        if trainer.state.fn == "fit":
+        if _in_training(trainer):
             self._enter(trainer, pl_module, snapshot.VALIDATION)
 
     def on_validation_batch_start(
         self, trainer: pl.Trainer, pl_module: pl.LightningModule, batch: Any, batch_idx: int, dataloader_idx: int = 0
     ) -> None:
-        if trainer.state.fn == "fit" and trainer.world_size == 1 and self.signals.received:
+        alone = trainer.world_size == 1 and not _find_averaging(trainer)  # which has the network's own weights now
+        if _in_training(trainer) and alone and self.signals.received:
             self._save(trainer, pl_module)
             raise Interrupted(self.signals.received)
 
     def on_validation_end(self, trainer: pl.Trainer, pl_module: pl.LightningModule) -> None:
         score = trainer.callback_metrics.get(self.monitor)
-        if trainer.state.fn == "fit" and score is not None and score.item() < self.best_score:
+        if _in_training(trainer) and score is not None and score.item() < self.best_score:
             self.best_score = score.item()
-            trainer.save_checkpoint(self.best, weights_only=True)
+            with _averaged(trainer, pl_module):
+                trainer.save_checkpoint(self.best, weights_only=True)
 
     def on_train_end(self, trainer: pl.Trainer, pl_module: pl.LightningModule) -> None:
         self._enter(trainer, pl_module, snapshot.END)
@@ -138,7 +166,7 @@ class Checkpoints(pl.Callback):
         self, trainer: pl.Trainer, pl_module: pl.LightningModule, checkpoint: dict[str, Any]
     ) -> None:
         if self._saving and isinstance(pl_module, SequenceModule):
-            checkpoint["resume"] = snapshot.take(trainer, pl_module, self._where, self._random)
+            checkpoint["resume"] = snapshot.take(trainer, pl_module, self._where, self._random, self._validated)
             snapshot.settle(checkpoint["loops"], self._where)
 
     def _enter(self, trainer: pl.Trainer, module: pl.LightningModule, where: str) -> bool:
@@ -149,7 +177,7 @@ class Checkpoints(pl.Callback):
         if resumed:
             snapshot.restore(trainer, module, self.resumed or {})
             self.resumed = None
-        self._where, self._random = where, {}
+        self._where, self._random, self._validated = where, {}, validated(trainer)
         if where in (snapshot.EDGE, snapshot.VALIDATION):
             self._random = snapshot.random_states(module.device)
         return not resumed

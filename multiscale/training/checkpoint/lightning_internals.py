@@ -4,6 +4,7 @@ from collections.abc import Mapping
 from typing import Any
 
 import pytorch_lightning as pl
+from pytorch_lightning.loops.loop import _Loop
 from torch import Tensor
 
 TRACKED = ("ready", "started", "processed", "completed")
@@ -41,14 +42,29 @@ def end_at_epoch(trainer: pl.Trainer, epochs: int) -> None:
     trainer.fit_loop.max_epochs = epochs
 
 
+def set_max_steps(trainer: pl.Trainer, steps: int) -> None:
+    """Have a fit end after so many steps; of one that has made all of them Lightning skips the validation due then."""
+    trainer.fit_loop.epoch_loop.max_steps = steps
+
+
 def forget_restart(trainer: pl.Trainer) -> None:
-    """Let a resumed epoch be as any other: of one that it entered midway, Lightning skips the schedules at the end."""
-    trainer.fit_loop.restarting = False
+    """Let a resumed epoch be as any other: of one that it entered midway, Lightning skips the schedules at the end.
+
+    Not by the fit loop's own setter: where there is a limit of steps, that takes False for True.
+    """
+    _Loop.restarting.fset(trainer.fit_loop, False)  # type: ignore[attr-defined]
 
 
-def forget_validation(trainer: pl.Trainer) -> None:
-    """Let the validation that :func:`settle_counters` marked as begun start with its first batch."""
-    trainer.fit_loop.epoch_loop.val_loop.batch_progress.reset()
+def validated(trainer: pl.Trainer) -> int:
+    """Batches of the validations of this epoch that are over."""
+    return trainer.fit_loop.epoch_loop.val_loop.batch_progress.total.completed
+
+
+def forget_validation(trainer: pl.Trainer, before: int = 0) -> None:
+    """Let the validation that :func:`settle_counters` marked as begun start, after ``before`` batches of others."""
+    progress = trainer.fit_loop.epoch_loop.val_loop.batch_progress
+    progress.reset()
+    progress.total.load_state_dict(dict.fromkeys(TRACKED, before))
 
 
 def settle_counters(loops: dict[str, Any], in_epoch: bool, in_validation: bool) -> None:

@@ -47,8 +47,13 @@ def set_random_states(states: dict[str, Any], device: torch.device) -> None:
         torch.cuda.set_rng_state(states["cuda"], device)
 
 
-def take(trainer: pl.Trainer, module: SequenceModule, where: str, states: dict[str, Any]) -> dict[str, Any]:
-    """The snapshot of all processes, ``where`` the training is; ``states`` are this one's random states there."""
+def take(
+    trainer: pl.Trainer, module: SequenceModule, where: str, states: dict[str, Any], validated: int
+) -> dict[str, Any]:
+    """The snapshot of all processes, ``where`` the training is.
+
+    ``states`` are this process's random states there, ``validated`` the batches of this epoch's validations before.
+    """
     epoch, batch = internals.position(trainer)
     batch = batch if where in (MIDDLE, VALIDATION) else 0
     accumulating = batch % trainer.accumulate_grad_batches != 0
@@ -63,6 +68,8 @@ def take(trainer: pl.Trainer, module: SequenceModule, where: str, states: dict[s
     return {
         "where": where,
         "at": [epoch, batch],
+        "validated": validated,
+        "accumulates": trainer.accumulate_grad_batches,
         "stepped": internals.logged_step(trainer),
         "metrics": {name: _cpu(value) for name, value in trainer.callback_metrics.items()},
         "rows": logged_rows(trainer.loggers),
@@ -74,6 +81,12 @@ def take(trainer: pl.Trainer, module: SequenceModule, where: str, states: dict[s
 def is_finished(snapshot: dict[str, Any], trainer: pl.Trainer) -> bool:
     """Whether the training had come to its end, and is not asked to go on for longer."""
     return snapshot["where"] == END and snapshot["until"] == [trainer.max_epochs, trainer.max_steps]
+
+
+def open_to_validation(trainer: pl.Trainer, checkpoint: dict[str, Any]) -> None:
+    """Let a training that was stopped in the validation after its last step have it; :func:`restore` ends it then."""
+    if checkpoint["resume"]["where"] == VALIDATION and checkpoint["global_step"] == trainer.max_steps:
+        internals.set_max_steps(trainer, trainer.max_steps + 1)
 
 
 def settle(loops: dict[str, Any], where: str) -> None:
@@ -88,10 +101,12 @@ def restore(trainer: pl.Trainer, module: SequenceModule, snapshot: dict[str, Any
     for name, parameter in module.named_parameters():
         if name in mine["gradients"]:
             parameter.grad = mine["gradients"][name].to(parameter.device)
+    trainer.accumulate_grad_batches = snapshot["accumulates"]  # which a callback may change at the start of an epoch
     internals.forget_restart(trainer)
     internals.set_logged_step(trainer, snapshot["stepped"])
     if snapshot["where"] == VALIDATION:
-        internals.forget_validation(trainer)
+        internals.forget_validation(trainer, snapshot["validated"])
+        internals.set_max_steps(trainer, snapshot["until"][1])
     metrics = {name: value.to(module.device) for name, value in snapshot["metrics"].items()}
     internals.restore_metrics(trainer, metrics)
     set_random_states(mine["random"], module.device)
