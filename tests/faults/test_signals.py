@@ -84,6 +84,22 @@ def test_killed_at_any_time_it_goes_on_to_the_same_end(tmp_path, whole, seed):
     assert_same(tmp_path / "run", whole())
 
 
+def test_a_folder_that_was_moved_goes_on_where_it_lies(tmp_path, whole):
+    process = begin(tmp_path)
+    trained(tmp_path / "run", 8)
+    process.kill()
+    finish(process)
+    (tmp_path / "run/checkpoints/.last.ckpt.1.tmp").touch()  # as a process leaves it that is killed while it writes
+    moved = tmp_path / "elsewhere/kept"
+    moved.parent.mkdir()
+    (tmp_path / "run").rename(moved)
+    code, output = resume(moved)
+    assert code == 0, output
+    assert_same(moved, whole())
+    assert not (tmp_path / "run").exists()
+    assert not list(tmp_path.rglob("*.tmp"))
+
+
 def test_sigterm_to_one_rank_of_two_stops_both_at_the_same_step(tmp_path, whole):
     words = [*DDP, "+callbacks.kill._target_=tests.faults.breaking.Kill", "+callbacks.kill.hook=train"]
     words += ["+callbacks.kill.epoch=1", "+callbacks.kill.batch=5", "+callbacks.kill.rank=1"]
