@@ -16,6 +16,7 @@ from typing import TYPE_CHECKING, Any
 
 from rich.console import Console
 from rich.table import Table
+from rich.text import Text
 
 from multiscale.checks import InvalidInput
 from multiscale.cli import command
@@ -38,7 +39,7 @@ def report(search: "Search", console: Console) -> None:
     for title in ("trial", plan.monitor, *plan.space):
         table.add_column(title, justify="right")
     for trial in best[:BEST]:
-        table.add_row(str(trial.number), f"{trial.value:.4f}", *(_short(trial.params[key]) for key in plan.space))
+        table.add_row(str(trial.number), f"{trial.value:.4f}", *(Text(_short(trial.params[key])) for key in plan.space))
     console.print(table)
     for trial in ended[len(best) :]:
         console.print(f"trial {trial.number} failed: {reason(trial)}", **PLAIN)

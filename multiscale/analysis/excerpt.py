@@ -1,6 +1,5 @@
 """What a network does on a passage of validation data, step by step: to be drawn, and written for a report to read."""
 
-import json
 from collections.abc import Sequence
 from copy import deepcopy
 from pathlib import Path
@@ -81,7 +80,8 @@ def write(excerpt: Excerpt, periods: Sequence[Tensor], path: Path) -> None:
     """Write an excerpt as JSON, with the ``periods`` [L] of clocks that learn after each epoch.
 
     ``symbols`` [T], ``levels`` [L], ``update``, ``boundary`` and ``probability`` [L][T] (or null), ``truth`` {name:
-    steps}, ``periods`` [epochs][L], ``true_periods`` and ``start`` in steps. The file is there whole or not at all.
+    steps}, ``periods`` [epochs][L], null for
+    none, ``true_periods`` and ``start`` in steps. The file is there whole or not at all.
     """
     content: dict[str, Any] = {
         "symbols": list(excerpt.symbols),
@@ -94,7 +94,7 @@ def write(excerpt: Excerpt, periods: Sequence[Tensor], path: Path) -> None:
         "true_periods": list(excerpt.true_periods),
         "start": excerpt.start,
     }
-    files.write(path, (json.dumps(content) + "\n").encode())
+    files.write_json(path, content, indent=None)
 
 
 def _round(values: Float[Tensor, "T L"]) -> list[list[float]]:

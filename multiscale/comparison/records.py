@@ -1,21 +1,21 @@
 """What a run folder says of itself in its config, ``status.json`` and other small files; any may be damaged."""
 
-import json
 from collections.abc import Callable, Hashable, Iterable, Mapping
+from contextlib import suppress
 from dataclasses import dataclass
-from functools import cached_property, partial
+from functools import cached_property
 from math import isfinite
 from pathlib import Path
 from typing import Any, TypeVar
 
 import numpy as np
-import yaml
 
-from multiscale.checks import first_line
+from multiscale.checks import first_line, read_file
 from multiscale.comparison.curves import Curve, read_curves
+from multiscale.config.foreign import parse_yaml
+from multiscale.runs.files import parse_json
 from multiscale.runs.status import FAILED, FINISHED, INTERRUPTED, RUNNING, WAITING, is_gone
 
-LOADER = getattr(yaml, "CSafeLoader", yaml.SafeLoader)
 STATES = (WAITING, RUNNING, FINISHED, FAILED, INTERRUPTED)
 UNKNOWN = "unknown"
 PARTS = ("model", "data", "task")  # of every config
@@ -158,14 +158,15 @@ def read_state(folder: Path) -> tuple[str, str]:
 
 def _read_error(folder: Path, status: Mapping[str, Any]) -> str:
     error = str(status.get("error") or "")
-    if not error and (folder / "error.txt").is_file():
-        error = (folder / "error.txt").read_text(errors="replace").strip().rpartition("\n")[2]
+    if not error:
+        with suppress(OSError):
+            error = read_file(folder / "error.txt").decode(errors="replace").strip().rpartition("\n")[2]
     return " ".join(error.split())
 
 
 def read_json(path: Path) -> tuple[dict[str, Any], str]:
     """(the object in a file, what is wrong with it); one of the two is empty."""
-    return _read(path, json.loads)
+    return _read(path, parse_json)
 
 
 def read_config(folder: Path) -> tuple[dict[str, Any], str]:
@@ -173,13 +174,12 @@ def read_config(folder: Path) -> tuple[dict[str, Any], str]:
 
     It is resolved, but for values as ``${folder}/checkpoints``, which stand in no comparison and stay as they are.
     """
-    parse = partial(yaml.load, Loader=LOADER)  # many times as fast as OmegaConf, whose types are of no use here
-    return _read(folder / "config.yaml", parse, PARTS)
+    return _read(folder / "config.yaml", lambda content: _name_keys(parse_yaml(content)), PARTS)
 
 
 def read_summary(folder: Path) -> tuple[dict[str, Any], str]:
     """(what a finished run wrote, what is wrong with it); one of the two is empty."""
-    summary, wrong = _read(folder / "summary.json", json.loads, RESULTS)
+    summary, wrong = _read(folder / "summary.json", parse_json, RESULTS)
     levels = summary.get("levels")
     if not wrong and not (isinstance(levels, list) and all(isinstance(level, dict) for level in levels)):
         wrong = "summary.json has no levels"
@@ -189,15 +189,22 @@ def read_summary(folder: Path) -> tuple[dict[str, Any], str]:
 def _read(path: Path, parse: Callable[[bytes], Any], parts: Iterable[str] = ()) -> tuple[dict[str, Any], str]:
     """(the mapping in a file, what is wrong with it); ``parts`` are mappings that it must have."""
     try:
-        content = parse(path.read_bytes())
+        content = parse(read_file(path))
     except FileNotFoundError:
         return {}, f"{path.name} is missing"
-    except (OSError, ValueError, yaml.YAMLError) as error:
-        return {}, f"{path.name} is damaged: {first_line(error)}"
+    except (OSError, ValueError) as error:
+        return {}, f"{path.name} is damaged: {getattr(error, 'strerror', None) or first_line(error)}"
     if not isinstance(content, dict):
         return {}, f"{path.name} is damaged: it is no mapping"
     lacking = [part for part in parts if not section(content, part)]
     return ({}, f"{path.name} has no {lacking[0]}") if lacking else (content, "")
+
+
+def _name_keys(value: Any) -> Any:
+    """The value with every key a word."""
+    if isinstance(value, dict):
+        return {str(key): _name_keys(inner) for key, inner in value.items()}
+    return [_name_keys(inner) for inner in value] if isinstance(value, list) else value
 
 
 def section(values: Mapping[str, Any], name: str) -> dict[str, Any]:
@@ -207,8 +214,11 @@ def section(values: Mapping[str, Any], name: str) -> dict[str, Any]:
 
 
 def number(value: Any) -> float:
-    """A plain number; NaN for anything else."""
-    return float(value) if isinstance(value, (int, float)) and not isinstance(value, bool) else float("nan")
+    """A plain number; NaN for anything else, and for one that no float holds."""
+    try:
+        return float(value) if isinstance(value, (int, float)) and not isinstance(value, bool) else float("nan")
+    except OverflowError:
+        return float("nan")
 
 
 def group_by(items: Iterable[T], key: Callable[[T], K]) -> dict[K, list[T]]:

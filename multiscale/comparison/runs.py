@@ -106,8 +106,4 @@ def _select_content(leaves: Mapping[str, Any], streams: bool) -> dict[str, Any]:
 def _explain(run: Run) -> str:
     """Why a finished run has no score."""
     metric = f"test/{run.metric}"
-    return (
-        f"{metric} is {run.summary['test'][metric]}"
-        if metric in run.summary["test"]
-        else f"summary.json has no {metric}"
-    )
+    return f"{metric} is no number" if metric in run.summary["test"] else f"summary.json has no {metric}"

@@ -16,6 +16,7 @@ from multiscale.config.identity import to_plain
 from multiscale.jobs.prepare import Prepared
 from multiscale.runs import folder as folders
 from multiscale.runs import status
+from multiscale.runs.files import DiskFull
 from multiscale.runs.processes import get_rank, is_rank
 from multiscale.runs.signals import Interrupted, Signals
 from multiscale.training.devices import count_processes
@@ -107,6 +108,7 @@ def run_here(folder: Path, prepared: Prepared | None = None) -> int:
 
 def _run(folder: Path, prepared: Prepared | None) -> int:
     from multiscale.jobs.train import train
+    from multiscale.training.finite import NotFinite
 
     if get_rank() == 0:
         (folder / "error.txt").unlink(missing_ok=True)
@@ -119,6 +121,8 @@ def _run(folder: Path, prepared: Prepared | None) -> int:
             status.Status(folder).update(status.INTERRUPTED, error=str(error))
             print(f"{error}: saved. Go on with: python -m multiscale.run resume={folder}", file=sys.stderr)
         return error.exit_code
+    except (NotFinite, DiskFull) as error:
+        return _fail(folder, FAILED, error, f"error: {error}", traceback.format_exc())
     except Exception as error:
         if _lost_peer(error):
             time.sleep(GRACE)  # who failed first speaks first, and ends the others

@@ -1,6 +1,7 @@
 """What a run tells at its end: everything a table or a report needs, and a few lines on the terminal."""
 
 import platform
+from math import isfinite
 from pathlib import Path
 from typing import Any
 
@@ -9,11 +10,14 @@ import torch
 from omegaconf import OmegaConf
 from rich.console import Console
 from rich.table import Table
+from rich.text import Text
 
 from multiscale import __version__
 from multiscale.jobs.prepare import Prepared
 from multiscale.runs.status import Status
 from multiscale.training import cost
+
+ALWAYS = [dict.fromkeys(("active", "boundary", "flush"), 1.0)]  # a level that does all its products at every step
 
 
 def summarise(job: Prepared, score: float, status: Status) -> dict[str, Any]:
@@ -37,7 +41,7 @@ def summarise(job: Prepared, score: float, status: Status) -> dict[str, Any]:
         "val": {module.task.monitor: score},
         "test": {name: value for name, value in measured.items() if name.startswith("test/")},
         "parameters": cost.parameters(module),
-        "macs": cost.macs(module, levels),
+        "macs": cost.macs(module, levels) if traces else {**cost.macs(module, ALWAYS * len(levels)), "done": None},
         "state_size": cost.state_size(module),
         "levels": levels,
         "trace": traces,
@@ -68,11 +72,14 @@ COLUMNS = {  # of the table of levels: what is measured, its title, and how it i
 def describe_run(summary: dict[str, Any]) -> dict[str, str]:
     """The run's results as one row."""
     row = {"run": f"{summary['name']}, seed {summary['seed']}"}
+    row |= {name: "not measured: no validation ran" for name, score in summary["val"].items() if not isfinite(score)}
+    row |= {} if summary["test"] else {"test": "not measured: trainer.limit_test_batches is 0"}
     row |= {name.replace("/", " "): f"{value:.4f}" for name, value in summary["test"].items()}
     row |= {name: f"{value:.4f}" for name, value in summary["data"]["references"].items()}
     row["parameters"] = f"{summary['parameters']:,}"
-    row["operations"] = f"{summary['trace']['operations']:.3f} of a stacked LSTM's updates"
-    row["products"] = "{done:,.0f} of {dense:,} multiply-accumulates a step".format(**summary["macs"])
+    if summary["test"]:
+        row["operations"] = f"{summary['trace']['operations']:.3f} of a stacked LSTM's updates"
+        row["products"] = "{done:,.0f} of {dense:,} multiply-accumulates a step".format(**summary["macs"])
     row["kernel"] = summary["kernel"]
     row["time"] = f"{summary['seconds']:.0f} s for {summary['epochs']} epochs"
     return row
@@ -98,16 +105,16 @@ def show(summary: dict[str, Any]) -> None:
     style: Any = {"box": None, "pad_edge": False, "padding": (0, 2, 0, 0)}
     result = Table(show_header=False, **style)
     for name, value in describe_run(summary).items():
-        result.add_row(f"[bold]{name}[/bold]", value)
+        result.add_row(Text(name, "bold"), Text(value))
     levels, columns = Table(**style), describe_levels(summary)
     for title in columns:
         levels.add_column(title, justify="left" if title == "level" else "right")
     for cells in zip(*columns.values(), strict=True):
-        levels.add_row(*cells)
+        levels.add_row(*map(Text, cells))
     for table in (result, levels):
         console.print()
         console.print(table)
     console.print()
     for kind in ("figure", "checkpoint"):
         for path in summary[f"{kind}s"]:
-            console.print(f"{kind:<12}{path}", soft_wrap=True, highlight=False)
+            console.print(f"{kind:<12}{path}", soft_wrap=True, highlight=False, markup=False)

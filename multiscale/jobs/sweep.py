@@ -10,6 +10,7 @@ from hydra.experimental.callback import Callback
 from omegaconf import DictConfig
 from rich.console import Console
 from rich.table import Table
+from rich.text import Text
 
 from multiscale.checks import InvalidInput, first_line, read_file
 from multiscale.config.foreign import parse_yaml
@@ -39,9 +40,9 @@ def conclude(folder: Path, code: int, jobs: int, words: Sequence[str]) -> int:
     for title, side in (("job", "left"), ("state", "left"), ("epochs", "right"), ("best", "right"), ("", "left")):
         table.add_column(title, justify=side)  # type: ignore[arg-type]
     for row in rows:
-        state = f"[{STYLES.get(row['state'], 'default')}]{row['state']}[/]"
+        state = Text(row["state"], STYLES.get(row["state"], "default"))
         score = f"{row['value']:.4f}" if row["value"] == row["value"] else "-"
-        table.add_row(row["job"], state, str(row["epoch"]), score, row["error"].replace("[", "\\["))
+        table.add_row(Text(row["job"]), state, str(row["epoch"]), score, Text(row["error"]))
     console = Console()
     console.print()
     console.print(table)

@@ -1,6 +1,6 @@
 """One job from its preparation to its summary: fit -> test -> summary, with no branch on a model's or a task's name."""
 
-import json
+import math
 import signal
 from pathlib import Path
 
@@ -63,9 +63,11 @@ def _train(job: Prepared, signals: Signals, status: Status) -> float:
             open_to_validation(trainer, checkpoint)
         trainer.fit(module, loaders, ckpt_path=last, weights_only=True if last else None)
         best = keeper.best if keeper is not None and keeper.best.exists() else None
-        trainer.test(module, loaders, ckpt_path=best, weights_only=True if best else None, verbose=False)
+        measured = trainer.callback_metrics.get(module.task.monitor, math.nan)
+        score = keeper.best_score if best and keeper else float(measured)
+        if trainer.limit_test_batches:
+            trainer.test(module, loaders, ckpt_path=best, weights_only=True if best else None, verbose=False)
         signals.deferred = True
-        score = keeper.best_score if best and keeper else float(trainer.callback_metrics[module.task.monitor])
         if trainer.is_global_zero:
             _conclude(job, score, status)
     except BaseException as error:
@@ -84,7 +86,7 @@ def _train(job: Prepared, signals: Signals, status: Status) -> float:
 def _conclude(job: Prepared, score: float, status: Status) -> None:
     """Write the summary, send it to the loggers, and print it."""
     summary = summarise(job, score, status)
-    files.write(Path(job.config.folder) / "summary.json", (json.dumps(summary, indent=2) + "\n").encode())
+    files.write_json(Path(job.config.folder) / "summary.json", summary)
     log_table(job.loggers, "summary", {name: [value] for name, value in describe_run(summary).items()})
     log_table(job.loggers, "levels", describe_levels(summary))
     log_numbers(job.loggers, {f"cost/{name}": summary[name] for name in ("parameters", "seconds", "epochs")})

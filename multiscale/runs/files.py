@@ -1,10 +1,15 @@
 """Files that are whole or not there: written aside, flushed and renamed."""
 
 import errno
+import json
+import math
 import os
 import shutil
+from collections.abc import Mapping
 from pathlib import Path
+from typing import Any
 
+DIGITS = 20  # of a whole number in a JSON file
 FULL = (errno.ENOSPC, errno.EDQUOT, errno.EFBIG)
 
 
@@ -31,6 +36,41 @@ def write(path: Path, content: bytes) -> None:
         raise DiskFull(
             error.errno, f"{path} needs {_size(len(content))}, and {_size(free)} are free; {kept}"
         ) from error
+
+
+def write_json(path: Path, value: Any, indent: int | None = 2) -> None:
+    """Put plain values in the place of ``path`` as JSON that any reader takes: what is no finite number is null."""
+    write(path, (json.dumps(_strict(value), indent=indent, allow_nan=False) + "\n").encode())
+
+
+def _strict(value: Any) -> Any:
+    if isinstance(value, Mapping):
+        return {str(key): _strict(inner) for key, inner in value.items()}
+    if isinstance(value, list | tuple):
+        return [_strict(inner) for inner in value]
+    return None if isinstance(value, float) and not math.isfinite(value) else value
+
+
+def parse_json(content: bytes) -> Any:
+    """The values of strict JSON; raises :class:`ValueError` for other content, and for numbers that no float holds."""
+    try:
+        value = json.loads(content, parse_float=_finite, parse_int=_fitting, parse_constant=_finite)
+        json.dumps(value, ensure_ascii=False).encode()  # halves of characters cannot be written
+    except RecursionError as error:
+        raise ValueError("it is nested too deep") from error
+    return value
+
+
+def _finite(text: str) -> float:
+    if not math.isfinite(number := float(text)):
+        raise ValueError(f"it has a number that is not finite, {text:.30}")
+    return number
+
+
+def _fitting(text: str) -> int:
+    if len(text) > DIGITS:
+        raise ValueError(f"it has a number of {len(text)} digits")
+    return int(text)
 
 
 def tidy(folder: Path) -> None:

@@ -1,6 +1,5 @@
 """The folder of a run: one config, one process at a time, and how far it is."""
 
-import json
 from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
 from pathlib import Path
@@ -65,10 +64,10 @@ def state(folder: Path) -> str:
 def value(folder: Path) -> float:
     """The monitored metric of the best weights of a run; NaN if it has not finished."""
     try:
-        (score,) = json.loads((folder / "summary.json").read_text())["val"].values()
-    except (OSError, ValueError, KeyError):
+        (score,) = files.parse_json(read_file(folder / "summary.json"))["val"].values()
+        return float(score) if state(folder) == FINISHED else float("nan")
+    except (OSError, ValueError, KeyError, TypeError, AttributeError):  # no summary, or that of no validation
         return float("nan")
-    return float(score) if state(folder) == FINISHED else float("nan")
 
 
 def save(config: DictConfig) -> None:

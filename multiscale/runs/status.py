@@ -1,6 +1,5 @@
 """How a run stands, for whoever looks into its folder: status.json."""
 
-import json
 import os
 import socket
 import time
@@ -8,6 +7,7 @@ from datetime import UTC, datetime
 from pathlib import Path
 from typing import Any
 
+from multiscale.checks import read_file
 from multiscale.runs import files
 
 WAITING, RUNNING, FINISHED, FAILED, INTERRUPTED = "waiting", "running", "finished", "failed", "interrupted"
@@ -43,13 +43,13 @@ class Status:
         self.known["seconds"] = round(self.seconds(), 1)
         self.known |= {key: value for key, value in (("epoch", epoch), ("step", step)) if value is not None}
         if self.path is not None:
-            files.write(self.path, (json.dumps(self.known, indent=2) + "\n").encode())
+            files.write_json(self.path, self.known)
 
 
 def read(folder: Path) -> dict[str, Any]:
     """What was last written; empty if there is nothing, or nothing that can be read."""
     try:
-        known = json.loads((folder / "status.json").read_text())
+        known = files.parse_json(read_file(folder / "status.json"))
     except (OSError, ValueError):
         return {}
     return known if isinstance(known, dict) else {}

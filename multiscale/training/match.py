@@ -6,7 +6,6 @@ does not take.
 """
 
 import copy
-import json
 import logging
 from abc import ABC, abstractmethod
 from bisect import bisect_right
@@ -18,9 +17,10 @@ import torch
 from hydra.errors import InstantiationException
 from omegaconf import DictConfig, ListConfig, OmegaConf
 
-from multiscale.checks import InvalidInput, first_line, in_range, positive_int
+from multiscale.checks import InvalidInput, first_line, in_range, positive_int, read_file
 from multiscale.config.instantiate import make
 from multiscale.data.facts import Facts
+from multiscale.runs.files import parse_json
 from multiscale.training import cost
 from multiscale.training.build import PARTS, build
 from multiscale.training.module import SequenceModule
@@ -97,7 +97,7 @@ class Products(Target):
 def _read_rates(path: str) -> Sequence[Mapping[str, float]]:
     """What a run's ``summary.json`` tells of its levels."""
     try:
-        levels = json.loads(Path(path).expanduser().read_bytes())["levels"]
+        levels = parse_json(read_file(Path(path).expanduser()))["levels"]
         return [{key: value for key, value in level.items() if isinstance(value, float)} for level in levels]
     except (OSError, ValueError, KeyError, TypeError, AttributeError) as error:
         raise InvalidInput(f"rates must be the summary.json of a run; {path!r}: {first_line(error)}") from error

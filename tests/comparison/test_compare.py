@@ -119,7 +119,7 @@ def test_a_diverged_run_stands_apart(tmp_path):
     sweep(tmp_path, {"hmlstm": {0: 1.9, 1: float("nan")}})
     found = table(tmp_path)
     assert found.rows[0].score.values == (1.9,)
-    assert found.apart[0].reason == "test/bpc is nan"
+    assert found.apart[0].reason == "test/bpc is no number"
 
 
 def test_runs_on_another_version_of_the_data_stand_apart_with_both_checksums(tmp_path):

@@ -10,6 +10,7 @@ from typing import Any
 from omegaconf import OmegaConf
 
 from multiscale.config.identity import freeze
+from multiscale.runs.files import write_json
 
 SHA = "a" * 64
 NOBODY = 2**22 + 1  # no process has such an id
@@ -79,7 +80,7 @@ def finished(folder: Path, score: float, sha256: str = SHA, **settings: Any) -> 
     """A run that finished; ``settings`` as for :func:`config`."""
     whole = config(**settings)
     _start(folder, whole, {"state": "finished"})
-    (folder / "summary.json").write_text(json.dumps(summary(whole, score, sha256)))
+    write_json(folder / "summary.json", summary(whole, score, sha256))
     log(folder)
     return folder
 
