@@ -14,7 +14,6 @@ from hydra.core.override_parser.overrides_parser import OverridesParser
 from hydra.core.override_parser.types import Glob, Override
 from hydra.errors import HydraException
 from omegaconf import DictConfig, OmegaConf, open_dict, read_write
-from omegaconf.errors import OmegaConfBaseException
 
 from multiscale.checks import InvalidInput, first_line, nearest
 from multiscale.config.hydra_internals import make_parser
@@ -25,6 +24,7 @@ CONF = next(folder for folder in (_PACKAGE / "conf", _PACKAGE.parent / "conf") i
 
 NO_GROUPS = {"search": "python -m multiscale.search", "sweep": "wandb sweep"}  # folders of CONF, and who reads them
 RESOLVER = re.compile(r"\$\{[^{}$]*:|\}\s*:")  # what asks the environment, the clock, or for a text to be decoded
+OWN = {"choices": ": it tells of the groups", "identity": "", "folder": "; hydra.run.dir=... names a run's folder"}
 LEFT_TO_HYDRA = (  # options that run nothing, or another config than ours
     *("help", "hydra_help", "cfg", "info", "shell_completion"),
     *("config_name", "config_path", "experimental_rerun"),
@@ -109,6 +109,8 @@ def compose_jobs(
     if config_dir and not folders[-1].is_dir():
         raise InvalidInput(f"--config-dir must be a folder; got {config_dir!r}.")
     parsed = [_parse(text) for text in overrides]
+    for override in parsed:
+        _check_own(override)
     lists = [o for o in parsed if o.is_sweep_override()]
     if lists and not several:
         raise InvalidInput(
@@ -138,6 +140,13 @@ def _parse(text: str) -> Override:
         return OverridesParser.create().parse_override(text)
     except HydraException as error:
         raise InvalidInput(f"{text!r} is not of the form key=value: {first_line(error)}") from error
+
+
+def _check_own(override: Override) -> None:
+    """Raise :class:`InvalidInput` for a key that every run sets itself."""
+    key = override.key_or_group.split(".")[0]
+    if key in OWN:
+        raise InvalidInput(f"{key} is not for you to set{OWN[key]}; got {override.input_line!r}.")
 
 
 def _picks(override: Override, folders: Sequence[Path]) -> list[str]:
@@ -187,11 +196,11 @@ def _check_choice(override: Override, value: str, folders: Sequence[Path]) -> No
 def _compose(words: Sequence[str], extra: Sequence[str]) -> DictConfig:
     try:
         return compose("config", overrides=[*words, *extra], return_hydra_config=True)
-    except (HydraException, OmegaConfBaseException) as error:
+    except Exception as error:  # Hydra has no one kind for what it does not take
         chosen = [word for word in words if (CONF / word.partition("=")[0]).is_dir()]
         try:
             known = compose("config", overrides=[*chosen, *extra])
-        except (HydraException, OmegaConfBaseException):
+        except Exception:
             raise InvalidInput(first_line(error)) from error
         for word in words:
             if word not in chosen:  # an experiment is no key of what it composes

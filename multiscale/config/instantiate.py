@@ -108,6 +108,8 @@ def _check_node(node: Mapping[str, Any], where: str, given: Collection[str]) -> 
         takes = read_arguments(target)
     except InvalidInput as error:
         raise InvalidInput(f"{where}.{error}") from error
+    if not isinstance(node.get("_args_", []), list):
+        raise InvalidInput(f"{where}._args_ must be a list; got {node['_args_']!r}.")
     allowed = [name for name in takes.named if name not in given]
     for key in map(str, node):
         if key not in SPECIAL and key in given:

@@ -2,9 +2,11 @@
 
 import hashlib
 import math
+import os
 import re
 from abc import abstractmethod
 from collections.abc import Callable, Sequence
+from contextlib import suppress
 from pathlib import Path
 
 import numpy as np
@@ -13,7 +15,7 @@ from jaxtyping import Bool, Shaped
 from torch import Tensor
 from torch.utils.data import DataLoader
 
-from multiscale.checks import InvalidInput, in_range, one_of, positive_int
+from multiscale.checks import InvalidInput, in_range, one_of, positive_int, read_file
 from multiscale.data.batch import Batch
 from multiscale.data.facts import TextFacts
 from multiscale.data.files import DataError
@@ -24,6 +26,7 @@ from multiscale.data.streams import Streams
 FORMS = ("plain", "letters27")
 STREAM, STREAMS = 2048, 256  # characters of a stream of validation and test, and the most streams,
 STREAMS_TOGETHER = 8  # in multiples of this
+MEMORY = 20  # bytes of memory that a byte of a text may take while it becomes numbers
 WARM = 256  # characters before each of them, to warm the state up
 
 
@@ -145,10 +148,21 @@ def letters27(text: str) -> str:
     return re.sub("[^a-z]+", " ", text.lower())
 
 
+def free_memory() -> int:
+    """Bytes of memory that are free, or all of them where the system does not tell; within a container, its share."""
+    free = [os.sysconf("SC_PAGE_SIZE") * os.sysconf("SC_PHYS_PAGES")]
+    with suppress(OSError):
+        free += [1024 * int(kib) for kib in re.findall(r"MemAvailable: +(\d+)", Path("/proc/meminfo").read_text())]
+    with suppress(OSError, ValueError):
+        cgroup = Path("/sys/fs/cgroup")
+        free.append(int((cgroup / "memory.max").read_text()) - int((cgroup / "memory.current").read_text()))
+    return max(0, min(free))
+
+
 def read_text(path: Path, argument: str) -> str:
     """The text of a UTF-8 file of the user's; raises :class:`InvalidInput`, naming ``argument``, if it has none."""
     try:
-        content = path.read_bytes()
+        content = read_file(path, free_memory() // MEMORY)
     except OSError as error:
         raise InvalidInput(f"{argument} must be a readable text file; {str(path)!r}: {error.strerror}.") from error
     return utf8(content, f"{argument} {str(path)!r}")

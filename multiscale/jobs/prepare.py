@@ -16,7 +16,7 @@ from omegaconf import DictConfig, OmegaConf
 
 from multiscale.checks import InvalidInput, in_range, nearest, positive_int, real, seed_number
 from multiscale.config.compose import Job
-from multiscale.config.identity import digest, identify, science, to_plain
+from multiscale.config.identity import digest, flatten, identify, science, to_plain
 from multiscale.config.instantiate import check_names, describe_mistake, locate, make
 from multiscale.data.files import DataError
 from multiscale.data.module import DataModule
@@ -25,7 +25,7 @@ from multiscale.training.devices import count_processes
 from multiscale.training.parts import Parts, build_parts
 from multiscale.training.silence import silence
 from multiscale.training.tasks.base import Task
-from multiscale.training.trainer import check_ranges, check_resumable, check_words
+from multiscale.training.trainer import check_batches, check_ranges, check_resumable, check_words
 
 if TYPE_CHECKING:
     from pytorch_lightning import Callback, Trainer
@@ -34,6 +34,7 @@ if TYPE_CHECKING:
     from multiscale.training.module import SequenceModule
 
 CLASSES = ("model", "head", "data", "task", "trainer")  # groups that name one class or function
+SPLITS = ("train", "val", "test")
 OPTIM = ("optimizer", "scheduler")  # what the group optim consists of
 LOGGED = ("train/", "trace/")  # what else than the task's metrics may be monitored
 
@@ -42,6 +43,8 @@ MOST = {
     "optim.optimizer": dict.fromkeys(("lr", "weight_decay", "momentum", "eps"), float("inf")),
     "optim.scheduler": {"factor": 1.0, "gamma": float("inf")},
 }
+
+LENGTHS = ("max_epochs", "max_steps", "max_time")  # any of which ends a training
 
 GIVEN = {  # arguments that a run gives
     "model": ("input_size",),
@@ -113,9 +116,18 @@ def check_config(config: DictConfig) -> None:
     seed_number("seed", config.seed)
     if config.threads is not None:
         positive_int("threads", config.threads)
-    if config.name in (None, ""):
-        raise InvalidInput(f"name must be a word; got {config.name!r}.")
+    if (
+        not isinstance(config.name, str)
+        or not config.name.isprintable()
+        or not config.name.strip(" .")
+        or "/" in config.name
+    ):
+        raise InvalidInput(f"name must be a word without a slash; got {to_plain(config.name)!r}.")
+    for key, value in flatten(OmegaConf.to_container(config)).items():
+        _check_value(key, value)
     _check_classes(config)
+    if all(config.trainer.get(key) is None for key in LENGTHS):
+        raise InvalidInput(f"trainer.max_epochs must be given, or another of {', '.join(LENGTHS)}: a run has an end.")
     for where in ("model", "head", "data", "task", *(f"optim.{part}" for part in OPTIM)):
         check_names(config, where, GIVEN.get(where, ()))
     check_ranges(to_plain(config.trainer))
@@ -124,6 +136,19 @@ def check_config(config: DictConfig) -> None:
         for name, value in to_plain(OmegaConf.select(config, where)).items():
             if name in most and value is not None:
                 in_range(f"{where}.{name}", real(f"{where}.{name}", value), 0, most[name])
+
+
+def _check_value(where: str, value: Any) -> None:
+    """Raise :class:`InvalidInput` for a value that could not be kept, or would not fit where it is used."""
+    if isinstance(value, list):
+        for i, inner in enumerate(value):
+            _check_value(f"{where}[{i}]", inner)
+    if isinstance(value, int) and not -(2**63) <= value < 2**63:
+        raise InvalidInput(f"{where} must be a number of at most 64 bits; got {value}.")
+    try:
+        str(value).encode()
+    except UnicodeEncodeError as error:
+        raise InvalidInput(f"{where} must be text that can be written; got {value!r}.") from error
 
 
 def check_start(config: DictConfig) -> None:
@@ -152,6 +177,7 @@ def _check_classes(config: DictConfig) -> None:
         if part not in config.optim:
             raise InvalidInput(f"optim.{part} must not be removed: every run needs it.")
     named = [f"{group}.{name}" for group in ("logger", "callbacks") for name in config[group]]
+    named += ["match"] if config.get("match") is not None else []
     for where in (*CLASSES, *(f"optim.{part}" for part in OPTIM), *named):
         node = OmegaConf.select(config, where)
         if not isinstance(node, DictConfig) or "_target_" not in node:
@@ -183,11 +209,12 @@ def _read_data(config: DictConfig) -> DataModule:
     try:
         data.setup()
         data.share(count_processes(to_plain(config.trainer)))
+        check_batches(to_plain(config.trainer), {split: len(data.loader(split)) for split in SPLITS})
     except DataError:
         raise
     except InvalidInput as error:
         text = str(error)
-        raise InvalidInput(text if text.startswith("data.") else f"data.{text}") from error
+        raise InvalidInput(text if text.startswith(("data.", "trainer.")) else f"data.{text}") from error
     return data
 
 

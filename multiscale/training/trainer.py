@@ -24,6 +24,25 @@ def check_ranges(trainer: Mapping[str, Any]) -> None:
             check(f"trainer.{name}", trainer[name])
 
 
+def check_batches(trainer: Mapping[str, Any], batches: Mapping[str, int]) -> None:
+    """Raise :class:`InvalidInput` for a share of a split, or of a training epoch, that is not one of its batches."""
+    used = dict(batches)
+    for split, count in batches.items():
+        limit = trainer.get(f"limit_{split}_batches")
+        used[split] = count if limit is None else min(count, limit if isinstance(limit, int) else int(count * limit))
+        if limit and not used[split]:
+            least = f"{1 / count:.3g}" if count else "another, for data.split leaves no batch at all"
+            raise InvalidInput(f"trainer.limit_{split}_batches must be at least {least}; got {limit}.")
+    interval, every = trainer.get("val_check_interval"), trainer.get("check_val_every_n_epoch", 1)
+    if isinstance(interval, float) and int(used["train"] * interval) < 1:
+        raise InvalidInput(f"trainer.val_check_interval must be at least {1 / used['train']:.3g}; got {interval}.")
+    if isinstance(interval, int) and every is not None and interval > used["train"]:
+        raise InvalidInput(
+            f"trainer.val_check_interval must be at most the {used['train']} batches of a training epoch; got "
+            f"{interval}. With trainer.check_val_every_n_epoch=null they are counted over epochs."
+        )
+
+
 def check_resumable(trainer: Mapping[str, Any], callbacks: Mapping[str, Any]) -> None:
     """Raise :class:`InvalidInput` for what a training would not go on from bit for bit."""
     import pytorch_lightning.callbacks as kinds
