@@ -1,7 +1,10 @@
 """Checks of what a user gives; every error names the argument, the value and what is allowed."""
 
+import os
+import re
 import stat
 from collections.abc import Iterable, Sequence
+from contextlib import suppress
 from difflib import get_close_matches
 from math import isfinite
 from pathlib import Path
@@ -19,6 +22,14 @@ def first_line(error: BaseException) -> str:
     return next(iter(str(error).strip().splitlines()), type(error).__name__)
 
 
+def expand(path: str | Path) -> Path:
+    """The path with the folder of a user in the place of ``~``; as it is where there is no such folder."""
+    try:
+        return Path(path).expanduser()
+    except RuntimeError:
+        return Path(path)
+
+
 def read_file(path: Path, most: int = SMALL) -> bytes:
     """The content of a regular file of at most ``most`` bytes.
 
@@ -32,6 +43,17 @@ def read_file(path: Path, most: int = SMALL) -> bytes:
         raise OSError(None, f"it has {about.st_size} bytes, more than the {most} that may be read", str(path))
     with path.open("rb") as file:
         return file.read(about.st_size)
+
+
+def free_memory() -> int:
+    """Bytes of memory that are free, or all of them where the system does not tell; within a container, its share."""
+    free = [os.sysconf("SC_PAGE_SIZE") * os.sysconf("SC_PHYS_PAGES")]
+    with suppress(OSError):
+        free += [1024 * int(kib) for kib in re.findall(r"MemAvailable: +(\d+)", Path("/proc/meminfo").read_text())]
+    with suppress(OSError, ValueError):
+        cgroup = Path("/sys/fs/cgroup")
+        free.append(int((cgroup / "memory.max").read_text()) - int((cgroup / "memory.current").read_text()))
+    return max(0, min(free))
 
 
 def nearest(name: str, allowed: Iterable[str]) -> str:

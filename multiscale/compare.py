@@ -11,7 +11,7 @@ from pathlib import Path
 
 from rich.console import Console
 
-from multiscale.checks import InvalidInput
+from multiscale.checks import InvalidInput, expand
 from multiscale.cli import arguments, command
 
 PIPED_WIDTH = 160  # characters, where there is no terminal
@@ -28,7 +28,7 @@ def main(words: list[str]) -> None:
     if not folders:
         raise InvalidInput("runs must be given, as one or more folders of runs.")
     table = build(read_all(folders), given["baseline"])
-    folder = Path(given["to"]).expanduser()
+    folder = expand(given["to"])
     try:
         paths = text.write(table, folder)
         report = page.write(table, folder)

@@ -25,7 +25,7 @@ from packaging.requirements import Requirement
 from rich.console import Console
 from rich.markup import escape
 
-from multiscale.checks import InvalidInput
+from multiscale.checks import InvalidInput, expand
 from multiscale.cli import arguments, command
 from multiscale.runs.metrics import read_column
 from multiscale.training.logging.wandb_mode import has_key, mode_of
@@ -239,7 +239,7 @@ def examine(folder: Path, train: bool) -> Iterator[Finding]:
 def main(words: list[str]) -> None:
     """Print the findings as they come; exit code 1 if something is to be mended."""
     given = arguments(words, {"folder": ".", "training": True})
-    folder = Path(given["folder"]).expanduser()
+    folder = expand(given["folder"])
     if folder.exists() and not folder.is_dir():
         raise InvalidInput(f"folder must be a folder; got {given['folder']!r}.")
     console = Console(highlight=False, soft_wrap=True)

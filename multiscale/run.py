@@ -6,6 +6,7 @@ was stopped goes on with ``resume=<folder of the run or sweep>``.
 
 import shlex
 import sys
+from pathlib import Path
 
 import hydra
 from hydra.core.hydra_config import HydraConfig
@@ -57,7 +58,9 @@ def _run(line: CommandLine) -> None:
     prepared = prepare(job.config)
 
     from multiscale.jobs.start import needs_processes, start_job
+    from multiscale.runs.folder import make
 
+    make(Path(job.config.folder), "hydra.run.dir")
     ready = None if needs_processes(job.config) else prepared  # else they prepare it themselves
     del prepared
 
@@ -74,11 +77,13 @@ def _sweep(line: CommandLine) -> int:
     """Check every job, run them, and tell in the end how each went; returns the exit code."""
     from multiscale.jobs.prepare import check_jobs
     from multiscale.jobs.sweep import Sweep, check_folder, conclude
+    from multiscale.runs.folder import make
     from multiscale.runs.signals import Interrupted, Signals
 
     jobs = compose_jobs(line.words, line.config_dir, multirun=True)
     check_jobs(jobs)
     check_folder(line.words)
+    make(Path(jobs[0].composed.hydra.sweep.dir), "hydra.sweep.dir")
     sys.argv[1:] = [*line.options, *line.words]
     code = 0
     with Signals(silent=True):

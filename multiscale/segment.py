@@ -10,12 +10,11 @@ separator=|          between segments, in format=text
 import json
 import sys
 from itertools import pairwise
-from pathlib import Path
 from typing import NamedTuple
 
 import torch
 
-from multiscale.checks import InvalidInput, one_of
+from multiscale.checks import InvalidInput, expand, one_of
 from multiscale.cli import arguments, command
 from multiscale.data.facts import TextFacts
 from multiscale.data.text import read_text, utf8
@@ -66,7 +65,7 @@ def given_text(text: str, file: str) -> str:
         raise InvalidInput("exactly one of text and file must be given, and not be empty.")
     if file == "-":
         return utf8(sys.stdin.buffer.read(), "file '-'")
-    return text or read_text(Path(file).expanduser(), "file")
+    return text or read_text(expand(file), "file")
 
 
 def main(words: list[str]) -> None:

@@ -8,7 +8,7 @@ from math import isfinite
 from pathlib import Path
 from typing import Any
 
-from multiscale.checks import InvalidInput, nearest
+from multiscale.checks import InvalidInput, expand, nearest
 from multiscale.comparison.labels import add_labels
 from multiscale.comparison.records import PARTS, UNKNOWN, Run, read_config, read_state, read_summary, section
 from multiscale.config.identity import OWN, digest, flatten, science
@@ -26,7 +26,7 @@ def find(paths: Iterable[str | Path]) -> list[Path]:
     """
     runs: dict[Path, None] = {}
     for path in paths:
-        top = Path(path).expanduser()
+        top = expand(path)
         if not top.is_dir():
             beside = sorted(p.name for p in top.parent.glob("*") if p.is_dir()) if top.parent.is_dir() else []
             raise InvalidInput(f"runs must be folders; {str(path)!r} is none.{nearest(top.name, beside)}")

@@ -19,7 +19,7 @@ from filelock import FileLock
 from platformdirs import user_cache_dir
 from rich.progress import Progress
 
-from multiscale.checks import InvalidInput
+from multiscale.checks import InvalidInput, expand
 
 VARIABLE = "MULTISCALE_DATA"
 RECORDINGS = "*.wav"
@@ -48,7 +48,10 @@ class Remote:
 
 def data_folder() -> Path:
     """Where data sets are looked for."""
-    return Path(os.environ.get(VARIABLE) or user_cache_dir("multiscale")).expanduser()
+    try:
+        return expand(os.environ.get(VARIABLE) or user_cache_dir("multiscale"))
+    except RuntimeError:  # a user without a home
+        return Path(tempfile.gettempdir()) / "multiscale"
 
 
 def recordings(folder: Path) -> list[Path]:

@@ -2,11 +2,9 @@
 
 import hashlib
 import math
-import os
 import re
 from abc import abstractmethod
 from collections.abc import Callable, Sequence
-from contextlib import suppress
 from pathlib import Path
 
 import numpy as np
@@ -15,7 +13,7 @@ from jaxtyping import Bool, Shaped
 from torch import Tensor
 from torch.utils.data import DataLoader
 
-from multiscale.checks import InvalidInput, in_range, one_of, positive_int, read_file
+from multiscale.checks import InvalidInput, free_memory, in_range, one_of, positive_int, read_file
 from multiscale.data.batch import Batch
 from multiscale.data.facts import TextFacts
 from multiscale.data.files import DataError
@@ -146,17 +144,6 @@ def letters27(text: str) -> str:
     """Lower-case letters a-z, and one space for every run of other characters, as in text8 (Mahoney 2006), which
     however spells digits out."""
     return re.sub("[^a-z]+", " ", text.lower())
-
-
-def free_memory() -> int:
-    """Bytes of memory that are free, or all of them where the system does not tell; within a container, its share."""
-    free = [os.sysconf("SC_PAGE_SIZE") * os.sysconf("SC_PHYS_PAGES")]
-    with suppress(OSError):
-        free += [1024 * int(kib) for kib in re.findall(r"MemAvailable: +(\d+)", Path("/proc/meminfo").read_text())]
-    with suppress(OSError, ValueError):
-        cgroup = Path("/sys/fs/cgroup")
-        free.append(int((cgroup / "memory.max").read_text()) - int((cgroup / "memory.current").read_text()))
-    return max(0, min(free))
 
 
 def read_text(path: Path, argument: str) -> str:

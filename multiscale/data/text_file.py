@@ -1,8 +1,8 @@
 """Any UTF-8 text file of the user's."""
 
 from collections.abc import Sequence
-from pathlib import Path
 
+from multiscale.checks import expand
 from multiscale.data.text import TextDataModule, read_text
 
 
@@ -26,7 +26,7 @@ class TextFile(TextDataModule):
         form: str = "plain",
     ) -> None:
         super().__init__(batch_size, steps, split, form)
-        self.path = Path(str(path)).expanduser()
+        self.path = expand(str(path))
 
     def read(self) -> tuple[str, str]:
         return str(self.path), read_text(self.path, "data.path")

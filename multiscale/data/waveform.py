@@ -2,12 +2,11 @@
 
 import hashlib
 from collections.abc import Sequence
-from pathlib import Path
 
 import numpy as np
 import torch
 
-from multiscale.checks import InvalidInput, in_range, positive_int
+from multiscale.checks import InvalidInput, expand, in_range, positive_int
 from multiscale.data.facts import WaveFacts
 from multiscale.data.files import DataError
 from multiscale.data.module import SPLITS, Samples, SequenceDataModule
@@ -47,7 +46,7 @@ class Waveform(SequenceDataModule):
             raise InvalidInput("periods must be at least one period in samples; got [].")
         self.periods = [in_range(f"periods[{i}]", period, 2) for i, period in enumerate(periods)]
         self.seed, self.repeats = int(in_range("seed", seed, 0)), positive_int("repeats", repeats)
-        self.path = Path(str(path)).expanduser() if path else None
+        self.path = expand(str(path)) if path else None
 
     def load(self) -> tuple[WaveFacts, dict[str, Samples]]:
         target = self._target()

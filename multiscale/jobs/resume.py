@@ -96,6 +96,7 @@ def resume_run(request: Request) -> int:
         InvalidInput: for a folder that is none, a run that is finished, or a config with classes of others.
     """
     config = folders.read(request.folder)
+    folders.make(request.folder, "resume")
     _check(config, request.trusted)
     _lengthen(config, request.max_epochs)
     return run_in_process(request.folder) if needs_processes(config) else run_here(request.folder)
@@ -110,6 +111,7 @@ def _restore(path: Path) -> Path:
     """Put a run's other checkpoint in the place of its last, which stays aside; returns the run's folder."""
     if "resume" not in files.load(path):
         raise InvalidInput(f"{path} has weights and no whole training; use init_from={path} to begin with them.")
+    folders.make(path.parent, "resume")
     last = path.with_name("last.ckpt")
     if path != last:
         files.keep(last, "replaced.ckpt")

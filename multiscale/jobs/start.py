@@ -101,7 +101,7 @@ def run_here(folder: Path, prepared: Prepared | None = None) -> int:
     try:
         with folders.held(folder, get_rank()):
             return _run(folder, prepared)
-    except folders.InUse as error:
+    except InvalidInput as error:
         print(f"error: {error}", file=sys.stderr)
         return USER_ERROR
 

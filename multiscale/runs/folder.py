@@ -1,5 +1,6 @@
 """The folder of a run: one config, one process at a time, and how far it is."""
 
+import tempfile
 from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
 from pathlib import Path
@@ -90,6 +91,18 @@ def read(folder: Path) -> DictConfig:
     return config
 
 
+def make(folder: Path, argument: str) -> None:
+    """Make a folder, if it is not there; raises :class:`InvalidInput`, naming ``argument``, if it takes no file."""
+    try:
+        folder.mkdir(parents=True, exist_ok=True)
+        with tempfile.TemporaryFile(dir=folder):
+            pass
+    except OSError as error:
+        raise InvalidInput(
+            f"{argument} must be a folder to write to; got {str(folder)!r}: {error.strerror}."
+        ) from error
+
+
 class InUse(InvalidInput):
     """Another process runs in this folder."""
 
@@ -111,6 +124,8 @@ def held(folder: Path, rank: int) -> Iterator[None]:
             f"{folder} is in use by process {there.get('pid', '?')} on {there.get('host', '?')}; "
             "wait for its end, or give this run another folder."
         ) from error
+    except OSError as error:
+        raise InvalidInput(f"{folder} must be a folder to write to: {error.strerror}.") from error
     try:
         yield
     finally:

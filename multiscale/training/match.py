@@ -10,14 +10,13 @@ import logging
 from abc import ABC, abstractmethod
 from bisect import bisect_right
 from collections.abc import Mapping, Sequence
-from pathlib import Path
 from typing import ClassVar, NamedTuple
 
 import torch
 from hydra.errors import InstantiationException
 from omegaconf import DictConfig, ListConfig, OmegaConf
 
-from multiscale.checks import InvalidInput, first_line, in_range, positive_int, read_file
+from multiscale.checks import InvalidInput, expand, first_line, in_range, positive_int, read_file
 from multiscale.config.instantiate import make
 from multiscale.data.facts import Facts
 from multiscale.runs.files import parse_json
@@ -97,7 +96,7 @@ class Products(Target):
 def _read_rates(path: str) -> Sequence[Mapping[str, float]]:
     """What a run's ``summary.json`` tells of its levels."""
     try:
-        levels = parse_json(read_file(Path(path).expanduser()))["levels"]
+        levels = parse_json(read_file(expand(path)))["levels"]
         return [{key: value for key, value in level.items() if isinstance(value, float)} for level in levels]
     except (OSError, ValueError, KeyError, TypeError, AttributeError) as error:
         raise InvalidInput(f"rates must be the summary.json of a run; {path!r}: {first_line(error)}") from error

@@ -15,7 +15,7 @@ from zipfile import ZipFile
 
 import torch
 
-from multiscale.checks import InvalidInput
+from multiscale.checks import InvalidInput, free_memory, read_file
 from multiscale.runs.files import write
 
 END, END_SIZE = b"PK\5\6", 22  # the last record of an archive: its first bytes, and how many there are
@@ -58,7 +58,7 @@ def load(path: str | Path, map_location: Any = "cpu") -> dict[str, Any]:
     """
     path = Path(path)
     try:
-        content = path.read_bytes()
+        content = read_file(path, free_memory())
     except OSError as error:
         raise Damaged(f"checkpoint must be a file written by a run; {str(path)!r}: {error.strerror}.") from error
     if not is_whole(content):
@@ -92,7 +92,7 @@ def _offer(path: Path) -> str:
     """Another checkpoint beside ``path`` to go on from, if there is one that is whole."""
     other = path.with_name("previous.ckpt")
     try:
-        whole = other != path and is_whole(other.read_bytes())
+        whole = other != path and is_whole(read_file(other, free_memory()))
     except OSError:
         return ""
     return f" The one before it is whole: resume={other}" if whole else ""
