@@ -8,16 +8,23 @@ import numpy as np
 
 from multiscale.runs.metrics import read_table, to_number
 
+MOST = 2**28  # bytes of a file that is read
+DIGITS = 15  # of a step
+
 Curve = tuple[np.ndarray, np.ndarray]  # steps, rising, and values, both [N]
 
 
 def read_curves(path: Path) -> dict[str, Curve]:
     """The curve of each column of a ``metrics.csv``; a cell that is no number, or has no step, is left out."""
+    if not path.is_file() or path.stat().st_size > MOST:
+        return {}
     names, rows = read_table(path)
-    if "step" not in names:
+    if names.count("step") != 1:
         return {}
     place = names.index("step")
-    cells = list(chain.from_iterable(row for row in rows if row[place].isdecimal()))  # a row after another
+    cells = list(
+        chain.from_iterable(row for row in rows if row[place].isdecimal() and len(row[place]) <= DIGITS)
+    )  # a row after another
     columns = {name: cells[i :: len(names)] for i, name in enumerate(names)}
     at = [int(cell) for cell in columns["step"]]
     curves = {

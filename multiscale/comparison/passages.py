@@ -2,13 +2,32 @@
 
 from collections.abc import Mapping, Sequence
 from itertools import islice
-from typing import Any, NamedTuple
+from typing import Annotated, Any, Literal, NamedTuple
 
 import numpy as np
+from pydantic import BaseModel, Field, ValidationError
 
 from multiscale.comparison.figures import Axis, Chart, Lane, Series, Strip, Style
-from multiscale.comparison.records import Run
+from multiscale.comparison.records import Run, number
 from multiscale.comparison.table import Setting, slug
+
+Share = Annotated[float, Field(ge=0, le=1)]
+Step = Annotated[int, Field(ge=0, lt=2**40)]
+
+
+class Content(BaseModel, strict=True):
+    """An excerpt as its file has it: T symbols, L levels, what each level did at each step, and where things end."""
+
+    symbols: Annotated[list[str], Field(min_length=1)]
+    levels: Annotated[list[str], Field(min_length=1)]
+    update: list[list[Share]]
+    boundary: list[list[Literal[0, 1]]] | None = None
+    probability: list[list[Share]] | None = None
+    truth: dict[str, list[Step]] | None = None
+    periods: list[list[Annotated[float, Field(ge=0, lt=2**40)] | None]] | None = None
+    true_periods: list[Annotated[int, Field(ge=1)]] | None = None
+    start: Step | None = None
+
 
 EXCERPTS = 20  # configurations of which a passage is shown
 COLUMNS = 54  # characters a line
@@ -48,15 +67,17 @@ def choose(settings: Sequence[Setting], styles: Mapping[str, Style]) -> tuple[li
 
 def _is_whole(excerpt: Mapping[str, Any]) -> bool:
     """Is it as the callback writes it? Files of a run folder may be damaged."""
-    symbols, levels = excerpt.get("symbols"), excerpt.get("levels")
-    if not (isinstance(symbols, list) and isinstance(levels, list) and symbols and levels):
+    try:
+        Content.model_validate(excerpt)
+    except ValidationError:
         return False
-    grids = [excerpt.get("update"), *filter(None, (excerpt.get("boundary"), excerpt.get("probability")))]
-    return all(
-        isinstance(grid, list)
-        and len(grid) == len(levels)
-        and all(isinstance(row, list) and len(row) == len(symbols) for row in grid)
-        for grid in grids
+    steps, levels = len(excerpt["symbols"]), len(excerpt["levels"])
+    grids = [excerpt["update"], *filter(None, (excerpt.get("boundary"), excerpt.get("probability")))]
+    marks = [step for ends in (excerpt.get("truth") or {}).values() for step in ends]
+    return (
+        all(len(grid) == levels and all(len(row) == steps for row in grid) for grid in grids)
+        and all(len(epoch) == levels for epoch in excerpt.get("periods") or [])
+        and all(step < steps for step in marks)
     )
 
 
@@ -116,9 +137,9 @@ def draw_periods(passage: Passage) -> Chart | None:
     x, colour = list(range(1, len(epochs) + 1)), passage.style.colour
     series = [
         Series(f"clock {level}", passage.run.model, Style(colour, level - 1, level - 1), x, path, path, path)
-        for level, path in enumerate(zip(*epochs, strict=True), 1)
+        for level, path in enumerate(zip(*([*map(number, epoch)] for epoch in epochs), strict=True), 1)
     ]
-    last = ", ".join(f"{period:g}" for period in epochs[-1])
+    last = ", ".join(f"{number(period):g}" for period in epochs[-1])
     described = passage.describe("periods") | {"title": f"Learned periods: {passage.title}"}
     return Chart(
         **described,
