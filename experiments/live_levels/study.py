@@ -25,6 +25,7 @@ UNITS = {  # what the levels of a text are to find
     "python_docs, letters27": ("spaces", "spaces"),
     "artificial_language": ("word_ends", "phrase_ends"),
 }
+LEFT_OUT = ("precision_", "recall_")  # of what a summary tells of a level: F1 and the R-value come of them
 Row = dict[str, Any]
 
 
@@ -51,9 +52,10 @@ def read(folder: Path) -> list[Row]:
         row |= {"products_done": macs["done"], "products_dense": macs["dense"], "products_of_head": macs["head"]}
         tested = min(read_rows(path.parent / "metrics.csv"), key=lambda line: float(line.get("val/bpc") or "inf"))
         for number, level in enumerate(summary["levels"][:-1], 1):
-            row |= {f"{name}_{number}": level[name] for name in sorted(level) if name not in ("name", "units")}
-            row[f"val_boundary_{number}"] = tested.get(f"trace/boundary_{number}")
-        rows.append(row)
+            kept = [name for name in sorted(level) if name not in ("name", "units") and not name.startswith(LEFT_OUT)]
+            row |= {f"{name}_{number}": level[name] for name in kept}
+            row[f"val_boundary_{number}"] = float(tested.get(f"trace/boundary_{number}", "nan"))
+        rows.append({key: round(value, 4) if isinstance(value, float) else value for key, value in row.items()})
     return rows
 
 
@@ -105,7 +107,7 @@ def draw(rows: Sequence[Row]) -> Figure:
         for mark, colour in (("o", COLOURS[0]), ("d", COLOURS[2]), ("x", COLOURS[1]), (".", "#777777"))
     ]
     names = ["the level's boundaries", "by entropy, as often", "by surprisal, as often", "at random, as often"]
-    panels[0][2].legend(handles, names, fontsize=7, loc="upper left")
+    figure.legend(handles, names, loc="outside lower center", ncols=len(names))
     panels[0][0].set_title("dashed: stacked LSTM at equal products", fontsize=8)
     panels[0][1].set_title("level 1 (left) and 2 (right) of each", fontsize=8)
     return figure
