@@ -153,7 +153,10 @@ def _picks(override: Override, folders: Sequence[Path]) -> list[str]:
     """What a swept override takes, one value a job."""
     value = override.value()
     if isinstance(value, Glob):
-        return list(value.filter(_choices(override.key_or_group, folders)))
+        names = _choices(override.key_or_group, folders)
+        if picked := list(value.filter(names)):
+            return picked
+        raise InvalidInput(f"{override.input_line} must match one of {', '.join(names) or 'the choices of a group'}.")
     if not override.is_discrete_sweep():
         raise InvalidInput(f"{override.input_line} must list values, as a,b or range(1,4).")
     return list(override.sweep_string_iterator())

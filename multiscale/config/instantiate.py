@@ -1,6 +1,7 @@
 """From a node of the config to the object that its ``_target_`` names, with what a user got wrong in one line."""
 
 import inspect
+import logging
 import sys
 from collections.abc import Collection, Mapping
 from functools import cache, partial
@@ -16,6 +17,8 @@ from multiscale.config.kinds import find_wrong_kind
 
 ALLOWED = ("multiscale.", "torch.optim.", "pytorch_lightning.")
 SPECIAL = ("_target_", "_partial_", "_args_", "_recursive_", "_convert_")  # Hydra's own keys
+logging.getLogger("hydra.utils").setLevel(logging.CRITICAL)  # it tells what cannot be found beside raising it
+
 FEW = 30  # more arguments than that are not listed beside a hint
 
 

@@ -153,8 +153,9 @@ def _check_value(where: str, value: Any) -> None:
 
 def check_start(config: DictConfig) -> None:
     """Raise :class:`InvalidInput` for what a job needs before its first process starts, and has not."""
-    if config.init_from is not None and not Path(config.init_from).is_file():
-        raise InvalidInput(f"init_from must be a checkpoint of a run; there is no file {str(config.init_from)!r}.")
+    start = config.init_from
+    if start is not None and not (isinstance(start, str) and Path(start).is_file()):
+        raise InvalidInput(f"init_from must be a checkpoint of a run; there is no file {start!r}.")
     _, colon, port = str(config.rendezvous or "").rpartition(":")
     if config.rendezvous is not None and not (colon and port.isdigit()):
         raise InvalidInput(f"rendezvous must be host:port; got {config.rendezvous!r}.")

@@ -27,6 +27,7 @@ STOP = "+callbacks.stop._target_=pytorch_lightning.callbacks.EarlyStopping"
 NAMES = [  # groups, choices and keys
     ("modle=hmlstm", "modle does not exist; .*Did you mean 'model'"),
     ("init_from=nowhere.ckpt", "init_from must be a checkpoint of a run; there is no file 'nowhere.ckpt'"),
+    ("init_from=0", "init_from must be a checkpoint of a run; there is no file 0"),
     ("trainer=ddp trainer.num_nodes=2", "rendezvous must be given, as host:port, for trainer.num_nodes=2"),
     ("rendezvous=node0", "rendezvous must be host:port; got 'node0'"),
     ("search=reading", "search is no group of a run; it is for `python -m multiscale.search`"),
@@ -163,6 +164,8 @@ SWEEPS = [
     ("-m seed=0,1 model.hidden_size=8,-8", "got -8. This is the job seed=0 model.hidden_size=-8."),
     ("-m seed=0,1 model=hmlstm,nothing", "model must be one of .*got 'nothing'"),
     ("-m model=glob(*lstm) seed=0,-1", "got -1. This is the job model=hmlstm seed=-1."),
+    ("-m model=glob(z*)", "model=glob.* must match one of clockwork, "),
+    ("-m name=glob(*)", "name=glob.* must match one of the choices of a group"),
     ("-m seed=interval(0,1)", "seed=.* must list values"),
     ("--model=hmlstm", "--model=hmlstm is not an option; values have no dashes"),
 ]
