@@ -1,7 +1,6 @@
 """What networks did on a passage of text: boundaries, clocks, learned periods."""
 
 from collections.abc import Mapping, Sequence
-from itertools import islice
 from typing import Annotated, Any, Literal, NamedTuple
 
 import numpy as np
@@ -48,21 +47,27 @@ class Passage(NamedTuple):
         return {"key": f"{kind}-{self.key}", "title": self.title, "data": self.data, "model": self.run.model}
 
 
-def choose(settings: Sequence[Setting], styles: Mapping[str, Style]) -> tuple[list[Passage], int]:
-    """The first seed of each configuration that kept an excerpt, and how many configurations were left out.
+def choose(settings: Sequence[Setting], styles: Mapping[str, Style]) -> tuple[list[Passage], list[str]]:
+    """The first seed of each configuration that kept a whole excerpt, and what is left out, in words.
 
     Of more than ``EXCERPTS``, the best of every setting come first.
     """
     ranked: list[tuple[int, int, Passage]] = []
+    notes = []
     for place, setting in enumerate(settings):
         for rank, row in enumerate(setting.rows, 1):
-            kept = ((run, excerpt) for run in row.runs if _is_whole(excerpt := run.excerpt()))
-            for run, excerpt in islice(kept, 1):
-                key = f"{setting.key}-{rank}-{slug(row.label)}"
-                title = f"{row.label}, seed {run.seed}, on {setting.title}"
-                ranked.append((rank, place, Passage(run, setting.data, key, title, styles[row.label], excerpt)))
+            for run in row.runs:
+                if _is_whole(excerpt := run.excerpt()):
+                    key = f"{setting.key}-{rank}-{slug(row.label)}"
+                    title = f"{row.label}, seed {run.seed}, on {setting.title}"
+                    ranked.append((rank, place, Passage(run, setting.data, key, title, styles[row.label], excerpt)))
+                    break
+                if (run.folder / "excerpt.json").exists():
+                    notes.append(f"{run.folder.name}: its excerpt.json is damaged.")
     best = sorted(ranked, key=lambda one: one[:2])[:EXCERPTS]
-    return [passage for _, _, passage in sorted(best, key=lambda one: (one[1], one[0]))], len(ranked) - len(best)
+    if left_out := len(ranked) - len(best):
+        notes.append(f"{left_out} more configurations are left out, to keep the page light.")
+    return [passage for _, _, passage in sorted(best, key=lambda one: (one[1], one[0]))], notes
 
 
 def _is_whole(excerpt: Mapping[str, Any]) -> bool:

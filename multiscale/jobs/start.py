@@ -122,7 +122,8 @@ def _run(folder: Path, prepared: Prepared | None) -> int:
             print(f"{error}: saved. Go on with: python -m multiscale.run resume={folder}", file=sys.stderr)
         return error.exit_code
     except (NotFinite, DiskFull) as error:
-        return _fail(folder, FAILED, error, f"error: {error}", traceback.format_exc())
+        told = error.strerror if isinstance(error, DiskFull) else error
+        return _fail(folder, FAILED, error, f"error: {told}", traceback.format_exc())
     except Exception as error:
         if _lost_peer(error):
             time.sleep(GRACE)  # who failed first speaks first, and ends the others
