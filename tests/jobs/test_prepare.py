@@ -2,21 +2,15 @@
 
 import contextlib
 import importlib
-import inspect
 import sys
-import typing
-from collections.abc import Mapping, Sequence
 from pathlib import Path
 
 import pytest
 import torch
-from torch import Tensor
 
 from multiscale.checks import InvalidInput
 from multiscale.config.compose import compose_jobs, read_line
-from multiscale.config.kinds import find_wrong_kind
 from multiscale.jobs.prepare import check_jobs
-from multiscale.training.devices import count_devices
 from tests.helpers import tiny
 
 NO_GPU = pytest.mark.skipif(torch.cuda.is_available(), reason="there is a GPU")
@@ -199,29 +193,6 @@ def test_a_gpu_that_is_not_there_is_said(words):
 
 
 @pytest.mark.parametrize(
-    ("devices", "allowed"), [(2, True), (3, False), ("auto", True), (-1, True), ([0, 1], True), ([0, 2], False)]
-)
-def test_devices_are_those_of_the_machine(monkeypatch, devices, allowed):
-    monkeypatch.setattr(torch.cuda, "is_available", lambda: True)
-    monkeypatch.setattr(torch.cuda, "device_count", lambda: 2)
-    values = {"accelerator": "gpu", "devices": devices}
-    if allowed:
-        assert count_devices(values) == 2
-    else:
-        with pytest.raises(InvalidInput, match=r"trainer\.devices .*got"):
-            count_devices(values)
-
-
-@pytest.mark.parametrize(
-    ("devices", "count"), [(2, 2), ("2", 2), ("0,1", 2), ([1], 1), ("auto", 2), (-1, 2), (None, 2)]
-)
-def test_devices_are_counted_as_they_are_written(monkeypatch, devices, count):
-    monkeypatch.setattr(torch.cuda, "is_available", lambda: True)
-    monkeypatch.setattr(torch.cuda, "device_count", lambda: 2)
-    assert count_devices({"accelerator": "gpu", "devices": devices}) == count
-
-
-@pytest.mark.parametrize(
     "words",
     [
         "model=clockwork head=concat",
@@ -239,40 +210,6 @@ def test_devices_are_counted_as_they_are_written(monkeypatch, devices, count):
 )
 def test_what_is_right_passes(words, small_data):
     check(words)
-
-
-@pytest.mark.parametrize(
-    ("hint", "fitting", "others"),
-    [
-        (int, [3, -1], [True, 1.5, "3", None]),
-        (float, [3, 1.5], [True, "x", None]),
-        (bool, [True], [1, "yes", None]),
-        (str | None, ["x", None], [3, True]),
-        (typing.Optional[int], [3, None], [1.5]),  # noqa: UP045
-        (typing.Union[int, "str"], [3, "x"], [1.5, None]),
-        (typing.Literal["a", "b"] | int, ["a", 3], ["c", None]),
-        (Sequence[int] | int, [[1], 3], ["x", {"a": 1}]),
-        (dict[str, int], [{"a": 1}], [[1], 3]),
-        (Mapping[str, int | None], [{"a": None}], [3]),
-        (tuple[int, ...], [[1, 2], []], [3, ["x"]]),
-        (float | Tensor, [1.5], ["x"]),
-        (Path | int, ["x", 1], [1.5]),
-    ],
-)
-def test_a_value_fits_its_annotation_or_is_refused(hint, fitting, others):
-    def takes(size): ...
-
-    takes.__annotations__["size"] = hint
-    parameter = inspect.signature(takes).parameters["size"]
-    for value in fitting:
-        assert find_wrong_kind("size", value, takes, parameter) is None
-    for value in others:
-        wrong = find_wrong_kind("size", value, takes, parameter)
-        assert wrong
-        assert "size" in str(wrong.error)
-        assert "must be" in str(wrong.error)
-        if value is None:
-            assert find_wrong_kind("size", None, takes, parameter.replace(default=None)) is None
 
 
 LEAKY = """
