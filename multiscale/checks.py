@@ -22,6 +22,11 @@ def first_line(error: BaseException) -> str:
     return next(iter(str(error).strip().splitlines()), type(error).__name__)
 
 
+def describe_error(error: BaseException) -> str:
+    """What went wrong, in a line: of a failed system call without its number and its path, which the caller names."""
+    return getattr(error, "strerror", None) or first_line(error)
+
+
 def expand(path: str | Path) -> Path:
     """The path with the folder of a user in the place of ``~``; as it is where there is no such folder."""
     try:

@@ -80,8 +80,8 @@ def write(excerpt: Excerpt, periods: Sequence[Tensor], path: Path) -> None:
     """Write an excerpt as JSON, with the ``periods`` [L] of clocks that learn after each epoch.
 
     ``symbols`` [T], ``levels`` [L], ``update``, ``boundary`` and ``probability`` [L][T] (or null), ``truth`` {name:
-    steps}, ``periods`` [epochs][L], null for
-    none, ``true_periods`` and ``start`` in steps. The file is there whole or not at all.
+    steps}, ``periods`` [epochs][L], null for none, ``true_periods`` and ``start`` in steps. The file is there whole or
+    not at all.
     """
     content: dict[str, Any] = {
         "symbols": list(excerpt.symbols),

@@ -22,9 +22,8 @@ def read_curves(path: Path) -> dict[str, Curve]:
     if names.count("step") != 1:
         return {}
     place = names.index("step")
-    cells = list(
-        chain.from_iterable(row for row in rows if row[place].isdecimal() and len(row[place]) <= DIGITS)
-    )  # a row after another
+    counted = (row for row in rows if row[place].isdecimal() and len(row[place]) <= DIGITS)
+    cells = list(chain.from_iterable(counted))  # a row after another
     columns = {name: cells[i :: len(names)] for i, name in enumerate(names)}
     at = [int(cell) for cell in columns["step"]]
     curves = {

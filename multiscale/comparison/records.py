@@ -10,7 +10,7 @@ from typing import Any, TypeVar
 
 import numpy as np
 
-from multiscale.checks import first_line, read_file
+from multiscale.checks import describe_error, read_file
 from multiscale.comparison.curves import Curve, read_curves
 from multiscale.config.foreign import parse_yaml
 from multiscale.runs.files import parse_json
@@ -193,7 +193,7 @@ def _read(path: Path, parse: Callable[[bytes], Any], parts: Iterable[str] = ()) 
     except FileNotFoundError:
         return {}, f"{path.name} is missing"
     except (OSError, ValueError) as error:
-        return {}, f"{path.name} is damaged: {getattr(error, 'strerror', None) or first_line(error)}"
+        return {}, f"{path.name} is damaged: {describe_error(error)}"
     if not isinstance(content, dict):
         return {}, f"{path.name} is damaged: it is no mapping"
     lacking = [part for part in parts if not section(content, part)]

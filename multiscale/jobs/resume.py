@@ -83,9 +83,8 @@ def read_sweep(request: Request) -> list[str]:
     for config in jobs(words):
         _check(config, request.trusted)
     if left := [word for word in theirs if word not in request.hydra]:
-        print(
-            f"not taken from {request.folder}: {shlex.join(left)}; add it to resume=... if you want it", file=sys.stderr
-        )
+        line = f"not taken from {request.folder}: {shlex.join(left)}; add it to resume=... if you want it"
+        print(line, file=sys.stderr)
     return ["-m", *words, *request.hydra, f"hydra.sweep.dir={request.folder.resolve()}"]
 
 

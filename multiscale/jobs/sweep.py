@@ -12,7 +12,7 @@ from rich.console import Console
 from rich.table import Table
 from rich.text import Text
 
-from multiscale.checks import InvalidInput, first_line, read_file
+from multiscale.checks import InvalidInput, describe_error, read_file
 from multiscale.config.foreign import parse_yaml
 from multiscale.jobs.start import describe_job
 from multiscale.runs import status
@@ -71,7 +71,7 @@ def read_words(folder: Path) -> tuple[list[str], list[str]]:
         saved = parse_yaml(read_file(folder / "multirun.yaml"))["hydra"]["overrides"]
         task, hydra = ([word for word in saved[kind] if isinstance(word, str)] for kind in ("task", "hydra"))
     except Exception as error:
-        told = error.strerror if isinstance(error, OSError) else first_line(error)
+        told = describe_error(error)
         raise InvalidInput(f"{folder} must be the folder of a sweep; multirun.yaml cannot be read: {told}") from error
     return task, [word for word in hydra if not word.startswith(PLACE)]
 

@@ -9,7 +9,7 @@ from typing import Any
 from filelock import FileLock, Timeout
 from omegaconf import DictConfig, OmegaConf
 
-from multiscale.checks import InvalidInput, first_line, read_file
+from multiscale.checks import InvalidInput, describe_error, read_file
 from multiscale.config.foreign import check_data, parse_yaml
 from multiscale.config.identity import PLACES, flatten
 from multiscale.runs import files, status
@@ -85,7 +85,7 @@ def read(folder: Path) -> DictConfig:
         assert isinstance(config, DictConfig), "it is no mapping"
         check_data(OmegaConf.to_container(config))
     except Exception as error:
-        told = error.strerror if isinstance(error, OSError) else first_line(error)
+        told = describe_error(error)
         raise InvalidInput(f"{folder} must be the folder of a run; its config.yaml cannot be read: {told}") from error
     config.folder = str(folder.resolve())
     return config

@@ -5,7 +5,6 @@ import pickle
 import random
 import re
 import resource
-import shutil
 import subprocess
 import sys
 from pathlib import Path
@@ -32,20 +31,6 @@ def resume(words: list[str]) -> None:
 
 
 WORDS = ["model=clockwork", "trainer.max_epochs=2"]
-
-
-@pytest.fixture(scope="module")
-def made(tmp_path_factory):
-    """The folder of a small run, finished."""
-    place = tmp_path_factory.mktemp("made")
-    run(place, *WORDS)
-    return place
-
-
-@pytest.fixture
-def copy(made, tmp_path):
-    shutil.copytree(made, tmp_path / "run")
-    return tmp_path / "run"
 
 
 def flipped(content: bytes, seed: int) -> bytes:

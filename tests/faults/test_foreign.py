@@ -1,7 +1,5 @@
 """No door that reads a folder or a checkpoint runs what it was not asked for."""
 
-import shutil
-
 import pytest
 import yaml
 from omegaconf import OmegaConf
@@ -21,18 +19,10 @@ pytestmark = pytest.mark.slow
 WORDS = ["model=hmlstm", "model.hidden_size=8", "trainer.max_epochs=1"]
 
 
-@pytest.fixture(scope="module")
-def made(tmp_path_factory):
-    place = tmp_path_factory.mktemp("made")
-    run(place, *WORDS)
-    return place
-
-
 @pytest.fixture
-def copy(made, tmp_path):
-    shutil.copytree(made, tmp_path / "run")
-    (tmp_path / "run/summary.json").unlink()
-    return tmp_path / "run"
+def copy(copy):
+    (copy / "summary.json").unlink()
+    return copy
 
 
 @pytest.fixture

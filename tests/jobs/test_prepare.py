@@ -3,7 +3,6 @@
 import contextlib
 import importlib
 import sys
-from pathlib import Path
 
 import pytest
 import torch

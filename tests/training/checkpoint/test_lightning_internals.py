@@ -110,6 +110,19 @@ def test_a_fit_ends_at_the_epoch_that_it_is_given(tmp_path):
     assert fitted.current_epoch == 2
 
 
+def test_a_fit_ends_after_the_steps_that_it_is_given(tmp_path):
+    start = At("on_train_start", lambda run, *_: internals.set_max_steps(run, 3))
+    fitted, _ = fit(tmp_path, start, max_steps=7, max_epochs=-1)
+    assert fitted.global_step == 3
+
+
+def test_the_validated_are_those_of_the_epoch(tmp_path):
+    counts = []
+    look = At("on_train_batch_start", lambda run, *_: counts.append(internals.validated(run)))
+    fit(tmp_path, look, limit_val_batches=3, val_check_interval=2, max_epochs=2)
+    assert counts == [0, 0, 3, 3, 6] * 2
+
+
 def save(path, hook, time, **where):
     """A callback that saves a settled checkpoint at a hook, before what follows it, the ``time``-th time it comes."""
     count = []
@@ -153,9 +166,25 @@ def test_a_training_goes_on_with_the_validation_before_which_it_was_saved(tmp_pa
     assert fitted.global_step == BATCHES
 
 
+def test_a_validation_is_begun_after_those_before_it(tmp_path):
+    keep = save(tmp_path / "a", "on_validation_start", 2, in_epoch=True, in_validation=True)
+    often = {"limit_val_batches": 3, "val_check_interval": 2}
+    fit(tmp_path, keep, **often)
+    counts = []
+
+    def start(run, *_):
+        if not counts:
+            internals.forget_validation(run, 3)
+        counts.append(internals.validated(run))
+
+    fit(tmp_path, At("on_validation_start", start), ckpt_path=tmp_path / "a", **often)
+    assert counts == [3]
+
+
+@pytest.mark.parametrize("limit", [{}, {"max_steps": 50}])
 @pytest.mark.parametrize("forget", [True, False])
-def test_only_where_its_restart_is_forgotten_a_resumed_epoch_ends_with_a_step_of_its_schedule(tmp_path, forget):
-    fit(tmp_path, save(tmp_path / "a", "on_train_batch_start", 3, in_epoch=True, in_validation=False))
+def test_only_where_its_restart_is_forgotten_a_resumed_epoch_ends_with_a_step_of_its_schedule(tmp_path, forget, limit):
+    fit(tmp_path, save(tmp_path / "a", "on_train_batch_start", 3, in_epoch=True, in_validation=False), **limit)
 
     def start(run, _, batch, number):
         if number == 2:
@@ -163,5 +192,5 @@ def test_only_where_its_restart_is_forgotten_a_resumed_epoch_ends_with_a_step_of
             if forget:
                 internals.forget_restart(run)
 
-    fitted, _ = fit(tmp_path, At("on_train_batch_start", start), ckpt_path=tmp_path / "a")
+    fitted, _ = fit(tmp_path, At("on_train_batch_start", start), ckpt_path=tmp_path / "a", **limit)
     assert fitted.lr_scheduler_configs[0].scheduler.last_epoch == int(forget)
