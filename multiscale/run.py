@@ -18,6 +18,7 @@ from multiscale.cli import INTERRUPTED, fail
 from multiscale.config.compose import CONF, CommandLine, compose_jobs, read_line
 from multiscale.config.hydra_internals import run_single
 from multiscale.config.identity import freeze
+from multiscale.runs.signals import Interrupted, Signals
 
 
 def main() -> None:
@@ -35,6 +36,8 @@ def main() -> None:
         fail(error)
     except KeyboardInterrupt:
         sys.exit(INTERRUPTED)
+    except Interrupted as signal:  # the processes of the run have ended, and said how to go on
+        sys.exit(signal.exit_code)
     return run()
 
 
@@ -78,7 +81,6 @@ def _sweep(line: CommandLine) -> int:
     from multiscale.jobs.prepare import check_jobs
     from multiscale.jobs.sweep import Sweep, check_folder, conclude
     from multiscale.runs.folder import make
-    from multiscale.runs.signals import Interrupted, Signals
 
     jobs = compose_jobs(line.words, line.config_dir, multirun=True)
     check_jobs(jobs)

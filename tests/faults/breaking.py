@@ -127,6 +127,32 @@ class Slow(pl.Callback):
         time.sleep(0.05)
 
 
+class Cut(pl.Callback):
+    """Kills its process at a write of a named file, as the variable ``MULTISCALE_CUT`` says: ``name:count:when``.
+
+    ``when`` is half (the file beside it has half of its content), before (it is whole) or after the renaming.
+    """
+
+    def __init__(self) -> None:
+        if words := os.environ.get("MULTISCALE_CUT"):
+            self.name, count, self.when = words.split(":")
+            self.left = int(count)
+            replace = Path.replace
+
+            def cut(source: Path, target: Path) -> Path:
+                self.left -= Path(target).name == self.name
+                if self.left or Path(target).name != self.name:
+                    return replace(source, target)
+                if self.when == "half":
+                    os.truncate(source, source.stat().st_size // 2)
+                if self.when == "after":
+                    replace(source, target)
+                os.kill(os.getpid(), signal.SIGKILL)
+                raise AssertionError("it was killed")
+
+            Path.replace = cut
+
+
 class Stuck(pl.Callback):
     """Hangs in the twelfth step, once."""
 

@@ -16,15 +16,23 @@ SLOW_DOWN = "+callbacks.slow._target_=tests.faults.breaking.Slow"
 DDP = ["trainer=ddp", "trainer.accelerator=cpu", "trainer.devices=2"]
 
 
-def start(cwd: Path, *words: str) -> subprocess.Popen:
-    """``python -m multiscale.run`` in ``cwd``, on a small text there."""
+def start(cwd: Path, *words: str, module: str = "run", alone: bool = False, **variables: str) -> subprocess.Popen:
+    """``python -m multiscale.<module>`` in ``cwd``, on a small text there; ``alone`` in a process group of its own."""
     cwd.mkdir(parents=True, exist_ok=True)
     (cwd / "text.txt").write_text(TEXT)
     environment = {k: v for k, v in os.environ.items() if not k.startswith("WANDB")}
     return subprocess.Popen(
-        [sys.executable, "-m", "multiscale.run", *words],
+        [sys.executable, "-m", f"multiscale.{module}", *words],
         cwd=cwd,
-        env={**environment, "OMP_NUM_THREADS": "1", "PYTHONPATH": str(ROOT), "NETRC": "none", "COLUMNS": "200"},
+        env={
+            **environment,
+            "OMP_NUM_THREADS": "1",
+            "PYTHONPATH": str(ROOT),
+            "NETRC": "none",
+            "COLUMNS": "200",
+            **variables,
+        },
+        start_new_session=alone,
         stdout=subprocess.PIPE,
         stderr=subprocess.STDOUT,
         text=True,
