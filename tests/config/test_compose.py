@@ -50,7 +50,7 @@ def test_an_experiment_may_bring_lists_that_the_command_line_replaces():
     experiment = "experiment=first_comparison"
     sweep = jobs([experiment, "model=clockwork"], multirun=True)
     assert len({(j.data._target_, j.seed) for j in sweep}) == len(sweep) == 2 * 3
-    assert [j.seed for j in jobs([experiment, "data=python_docs", "seed=7"], multirun=True)] == [7] * 4
+    assert [j.seed for j in jobs([experiment, "data=python_docs", "seed=7"], multirun=True)] == [7] * 5
     assert len(jobs([experiment])) == 1
     assert [j.seed for j in jobs(["seed=1,2"], multirun=True)] == [1, 2]
 
