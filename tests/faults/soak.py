@@ -176,10 +176,10 @@ def run_through(place: Path, kind: str) -> dict[str, tuple]:
 
 def run_disturbed(place: Path, seed: int) -> dict[str, tuple]:
     """What the run of a seed comes to; raises :class:`AssertionError` for an end that a user could not understand."""
-    _, stops, ways_on = plan(seed)
+    kind, stops, ways_on = plan(seed)
     again = True
     for stop, next_again in zip(stops, ways_on, strict=True):
-        process = begin(place, plan(seed)[0], again, stop.cut)
+        process = begin(place, kind, again, stop.cut)
         if not stop.cut:
             wait(process, place, stop)
             send(process, stop.way)
@@ -188,7 +188,7 @@ def run_disturbed(place: Path, seed: int) -> dict[str, tuple]:
         if code == 0:
             return read(place)
         again = next_again
-    code, output = finish(begin(place, plan(seed)[0], again))
+    code, output = finish(begin(place, kind, again))
     assert code == 0, output
     return read(place)
 
