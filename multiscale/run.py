@@ -1,124 +1,22 @@
 """Train one backbone, test it, and say what it learned: ``python -m multiscale.run [group=choice] [key=value]``.
 
-words -> config -> prepared -> run folder -> summary. A sweep is ``-m`` with lists: ``-m model=hmlstm,clockwork``; what
-was stopped goes on with ``resume=<folder of the run or sweep>``.
+A sweep is ``-m`` with lists: ``-m model=hmlstm,clockwork``; what was stopped goes on with
+``resume=<folder of the run or sweep>``.
 """
 
-import shlex
 import sys
-from pathlib import Path
 
-import hydra
-from hydra.core.hydra_config import HydraConfig
-from hydra.types import RunMode
-from omegaconf import DictConfig
-
-from multiscale.checks import InvalidInput
-from multiscale.cli import INTERRUPTED, fail
-from multiscale.config.compose import CONF, CommandLine, compose_jobs, read_line
-from multiscale.config.hydra_internals import run_single
-from multiscale.config.identity import freeze
-from multiscale.runs.signals import Interrupted, Signals
+from multiscale.cli import INTERRUPTED
 
 
 def main() -> None:
-    """The command line; what can be checked is checked before any folder is made."""
-    words = sys.argv[1:]
+    """The command line, which Ctrl-C ends without a traceback from its first moments on."""
     try:
-        if any(word.startswith("resume=") for word in words):
-            words = _resume(words)
-        line = read_line(words)
-        if line.sweeps:
-            sys.exit(_sweep(line))
-        if not line.left_to_hydra:
-            return _run(line)
-    except InvalidInput as error:
-        fail(error)
+        from multiscale.jobs.run import run_words  # Hydra takes a part of a second, what it runs more
+
+        run_words(sys.argv[1:])
     except KeyboardInterrupt:
         sys.exit(INTERRUPTED)
-    except Interrupted as signal:  # the processes of the run have ended, and said how to go on
-        sys.exit(signal.exit_code)
-    return run()
-
-
-def _resume(words: list[str]) -> list[str]:
-    """Go on with the run that the words name, and exit; or give the words of what is left of a sweep."""
-    from multiscale.jobs.resume import read_request, read_sweep, resume_run
-
-    request = read_request(words)
-    if (request.folder / "multirun.yaml").exists():
-        return read_sweep(request)
-    sys.exit(resume_run(request))
-
-
-def _run(line: CommandLine) -> None:
-    """A single run: composed once, prepared once."""
-    (job,) = compose_jobs(line.words, line.config_dir, several=False)
-
-    from multiscale.jobs.prepare import check_start, prepare  # torch takes a second or two
-
-    check_start(job.config)
-    prepared = prepare(job.config)
-
-    from multiscale.jobs.start import needs_processes, start_job
-    from multiscale.runs.folder import make
-
-    make(Path(job.config.folder), "hydra.run.dir")
-    ready = None if needs_processes(job.config) else prepared  # else they prepare it themselves
-    del prepared
-
-    def start(_: DictConfig) -> float:
-        try:
-            return start_job(job.config, command_of(line.words), prepared=ready)
-        except InvalidInput as error:
-            fail(error)
-
-    run_single(job.composed, str(CONF), start)
-
-
-def _sweep(line: CommandLine) -> int:
-    """Check every job, run them, and tell in the end how each went; returns the exit code."""
-    from multiscale.jobs.prepare import check_jobs
-    from multiscale.jobs.sweep import Sweep, check_folder, conclude
-    from multiscale.runs.folder import make
-
-    jobs = compose_jobs(line.words, line.config_dir, multirun=True)
-    check_jobs(jobs)
-    check_folder(line.words)
-    make(Path(jobs[0].composed.hydra.sweep.dir), "hydra.sweep.dir")
-    sys.argv[1:] = [*line.options, *line.words]
-    code = 0
-    with Signals(silent=True):
-        try:
-            run()
-        except Interrupted as signal:
-            code = signal.exit_code
-        except SystemExit as end:
-            code = end.code if isinstance(end.code, int) else 1
-    return conclude(Sweep.folder, code, len(jobs), line.words) if Sweep.folder else code
-
-
-@hydra.main(config_path=str(CONF), config_name="config", version_base="1.3")
-def run(config: DictConfig) -> float:
-    """A job that Hydra composed, one of a sweep's mostly; returns the monitored metric of the best weights."""
-    from multiscale.jobs.start import start_job
-
-    known = HydraConfig.get()
-    words = list(known.overrides.task)
-    sweep = known.mode == RunMode.MULTIRUN
-    quiet = sweep and "BasicLauncher" not in known.launcher._target_
-    try:
-        return start_job(freeze(config, words, str(config.folder)), command_of(words), sweep, quiet)
-    except InvalidInput as error:
-        if not sweep:
-            fail(error)
-        raise
-
-
-def command_of(words: list[str] | tuple[str, ...]) -> str:
-    """The command line of these words, without those for Hydra itself."""
-    own = [word for word in words if not word.lstrip("+~").startswith(("hydra.", "hydra/"))]
-    return shlex.join(["python", "-m", "multiscale.run", *own])
 
 
 if __name__ == "__main__":

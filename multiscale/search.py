@@ -31,7 +31,7 @@ PLAIN: dict[str, Any] = {"soft_wrap": True, "highlight": False, "markup": False}
 
 def report(search: "Search", console: Console) -> None:
     """Print the best trials, what failed, and the command of the best."""
-    from multiscale.jobs.study import reason
+    from multiscale.jobs.study import number, reason
 
     plan, ended = search.plan, search.ended_trials()
     best = [trial for trial in ended if trial.value is not None]
@@ -39,10 +39,12 @@ def report(search: "Search", console: Console) -> None:
     for title in ("trial", plan.monitor, *plan.space):
         table.add_column(title, justify="right")
     for trial in best[:BEST]:
-        table.add_row(str(trial.number), f"{trial.value:.4f}", *(Text(_short(trial.params[key])) for key in plan.space))
+        table.add_row(
+            str(number(trial)), f"{trial.value:.4f}", *(Text(_short(trial.params[key])) for key in plan.space)
+        )
     console.print(table)
     for trial in ended[len(best) :]:
-        console.print(f"trial {trial.number} failed: {reason(trial)}", **PLAIN)
+        console.print(f"trial {number(trial)} failed: {reason(trial)}", **PLAIN)
     if len(ended) < plan.trials:
         console.print(f"{len(ended)} of {plan.trials} trials have ended; others are under way.")
     if best:
@@ -57,19 +59,19 @@ def main(words: list[str]) -> None:
     """The command line."""
     try:
         from multiscale.jobs.plan import read
-        from multiscale.jobs.study import Search, reason, run_trial
+        from multiscale.jobs.study import Search, number, reason, run_trial
     except ImportError as error:
         raise InvalidInput(f"a search needs Optuna: pip install 'multiscale[search]' ({error}).") from error
     plan, console = read(words), Console()
     folder = Path("searches").resolve() / plan.study
 
-    def objective(number: int, params: list[str]) -> float:
-        return run_trial(folder / f"trial_{number:03d}", [*plan.words, *params], plan.config_dir)
+    def objective(place: int, params: list[str]) -> float:
+        return run_trial(folder / f"trial_{place:03d}", [*plan.words, *params], plan.config_dir)
 
     def say(trial: Any) -> None:
         value = reason(trial) if trial.value is None else f"{plan.monitor} {trial.value:.4f}"
         params = "  ".join(f"{key}={_short(value)}" for key, value in trial.params.items())
-        console.print(f"trial {trial.number}: {value}  {params}", **PLAIN)
+        console.print(f"trial {number(trial)}: {value}  {params}", **PLAIN)
 
     with Signals(silent=True):
         search = Search(folder, plan, objective, say)

@@ -134,7 +134,14 @@ def _run(folder: Path, prepared: Prepared | None) -> int:
 
 def _lost_peer(error: Exception) -> bool:
     """Whether another process of the same training is gone, which is that one's failure."""
-    words = ("Connection closed by peer", "Connection reset by peer", "NCCL", "recvBuffer", "Broken pipe")
+    words = (
+        "Connection closed by peer",
+        "Connection reset by peer",
+        "NCCL",
+        "recvBuffer",
+        "Broken pipe",
+        "remote worker",
+    )
     return is_rank() and any(word in str(error) for word in words)
 
 

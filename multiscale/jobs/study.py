@@ -3,8 +3,12 @@
 A study is an SQLite file that several workers share; it survives a worker that is killed while it writes, as a journal
 does not. Whatever reads the state of all trials and adds one holds the study's lock; a worker holds the lock of its
 trial until that has ended, so that a trial that runs while nobody holds its lock is one whose worker was killed.
+
+A trial that lost its worker is made again under the number that it has in a search which nobody stops: of that its
+sampler's seed and its run's folder are made, so that the run goes on, and all trials are those of an unbroken search.
 """
 
+import itertools
 import shlex
 from collections.abc import Callable, Sequence
 from math import isnan
@@ -21,6 +25,7 @@ from multiscale.jobs.start import run_in_process
 from multiscale.runs import folder as runs
 from multiscale.runs import status
 
+WAIT = 60  # seconds in which the run of a killed worker saves, and ends
 KILLED = "the worker was killed"
 STOPPED = "the search was stopped"
 
@@ -96,27 +101,35 @@ class Search:
         """The next trial with its lock held, or None if enough are finished or under way."""
         with self._lock:
             self._recover()
-            running = self.study.get_trials(states=[TrialState.RUNNING])
-            if len(self.ended_trials()) + len(running) >= self.plan.trials:
+            taken = {number(t) for t in [*self.ended_trials(), *self._trials(TrialState.RUNNING)]}
+            if len(taken) >= self.plan.trials:
                 return None
-            self.study.sampler = self.plan.make_sampler(len(self.study.trials))
+            following = next(n for n in itertools.count() if n not in taken)
+            lost = [t for t in self._trials(TrialState.FAIL) if t.user_attrs.get("number") == following]
+            if lost and not self._trials(TrialState.WAITING):
+                self.study.enqueue_trial(lost[-1].params)
+            self.study.sampler = self.plan.make_sampler(following)
             trial = self.study.ask(dict(self.plan.space))
+            trial.set_user_attr("number", following)  # the last of it: a trial that has this has all of its params
             lock = self._trial_lock(trial.number)
             lock.acquire()
             return trial, lock
 
+    def _trials(self, state: TrialState) -> list[FrozenTrial]:
+        return self.study.get_trials(states=[state])
+
     def _recover(self) -> None:
         """End the trials that run without a worker."""
-        for trial in self.study.get_trials(states=[TrialState.RUNNING]):
+        for trial in self._trials(TrialState.RUNNING):
             try:
                 with self._trial_lock(trial.number):
-                    self._end(trial)
+                    self.study.tell(trial.number, state=TrialState.FAIL)
             except Timeout:
                 continue
 
     def _run(self, trial: Trial) -> None:
         try:
-            value = self.objective(trial.number, overrides(trial.params))
+            value = self.objective(trial.user_attrs["number"], overrides(trial.params))
         except TrialFailed as error:
             return self._fail(trial, str(error))
         if isnan(value):
@@ -127,13 +140,12 @@ class Search:
     def _fail(self, trial: Trial, reason: str) -> None:
         with self._lock:
             trial.set_user_attr("reason", reason)
-            self._end(self.study.trials[trial.number])
+            self.study.tell(trial, state=TrialState.FAIL)
 
-    def _end(self, trial: FrozenTrial) -> None:
-        """Tell that a trial failed, and ask for it again if that was not its own doing."""
-        self.study.tell(trial.number, state=TrialState.FAIL)
-        if is_lost(trial):
-            self.study.enqueue_trial(trial.params)
+
+def number(trial: FrozenTrial) -> int:
+    """Which trial of a search that nobody stops it is, from 0."""
+    return trial.user_attrs.get("number", trial.number)
 
 
 def reason(trial: FrozenTrial) -> str:
@@ -149,9 +161,12 @@ def is_lost(trial: FrozenTrial) -> bool:
 def run_trial(folder: Path, words: Sequence[str], config_dir: str | None = None) -> float:
     """One run in a process of its own, in ``folder``, with its output in ``output.txt``; returns its validation metric.
 
+    A run that is there already goes on.
+
     Raises:
         TrialFailed: if the run fails, with what went wrong.
         Interrupted: if this process was asked to end; the run has then ended by itself.
+        InUse: if another process runs there, and does not come to an end.
     """
     try:
         (config,) = jobs(words, config_dir)
@@ -159,6 +174,8 @@ def run_trial(folder: Path, words: Sequence[str], config_dir: str | None = None)
         runs.claim(config, shlex.join(["python", "-m", "multiscale.run", *words]))
     except InvalidInput as error:
         raise TrialFailed(str(error)) from error
-    if code := run_in_process(folder, folder / "output.txt"):
+    with runs.held(folder, rank=0, wait=WAIT):
+        finished = runs.state(folder) == runs.FINISHED
+    if not finished and (code := run_in_process(folder, folder / "output.txt")):
         raise TrialFailed(f"exit code {code}: {status.read(folder).get('error') or 'without a word'}")
     return runs.value(folder)

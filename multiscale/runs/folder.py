@@ -108,13 +108,13 @@ class InUse(InvalidInput):
 
 
 @contextmanager
-def held(folder: Path, rank: int) -> Iterator[None]:
+def held(folder: Path, rank: int, wait: float = 0) -> Iterator[None]:
     """The right to run in ``folder``, which one run has at a time; its first process takes it for all.
 
     Raises:
-        InUse: if another has it; names that process.
+        InUse: if another has it, and still after ``wait`` seconds; names that process.
     """
-    lock = FileLock(folder / ".lock", timeout=0)
+    lock = FileLock(folder / ".lock", timeout=wait)
     try:
         if rank == 0:
             lock.acquire()

@@ -8,7 +8,7 @@ import torch
 
 from multiscale.config.compose import CONF, NO_GROUPS, jobs
 from multiscale.jobs.prepare import prepare
-from multiscale.run import run
+from multiscale.jobs.run import run
 
 GROUPS = ["model", "head", "optim", "trainer", "match"]
 ELSEWHERE = ["data", "task", "experiment"]  # in test_tasks.py and test_experiments.py

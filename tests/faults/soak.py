@@ -19,6 +19,7 @@ from contextlib import suppress
 from pathlib import Path
 from typing import NamedTuple
 
+from tests.conftest import ROOT
 from tests.faults.breaking import SMALL, differing, result
 from tests.faults.processes import DDP, finish, start
 from tests.helpers import tiny
@@ -184,7 +185,8 @@ def run_disturbed(place: Path, seed: int) -> dict[str, tuple]:
             wait(process, place, stop)
             send(process, stop.way)
         code, output = finish(process)
-        assert "Traceback" not in output, output
+        ours = "Traceback" in output and f"{ROOT}/multiscale/" in output  # else Python had not come to us yet
+        assert not ours, output
         if code == 0:
             return read(place)
         again = next_again

@@ -10,6 +10,7 @@ import pytest
 import torch
 
 from multiscale.training.checkpoint import files
+from tests.conftest import ROOT
 from tests.faults.breaking import SMALL, differing, result
 from tests.faults.processes import DDP, begin, finish, resume, start, trained
 
@@ -98,6 +99,15 @@ def test_a_folder_that_was_moved_goes_on_where_it_lies(tmp_path, whole):
     assert_same(moved, whole())
     assert not (tmp_path / "run").exists()
     assert not list(tmp_path.rglob("*.tmp"))
+
+
+@pytest.mark.parametrize("words", [["run", "seed=1"], ["search", "search=lr_and_size"], ["compare", "runs"]])
+def test_ctrl_c_while_modules_load_ends_without_a_traceback(cli, tmp_path, words):
+    for name in ("hydra", "omegaconf", "torch"):
+        (tmp_path / f"{name}.py").write_text("raise KeyboardInterrupt\n")
+    done = cli(*words[1:], module=words[0], PYTHONPATH=os.pathsep.join([str(tmp_path), str(ROOT)]))
+    assert done.returncode == 130
+    assert not done.stderr
 
 
 def test_sigterm_to_one_rank_of_two_stops_both_at_the_same_step(tmp_path, whole):

@@ -6,9 +6,6 @@ from tests.faults import soak
 
 pytestmark = pytest.mark.slow
 
-KNOWN = pytest.mark.xfail(reason="a search that is killed early may go on with other trials")
-SEEDS = [pytest.param(seed, marks=KNOWN if soak.plan(seed)[0] == "search" else ()) for seed in range(30)]
-
 
 @pytest.fixture(scope="module")
 def through(tmp_path_factory):
@@ -23,6 +20,6 @@ def through(tmp_path_factory):
     return run
 
 
-@pytest.mark.parametrize("seed", SEEDS)
+@pytest.mark.parametrize("seed", range(30))
 def test_a_run_that_is_disturbed_ends_as_one_that_is_not(tmp_path, through, seed):
     soak.check(soak.run_disturbed(tmp_path, seed), through(soak.plan(seed)[0]))

@@ -13,15 +13,18 @@ from dataclasses import replace
 from pathlib import Path
 
 import pytest
-from optuna.trial import TrialState
+from optuna.study import Study
+from optuna.trial import Trial, TrialState
 from rich.console import Console
 
 from multiscale.checks import InvalidInput
 from multiscale.config.compose import CONF
+from multiscale.jobs import study
 from multiscale.jobs.plan import Plan, distribution, overrides, read
-from multiscale.jobs.study import KILLED, STOPPED, Search, TrialFailed, reason, run_trial
+from multiscale.jobs.study import KILLED, STOPPED, Search, TrialFailed, number, reason, run_trial
+from multiscale.runs.folder import InUse, held
 from multiscale.search import report
-from tests.conftest import ROOT, TINY
+from tests.conftest import ROOT, TEXT, TINY
 
 SPACE = {"lr": {"low": 1e-4, "high": 1e-2, "log": True}, "size": {"low": 3, "high": 11, "step": 2}, "head": ["a", "b"]}
 PLAN = Plan("s", 6, "tpe", 0, 3, {key: distribution(key, given) for key, given in SPACE.items()}, ("model=x",))
@@ -90,6 +93,43 @@ def test_a_stopped_trial_is_told_and_made_again(tmp_path):
     assert first.state == TrialState.COMPLETE
 
 
+@pytest.mark.parametrize("sampler", ["tpe", "random"])
+@pytest.mark.parametrize("place", ["first value", "second value", "number", "lock", "told"])
+def test_a_search_that_is_killed_anywhere_asks_what_an_unbroken_one_asks(tmp_path, monkeypatch, place, sampler):
+    made: dict[str, list] = {"whole": [], "parts": []}
+
+    def objective(where):
+        return lambda number, words: made[where].append((number, words)) or quick(number, words)
+
+    searched(tmp_path / "whole", objective("whole"), sampler=sampler)
+    calls = iter(range(1000))
+
+    def dies(when):
+        return lambda method: lambda *given, **more: killed() if next(calls) == when else method(*given, **more)
+
+    def killed():
+        raise KeyboardInterrupt
+
+    owner, name, when = {
+        "first value": (Trial, "_suggest", 6),
+        "second value": (Trial, "_suggest", 7),
+        "number": (Trial, "set_user_attr", 2),
+        "lock": (Search, "_trial_lock", 2),
+        "told": (Study, "tell", 2),
+    }[place]
+    with monkeypatch.context() as patch:
+        patch.setattr(owner, name, dies(when)(getattr(owner, name)))
+        patch.setattr(Search, "_fail", lambda *_: None)  # a killed worker leaves no word
+        with pytest.raises(KeyboardInterrupt):
+            searched(tmp_path / "parts", objective("parts"), sampler=sampler)
+    assert len(made["parts"]) == (3 if place == "told" else 2)
+    searched(tmp_path / "parts", objective("parts"), sampler=sampler)
+    if place == "told":
+        assert made["parts"].pop(2) == made["parts"][2]
+    assert made["parts"] == made["whole"]
+    assert [number for number, _ in made["parts"]] == [*range(6)]
+
+
 def test_two_workers_share_the_trials_of_one_study(tmp_path):
     made, both = [], threading.Barrier(2)
 
@@ -140,6 +180,7 @@ def test_the_trial_of_a_killed_worker_is_failed_and_made_again(tmp_path):
     search = searched(tmp_path)
     killed, again = search.study.trials[2:4]
     assert (killed.state, reason(killed)) == (TrialState.FAIL, KILLED)
+    assert number(killed) == number(again) == 2
     assert (again.params, again.state) == (killed.params, TrialState.COMPLETE)
     assert len([trial for trial in search.study.trials if trial.state == TrialState.COMPLETE]) == 6
 
@@ -243,6 +284,20 @@ def test_a_run_that_fails_is_a_failed_trial_with_its_error(tmp_path):
     with pytest.raises(TrialFailed, match="Did you mean 'model'"):
         run_trial(tmp_path / "trial_001", ["modle=hmlstm"])
     assert not (tmp_path / "trial_001").exists()
+
+
+@pytest.mark.slow
+def test_the_run_of_a_trial_that_is_there_goes_on_once_nobody_has_it(tmp_path, monkeypatch):
+    (tmp_path / "text.txt").write_text(TEXT)
+    words, folder = ["model=clockwork", *TINY, "data=text_file", f"data.path={tmp_path}/text.txt"], tmp_path / "trial"
+    words += ["data.batch_size=4", "data.steps=16"]
+    value = run_trial(folder, words)
+    made = (folder / "summary.json").stat().st_mtime_ns
+    monkeypatch.setattr(study, "WAIT", 0.1)
+    with held(folder, rank=0), pytest.raises(InUse, match="is in use by process"):
+        run_trial(folder, words)
+    assert run_trial(folder, words) == value
+    assert (folder / "summary.json").stat().st_mtime_ns == made
 
 
 def test_the_report_names_the_best_and_what_failed(tmp_path):
