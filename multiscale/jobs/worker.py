@@ -8,33 +8,44 @@ import os
 import signal
 import sys
 from pathlib import Path
+from typing import TYPE_CHECKING
 
-from omegaconf import DictConfig
-
-from multiscale.config.identity import to_plain
-from multiscale.jobs.start import keep_first_error, needs_processes, run_here
-from multiscale.runs import status
-from multiscale.runs.folder import read
+from multiscale.cli import INTERRUPTED
 from multiscale.runs.processes import is_rank
 from multiscale.runs.signals import end_with_parent
-from multiscale.training.devices import count_devices
+
+if TYPE_CHECKING:
+    from omegaconf import DictConfig
 
 
 def main() -> int:
-    """Run the job, or start the processes that run it together; returns the exit code."""
-    folder = Path(sys.argv[1])
+    """Run the job, which Ctrl-C ends without a traceback from its first moments on; returns the exit code."""
     end_with_parent()
+    try:
+        return _run(Path(sys.argv[1]))
+    except KeyboardInterrupt:
+        return INTERRUPTED
+
+
+def _run(folder: Path) -> int:
+    """Run the job, or start the processes that run it together."""
+    from multiscale.jobs.start import needs_processes, run_here  # torch takes a second or two
+    from multiscale.runs.folder import read
+
     logging.basicConfig(level=logging.WARNING, format="%(levelname)s %(name)s: %(message)s")
     if not is_rank() and needs_processes(config := read(folder)):
         return run_ranks(folder, config)
     return run_here(folder)
 
 
-def run_ranks(folder: Path, config: DictConfig) -> int:
+def run_ranks(folder: Path, config: "DictConfig") -> int:
     """Run the job in several processes, by torch.distributed.run; the first to fail is named."""
     from torch.distributed import run
     from torch.distributed.elastic.multiprocessing import SignalException
     from torch.distributed.elastic.multiprocessing.errors import ChildFailedError
+
+    from multiscale.config.identity import to_plain
+    from multiscale.training.devices import count_devices
 
     logging.getLogger("torch.distributed").setLevel(logging.CRITICAL)  # what failed is told once, below
     os.environ.setdefault("OMP_NUM_THREADS", "1")
@@ -56,6 +67,9 @@ def run_ranks(folder: Path, config: DictConfig) -> int:
 
 def _settle(folder: Path, codes: dict[int, int]) -> int:
     """One exit code for those of all ranks; a rank that a signal ended without a word gets one here."""
+    from multiscale.jobs.start import keep_first_error
+    from multiscale.runs import status
+
     asked = [code for code in codes.values() if code in (128 + signal.SIGINT, 128 + signal.SIGTERM)]
     killed = {rank: -code for rank, code in codes.items() if code < 0 and -code != signal.SIGTERM}
     for rank, number in killed.items():

@@ -101,7 +101,9 @@ def test_a_folder_that_was_moved_goes_on_where_it_lies(tmp_path, whole):
     assert not list(tmp_path.rglob("*.tmp"))
 
 
-@pytest.mark.parametrize("words", [["run", "seed=1"], ["search", "search=lr_and_size"], ["compare", "runs"]])
+@pytest.mark.parametrize(
+    "words", [["run", "seed=1"], ["search", "search=lr_and_size"], ["compare", "runs"], ["jobs.worker", "x"]]
+)
 def test_ctrl_c_while_modules_load_ends_without_a_traceback(cli, tmp_path, words):
     for name in ("hydra", "omegaconf", "torch"):
         (tmp_path / f"{name}.py").write_text("raise KeyboardInterrupt\n")
