@@ -2,8 +2,8 @@
 
 In a test file, all of them, for the model of a YAML or for whatever builds a backbone::
 
-    test_laws = multiscale.testing.laws("leaky", config_dir="conf")
-    test_laws = multiscale.testing.laws(lambda input_size: Leaky(input_size, hidden_size=13))
+    test_laws = multiscale.testing.laws("toy", config_dir="conf")
+    test_laws = multiscale.testing.laws(lambda input_size: Toy(input_size, hidden_size=13))
 
 A law takes what builds the backbone of an input size, and raises an ``AssertionError`` that says what was broken.
 Networks are compared in float64, on the CPU, and in evaluation, where nothing is drawn; B is 3, T is 7, D is 5.

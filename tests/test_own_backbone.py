@@ -44,12 +44,12 @@ def test_one_python_file_and_one_yaml_are_held_to_every_law_and_no_list_must_kno
         shutil.copytree(ROOT / folder, tmp_path / folder, ignore=shutil.ignore_patterns("__pycache__"))
     for file in ("README.md", "Makefile", "pyproject.toml"):
         shutil.copy(ROOT / file, tmp_path)
-    (tmp_path / "multiscale/backbones/leaky.py").write_text(CODE)
+    (tmp_path / "multiscale/backbones/toy.py").write_text(CODE)
     (tmp_path / PLACE).write_text(YAML)
-    chosen = ["-k", "leaky or models or tables or sweeps_compare"]
+    chosen = ["-k", "toy or models or tables or sweeps_compare"]
     done = run_pytest(tmp_path, "-vv", "tests/backbones/test_contract.py", *LISTS, *chosen, tree=tmp_path)
     assert done.returncode == 0, done.stdout + done.stderr
-    assert done.stdout.count("test_every_model_keeps_every_law[leaky-") == 2 * len(LAWS)
+    assert done.stdout.count("test_every_model_keeps_every_law[toy-") == 2 * len(LAWS)
     for test in ("test_its_pictures_exist_and_every_model_of_its_tables", "test_sweeps_compare_backbones"):
         assert test in done.stdout
 
@@ -59,7 +59,7 @@ def package(tmp_path):
     """A folder with the README's backbone, YAML and line of pytest, and nothing of ours."""
     (tmp_path / "mine.py").write_text(CODE)
     (tmp_path / PLACE).parent.mkdir(parents=True)
-    (tmp_path / PLACE).write_text(re.sub(r"_target_: .*", "_target_: mine.Leaky", YAML))
+    (tmp_path / PLACE).write_text(re.sub(r"_target_: .*", "_target_: mine.Toy", YAML))
     (tmp_path / "test_mine.py").write_text(LINE)
     return tmp_path
 

@@ -5,7 +5,7 @@ Letters: B batch, T time steps, D input size, L levels, H_l units of level l. Pu
 
 import logging
 from abc import ABC, abstractmethod
-from collections.abc import Mapping
+from collections.abc import Callable, Iterable, Mapping
 from functools import cache
 from itertools import takewhile
 from typing import Any, NamedTuple, Self, TypeAlias, cast, final
@@ -37,6 +37,10 @@ class StepTrace(NamedTuple):
 
 Folded: TypeAlias = tuple[Levels, State, StepTrace | None]
 """What a whole sequence comes to: levels, L of [B, T, H_l], the next state, and, if asked for, the trace [B, T, L]."""
+
+
+Step: TypeAlias = Callable[[Tensor, State], tuple[Levels, State, StepTrace]]
+"""What one step reads and the state before it -> levels, next state, trace."""
 
 
 class Trace(NamedTuple):
@@ -246,9 +250,15 @@ def full_trace(steps: StepTrace, names: tuple[str, ...]) -> Trace:
 
 def fold(backbone: Backbone, x: Float[Tensor, "B T D"], state: State, trace: bool) -> Folded:
     """Apply ``backbone.step`` along time; the reference against which every kernel is held."""
+    return fold_steps(backbone.step, x.unbind(1), state, trace)
+
+
+def fold_steps(step: Step, inputs: Iterable[Tensor], state: State, trace: bool) -> Folded:
+    """Apply ``step`` to what each step reads, one after the other. A kernel that has prepared what does not hang on the
+    state for all steps at once folds the rest of its step with this."""
     levels, traces = [], []
-    for x_t in x.unbind(1):
-        levels_t, state, trace_t = backbone.step(x_t, state)
+    for input_t in inputs:
+        levels_t, state, trace_t = step(input_t, state)
         levels.append(levels_t)
         if trace:
             traces.append(trace_t)

@@ -223,7 +223,7 @@ class Base(Backbone):
     def initial_state(self, batch_size, device, dtype): ...
     def step(self, x_t, state): ...
 
-class Leaky(Base):
+class Toy(Base):
     pass
 """
 
@@ -233,7 +233,7 @@ class Leaky(Base):
     [
         ([], ""),
         (["model.leak=null"], ""),
-        (["+model.hiden_size=3"], "model.hiden_size is not an argument of mine_too.Leaky; .*'hidden_size'"),
+        (["+model.hiden_size=3"], "model.hiden_size is not an argument of mine_too.Toy; .*'hidden_size'"),
         (["model.hidden_size=abc"], "model.hidden_size must be a whole number; got 'abc'"),
         (["model.leak=much"], "model.leak must be a number or null; got 'much'"),
         (["~model.hidden_size"], "model.hidden_size must be given"),
@@ -242,11 +242,11 @@ class Leaky(Base):
 def test_a_backbone_of_the_users_is_checked_as_ours(tmp_path, monkeypatch, words, message):
     (tmp_path / "mine_too.py").write_text(LEAKY)
     (tmp_path / "extra/model").mkdir(parents=True)
-    (tmp_path / "extra/model/leaky.yaml").write_text("_target_: mine_too.Leaky\nhidden_size: 20\nleak: 0.5\n")
+    (tmp_path / "extra/model/toy.yaml").write_text("_target_: mine_too.Toy\nhidden_size: 20\nleak: 0.5\n")
     monkeypatch.syspath_prepend(tmp_path)
     monkeypatch.delitem(sys.modules, "mine_too", raising=False)
     importlib.invalidate_caches()
-    found = compose_jobs(["model=leaky", *words], str(tmp_path / "extra"))
+    found = compose_jobs(["model=toy", *words], str(tmp_path / "extra"))
     with pytest.raises(InvalidInput, match=message) if message else contextlib.nullcontext():
         check_jobs(found)
 

@@ -109,7 +109,7 @@ import torch
 from torch import nn
 from multiscale.backbones.base import Backbone, StepTrace
 
-class Leaky(Backbone):
+class Toy(Backbone):
     def __init__(self, input_size: int, hidden_size: int) -> None:
         super().__init__(input_size, (hidden_size,))
         self.mix = nn.Linear(input_size + hidden_size, hidden_size)
@@ -127,9 +127,9 @@ def test_a_new_backbone_is_one_python_file_and_one_yaml(cli, tmp_path):
     project = tmp_path / "project"
     shutil.copytree(ROOT / "multiscale", project / "multiscale")
     shutil.copytree(ROOT / "conf", project / "conf")
-    (project / "multiscale/backbones/leaky.py").write_text(TOY)
-    (project / "conf/model/leaky.yaml").write_text("_target_: multiscale.backbones.leaky.Leaky\nhidden_size: 20\n")
-    done = cli("model=leaky", *TINY, cwd=project, PYTHONPATH=str(project))
+    (project / "multiscale/backbones/toy.py").write_text(TOY)
+    (project / "conf/model/toy.yaml").write_text("_target_: multiscale.backbones.toy.Toy\nhidden_size: 20\n")
+    done = cli("model=toy", *TINY, cwd=project, PYTHONPATH=str(project))
     assert done.returncode == 0, done.stderr
     (folder,) = folders(project)
     assert json.loads((folder / "summary.json").read_text())["levels"][0]["update"] == pytest.approx(0.5)
@@ -138,6 +138,6 @@ def test_a_new_backbone_is_one_python_file_and_one_yaml(cli, tmp_path):
 def test_a_backbone_may_also_live_in_a_package_of_the_users(cli, tmp_path):
     (tmp_path / "mine.py").write_text(TOY)
     (tmp_path / "extra/model").mkdir(parents=True)
-    (tmp_path / "extra/model/leaky.yaml").write_text("_target_: mine.Leaky\nhidden_size: 20\n")
-    done = cli("--config-dir", "extra", "model=leaky", *TINY)
+    (tmp_path / "extra/model/toy.yaml").write_text("_target_: mine.Toy\nhidden_size: 20\n")
+    done = cli("--config-dir", "extra", "model=toy", *TINY)
     assert done.returncode == 0, done.stderr
