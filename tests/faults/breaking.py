@@ -143,7 +143,7 @@ class Cut(pl.Callback):
                 self.left -= Path(target).name == self.name
                 if self.left or Path(target).name != self.name:
                     return replace(source, target)
-                if self.when == "half":
+                if self.when == "half" and source.stat().st_nlink == 1:  # a link to a file is there or not
                     os.truncate(source, source.stat().st_size // 2)
                 if self.when == "after":
                     replace(source, target)
