@@ -10,7 +10,7 @@ if TYPE_CHECKING:
     from multiscale.backbones.clockwork import ClockworkRNN
     from multiscale.backbones.hmlstm import HMLSTM
     from multiscale.backbones.learned_clock import LearnedClockRNN
-    from multiscale.backbones.lstm import StackedLSTM
+    from multiscale.backbones.stacked import StackedRNN
     from multiscale.nn.clocks.pulse import PulseClock, SparsePulseClock
     from multiscale.nn.clocks.wave import DCTClock, DirectClock
 
@@ -23,7 +23,7 @@ __all__ = [
     "LearnedClockRNN",
     "PulseClock",
     "SparsePulseClock",
-    "StackedLSTM",
+    "StackedRNN",
 ]
 
 _HOMES = {
@@ -34,7 +34,7 @@ _HOMES = {
     "LearnedClockRNN": "multiscale.backbones.learned_clock",
     "PulseClock": "multiscale.nn.clocks.pulse",
     "SparsePulseClock": "multiscale.nn.clocks.pulse",
-    "StackedLSTM": "multiscale.backbones.lstm",
+    "StackedRNN": "multiscale.backbones.stacked",
 }
 
 

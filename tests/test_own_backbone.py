@@ -22,6 +22,7 @@ LISTS = (
     "tests/jobs/test_sweeps.py",
     "tests/config/test_compose.py",
     "tests/training/test_cost.py",
+    "tests/backbones/test_base.py",
 )
 
 
@@ -46,7 +47,7 @@ def test_one_python_file_and_one_yaml_are_held_to_every_law_and_no_list_must_kno
         shutil.copy(ROOT / file, tmp_path)
     (tmp_path / "multiscale/backbones/toy.py").write_text(CODE)
     (tmp_path / PLACE).write_text(YAML)
-    chosen = ["-k", "toy or models or tables or sweeps_compare"]
+    chosen = ["-k", "toy or Toy or models or tables or sweeps_compare or these_backbones"]
     done = run_pytest(tmp_path, "-vv", "tests/backbones/test_contract.py", *LISTS, *chosen, tree=tmp_path)
     assert done.returncode == 0, done.stdout + done.stderr
     assert done.stdout.count("test_every_model_keeps_every_law[toy-") == 2 * len(LAWS)

@@ -14,7 +14,7 @@ from matplotlib.figure import Figure
 from torch import Tensor, nn
 from torch.nn import functional as F
 
-from multiscale import ClockworkRNN, LearnedClockRNN, PulseClock, StackedLSTM
+from multiscale import ClockworkRNN, LearnedClockRNN, PulseClock, StackedRNN
 from multiscale.analysis.clocks import score_periods
 from multiscale.analysis.plots import COLOURS, save
 from multiscale.backbones.base import Backbone, State, StepTrace
@@ -73,7 +73,7 @@ def contenders(periods: list[int]) -> dict[str, Callable[[], Backbone]]:
         "Clockwork, last period x 2": clockwork(2 * slowest),
         "Clockwork, powers of two": lambda: ClockworkRNN(ALPHABET, UNITS, [1, 2, 4, 8]),
         "leaky units": lambda: Leaky(ALPHABET, UNITS),
-        "LSTM": lambda: StackedLSTM(ALPHABET, UNITS, 1),
+        "LSTM": lambda: StackedRNN(ALPHABET, UNITS, 1),
     }
 
 

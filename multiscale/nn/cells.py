@@ -52,11 +52,14 @@ def tanh_cell(u: Drive, v: Drive, state: State, norm: Norm = no_norm) -> State:
     return (torch.tanh(norm(u + v, 0)),)
 
 
-def lstm_cell(u: Drive, v: Drive, state: State, norm: Norm = no_norm) -> State:
-    """i, f, g, o = u + v; c = sigma(f) c + sigma(i) tanh(g); h = sigma(o) tanh(c) (Gers et al. 2000), state (h, c)."""
+def lstm_cell(
+    u: Drive, v: Drive, state: State, norm: Norm = no_norm, norm_c: Callable[[Tensor], Tensor] | None = None
+) -> State:
+    """i, f, g, o = u + v; c = sigma(f) c + sigma(i) tanh(g); h = sigma(o) tanh(c) (Gers et al. 2000), state (h, c);
+    ``norm_c`` is done to c inside the tanh."""
     i, f, g, o = norm(u + v, 0).chunk(4, -1)
     c = torch.sigmoid(f) * state[1] + torch.sigmoid(i) * torch.tanh(g)
-    return torch.sigmoid(o) * torch.tanh(c), c
+    return torch.sigmoid(o) * torch.tanh(c if norm_c is None else norm_c(c)), c
 
 
 def gru_cell(u: Drive, v: Drive, state: State, norm: Norm = no_norm) -> State:

@@ -1,38 +1,74 @@
-"""Stacked LSTM against torch.nn.LSTM."""
+"""Stacks of cells against torch.nn's."""
 
 import pytest
 import torch
+from torch import nn
 
-from multiscale import StackedLSTM
+from multiscale import StackedRNN
+
+ORACLES = {"tanh": nn.RNN, "lstm": nn.LSTM, "gru": nn.GRU}
 
 
 @pytest.mark.parametrize("kernel", ["fused", "reference"])
-def test_it_is_torchs_lstm_with_the_same_weights(kernel):
+@pytest.mark.parametrize("cell", ORACLES)
+def test_it_is_torchs_stack_with_the_same_weights(cell, kernel):
     torch.manual_seed(0)
-    oracle = torch.nn.LSTM(5, 7, 3, batch_first=True).double()
-    ours = StackedLSTM(5, 7, 3, kernel=kernel).double()
+    oracle = ORACLES[cell](5, 7, 3, batch_first=True).double()
+    ours = StackedRNN(5, 7, 3, cell=cell, kernel=kernel).double()
     for l, layer in enumerate(ours.layers):
         for name in ("weight_ih", "weight_hh", "bias_ih", "bias_hh"):
             getattr(layer, f"{name}_l0").data.copy_(getattr(oracle, f"{name}_l{l}"))
     x = torch.randn(3, 11, 5, dtype=torch.float64)
-    h0, c0 = torch.randn(2, 3, 3, 7, dtype=torch.float64)
-    top, (h, c) = oracle(x, (h0, c0))
-    output = ours(x, (tuple(h0), tuple(c0)))
+    first = torch.randn(2 if cell == "lstm" else 1, 3, 3, 7, dtype=torch.float64)
+    top, last = oracle(x, tuple(first) if cell == "lstm" else first[0])
+    output = ours(x, tuple(tuple(part) for part in first))
     torch.testing.assert_close(output.levels[-1], top, rtol=0, atol=1e-12)
-    torch.testing.assert_close(torch.stack(output.state[0]), h, rtol=0, atol=1e-12)
-    torch.testing.assert_close(torch.stack(output.state[1]), c, rtol=0, atol=1e-12)
-    for level, last in zip(output.levels, output.state[0], strict=True):
-        assert torch.equal(level[:, -1], last)
+    for ours_last, theirs in zip(output.state, last if cell == "lstm" else (last,), strict=True):
+        torch.testing.assert_close(torch.stack(ours_last), theirs, rtol=0, atol=1e-12)
+    for level, last_h in zip(output.levels, output.state[0], strict=True):
+        assert torch.equal(level[:, -1], last_h)
+
+
+def test_the_weights_of_a_seed_are_those_of_torch():
+    torch.manual_seed(3)
+    ours = StackedRNN(5, 7, 2)
+    torch.manual_seed(3)
+    theirs = [nn.LSTM(5, 7), nn.LSTM(7, 7)]
+    for layer, other in zip(ours.layers, theirs, strict=True):
+        assert all(torch.equal(p, q) for p, q in zip(layer.parameters(), other.parameters(), strict=True))
+
+
+def test_a_chrono_start_forgets_on_scales_up_to_the_longest():
+    torch.manual_seed(0)
+    (layer,) = StackedRNN(2, 4000, 1, start="chrono", max_time=50).layers
+    bias = layer.bias_ih_l0 + layer.bias_hh_l0
+    i, f = bias[:4000], bias[4000:8000]
+    assert torch.equal(i, -f)
+    steps = f.exp()
+    assert 1 <= steps.min() < 1.1
+    assert 48 < steps.max() <= 49
+    assert abs(steps.mean() - 25) < 1
+
+
+def test_an_inverse_gamma_start_has_its_median_time_scale():
+    torch.manual_seed(0)
+    (layer,) = StackedRNN(2, 20000, 1, start="inverse_gamma").layers
+    f = (layer.bias_ih_l0 + layer.bias_hh_l0).detach()[20000:40000].double()
+    time = 1 / torch.log1p(torch.exp(-f))  # the inverse of b_f = -log(exp(1 / T) - 1)
+    shape, median = torch.tensor([0.56, 0.2799]).double()  # of the gamma distribution
+    assert torch.special.gammainc(shape, median).item() == pytest.approx(0.5, abs=1e-4)
+    assert time.median().item() == pytest.approx(1 / 0.2799, rel=0.05)
+    assert bool(f.isfinite().all())
 
 
 def test_layers_may_differ_in_size():
-    output = StackedLSTM(5, [9, 4], 2)(torch.randn(2, 3, 5))
+    output = StackedRNN(5, [9, 4], 2)(torch.randn(2, 3, 5))
     assert [level.shape[-1] for level in output.levels] == [9, 4]
 
 
 def test_layer_norm_normalises_both_products_and_the_cell_inside_the_tanh():
     torch.manual_seed(0)
-    ours = StackedLSTM(5, 7, 1, layer_norm=True).double()
+    ours = StackedRNN(5, 7, 1, layer_norm=True).double()
     assert ours.kernel == "reference"
     weight_ih, weight_hh, bias_ih, bias_hh = ours.layers[0].parameters()
     x, h, c = torch.randn(3, 1, 5).double(), torch.randn(3, 7).double(), torch.randn(3, 7).double()
@@ -50,11 +86,20 @@ def test_layer_norm_normalises_both_products_and_the_cell_inside_the_tanh():
 
 
 def test_a_named_kernel_that_cannot_run_raises():
-    with pytest.raises(ValueError, match=r"kernel .fused. of StackedLSTM cannot run here: .*no layer norm"):
-        StackedLSTM(5, 7, 1, layer_norm=True, kernel="fused")
+    with pytest.raises(ValueError, match=r"kernel .fused. of StackedRNN cannot run here: .*no layer norm"):
+        StackedRNN(5, 7, 1, layer_norm=True, kernel="fused")
 
 
-@pytest.mark.parametrize("wrong", [{"hidden_size": 0}, {"num_layers": -1}, {"input_size": 2.0}, {"kernel": "cuda"}])
+@pytest.mark.parametrize(
+    "wrong", [{"hidden_size": 0}, {"num_layers": -1}, {"input_size": 2.0}, {"kernel": "cuda"}, {"cell": "relu"}]
+)
 def test_bad_arguments_are_refused_by_name(wrong):
     with pytest.raises(ValueError, match=next(iter(wrong))):
-        StackedLSTM(**{"input_size": 3, "hidden_size": 4, "num_layers": 2, **wrong})
+        StackedRNN(**{"input_size": 3, "hidden_size": 4, "num_layers": 2, **wrong})
+
+
+def test_a_start_is_of_lstm_alone():
+    with pytest.raises(ValueError, match="start must be torch for cell gru; got 'chrono'"):
+        StackedRNN(3, 4, cell="gru", start="chrono")
+    with pytest.raises(ValueError, match="max_time must be a number above 2; got 2"):
+        StackedRNN(3, 4, start="chrono", max_time=2)

@@ -10,7 +10,7 @@ from multiscale.backbones.clockwork import ClockworkRNN
 from multiscale.backbones.hard_clock import HardClockRNN
 from multiscale.backbones.hmlstm import HMLSTM
 from multiscale.backbones.learned_clock import LearnedClockRNN
-from multiscale.backbones.lstm import StackedLSTM
+from multiscale.backbones.stacked import StackedRNN
 from multiscale.config.compose import jobs
 from multiscale.data.facts import LabelFacts
 from multiscale.nn.clocks.pulse import PulseClock
@@ -67,7 +67,7 @@ def test_what_is_done_at_full_rates_is_dense(name):
 
 
 def test_a_stacked_lstm_is_that_of_torch():
-    model = StackedLSTM(D, [7, 3], num_layers=2)
+    model = StackedRNN(D, [7, 3], num_layers=2)
     assert backbone_macs(model, at(1.0, 2))["dense"] == 4 * 7 * (5 + 7) + 4 * 3 * (7 + 3)
     matrices = [p for layer in model.layers for p in layer.parameters() if p.dim() == 2]
     assert backbone_macs(model, measured(model, torch.randn(2, 4, D)))["done"] == sum(p.numel() for p in matrices)
