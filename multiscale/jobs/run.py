@@ -1,5 +1,6 @@
 """The command line of runs: words -> config -> prepared -> run folder -> summary, once, or for each job of a sweep."""
 
+import os
 import shlex
 import sys
 from pathlib import Path
@@ -14,7 +15,7 @@ from multiscale.cli import fail
 from multiscale.config.compose import CONF, CommandLine, compose_jobs, read_line
 from multiscale.config.hydra_internals import run_single
 from multiscale.config.identity import freeze
-from multiscale.runs.signals import Interrupted, Signals
+from multiscale.runs.signals import Interrupted, Signals, end_with_parent
 
 
 def run_words(words: list[str]) -> None:
@@ -99,12 +100,19 @@ def run(config: DictConfig) -> float:
     known = HydraConfig.get()
     words = list(known.overrides.task)
     sweep = known.mode == RunMode.MULTIRUN
-    quiet = sweep and "BasicLauncher" not in known.launcher._target_
+    launcher, parent = known.launcher._target_, os.getppid()
+    quiet = sweep and "BasicLauncher" not in launcher
+    if "JoblibLauncher" in launcher:
+        end_with_parent()  # joblib's own processes would wait for ever for work of one that was killed
     try:
         return start_job(freeze(config, words, str(config.folder)), command_of(words), sweep, quiet)
     except InvalidInput as error:
         if not sweep:
             fail(error)
+        raise
+    except Interrupted as signal:
+        if os.getppid() != parent:
+            os._exit(signal.exit_code)  # nobody is left to be told
         raise
 
 

@@ -85,8 +85,8 @@ def plan(seed: int) -> tuple[str, list[Stop], list[bool]]:
         cut = f"{drawn.choice(WRITTEN)}:{drawn.randint(1, 3)}:{drawn.choice(('half', 'before', 'after'))}"
         early = drawn.random() < 0.15
         steps, seconds = (None, drawn.uniform(0, 6)) if early else (drawn.randrange(STEPS), drawn.uniform(0, 0.2))
-        if way.endswith("a child") and kind == "search":
-            way = way.replace("a child", "all")  # a trial that fails is a result of a search
+        if kind == "search" and (way.endswith("a child") or way == "cut"):
+            way = "kill all"  # a trial that fails is a result of a search
         stops.append(Stop(way, steps, seconds, cut if way == "cut" else ""))
     return kind, stops, [drawn.random() < 0.5 for _ in stops]
 

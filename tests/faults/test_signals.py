@@ -176,6 +176,15 @@ def test_sigterm_to_a_sweep_stops_it_and_the_rest_can_be_run(tmp_path):
     assert f"resume={sweep}" in output
 
 
+def test_a_joblib_sweep_that_is_killed_takes_its_processes_with_it(tmp_path):
+    sweep = tmp_path / "sweep"
+    words = [*SWEEP, f"hydra.sweep.dir={sweep}", "hydra/launcher=joblib", "hydra.launcher.n_jobs=2"]
+    process = start(tmp_path, *words, "+callbacks.slow._target_=tests.faults.breaking.Slow", "trainer.max_epochs=20")
+    trained(sweep / "0_clockwork_seed0", 4)
+    process.kill()
+    finish(process, 60)  # the pipe to this test closes when the last of them has ended
+
+
 def test_a_failing_job_does_not_stop_the_rest_and_a_second_try_runs_only_what_is_left(tmp_path):
     sweep = tmp_path / "sweep"
     words = [*SWEEP, f"hydra.sweep.dir={sweep}", "+callbacks.broken._target_=tests.faults.breaking.Raise"]
