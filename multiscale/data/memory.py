@@ -8,7 +8,7 @@ from collections.abc import Sequence
 import numpy as np
 import torch
 
-from multiscale.checks import in_range, positive_int
+from multiscale.checks import InvalidInput, in_range, positive_int, real
 from multiscale.data.facts import LabelFacts, NumberFacts, SequenceFacts
 from multiscale.data.module import SPLITS, Samples, SequenceDataModule, read_sizes
 
@@ -28,8 +28,8 @@ class Generated(SequenceDataModule):
         self.seed = int(in_range("seed", seed, 0))
 
     @abstractmethod
-    def draw(self, count: int, rng: np.random.Generator) -> tuple[np.ndarray, np.ndarray]:
-        """``count`` inputs and targets."""
+    def draw(self, count: int, rng: np.random.Generator) -> tuple[Sequence[np.ndarray] | np.ndarray, np.ndarray]:
+        """``count`` inputs, as one array or, of different lengths, one by one, and targets."""
 
     @abstractmethod
     def describe(self, digest: str) -> SequenceFacts:
@@ -39,34 +39,52 @@ class Generated(SequenceDataModule):
         digest, samples = hashlib.sha256(), {}
         for number, (split, count) in enumerate(zip(SPLITS, self.sequences, strict=True)):
             inputs, targets = self.draw(count, np.random.default_rng((self.seed, number)))
-            for array in (inputs, targets):
+            for array in (*inputs, targets):
                 digest.update(array.tobytes())
-            samples[split] = Samples(torch.from_numpy(inputs), torch.from_numpy(targets))
+            alike = isinstance(inputs, np.ndarray)
+            stored = torch.from_numpy(inputs) if alike else [torch.from_numpy(one) for one in inputs]
+            samples[split] = Samples(stored, torch.from_numpy(targets))
         return self.describe(digest.hexdigest()), samples
 
 
 class Adding(Generated):
-    """The adding problem: each step has a number from [0, 1] and a mark; the target is the sum of the two marked ones.
+    """The adding problem: each step has a number and a mark; the target is the sum of the two marked ones.
 
-    One mark is in the first half of the sequence, one in the second. Always to answer 1 has an MSE of 1/6, the variance
-    of the sum.
+    The numbers are even over ``values``. The first mark is in the first ``first_mark`` of the sequence, the other in
+    its second half. Always to answer the mean has an MSE of (high - low)^2 / 6, the variance of the sum. (Campos et al.
+    2018 draw from [-0.5, 0.5], with the first mark in the first tenth.)
 
     Args:
         batch_size, sequences, seed: as for :class:`Generated`.
         steps: T, at least 2.
+        values: the lowest and the highest number.
+        first_mark: a share of the sequence, of at most a half.
     """
 
     kind = "numbers"
 
-    def __init__(self, batch_size: int, steps: int, sequences: Sequence[int], seed: int = 0) -> None:
+    def __init__(
+        self,
+        batch_size: int,
+        steps: int,
+        sequences: Sequence[int],
+        values: Sequence[float] = (0.0, 1.0),
+        first_mark: float = 0.5,
+        seed: int = 0,
+    ) -> None:
         super().__init__(batch_size, sequences, seed)
         self.steps = int(in_range("steps", positive_int("steps", steps), 2))
+        if len(values) != 2 or not values[0] < values[1]:
+            raise InvalidInput(f"values must be two numbers, the lowest and the highest; got {list(values)!r}.")
+        self.low, self.high = (real(f"values[{i}]", value) for i, value in enumerate(values))
+        self.first_mark = in_range("first_mark", first_mark, 0, 0.5, open_low=True)
 
     def draw(self, count: int, rng: np.random.Generator) -> tuple[np.ndarray, np.ndarray]:
         inputs = np.zeros((count, self.steps, 2), dtype=np.float32)
-        inputs[:, :, 0] = rng.random((count, self.steps))
+        inputs[:, :, 0] = self.low + (self.high - self.low) * rng.random((count, self.steps))
         rows, half = np.arange(count), self.steps // 2
-        for first, stop in ((0, half), (half, self.steps)):
+        early = max(1, int(self.first_mark * self.steps))
+        for first, stop in ((0, early), (half, self.steps)):
             inputs[rows, rng.integers(first, stop, size=count), 1] = 1
         return inputs, (inputs[:, :, 0] * inputs[:, :, 1]).sum(1, keepdims=True)
 
@@ -77,7 +95,7 @@ class Adding(Generated):
             sequences=self.sequences,
             input_size=2,
             output_size=1,
-            references={"MSE of always answering 1": 2 / 12},
+            references={f"MSE of always answering {self.low + self.high:g}": (self.high - self.low) ** 2 / 6},
         )
 
 

@@ -186,6 +186,19 @@ def test_without_memory_the_cross_entropy_is_the_stated_one():
     assert module.facts.references["cross-entropy without memory (nats)"] == pytest.approx(by_hand)
 
 
+def test_the_values_and_the_first_mark_of_the_adding_problem_may_be_chosen():
+    module = data(
+        "adding", "data.steps=50", "data.sequences=[4000,1,1]", "data.values=[-0.5,0.5]", "data.first_mark=0.1"
+    )
+    inputs = torch.stack(list(module.samples["train"].inputs))
+    assert -0.5 <= inputs[..., 0].min() < -0.49
+    assert 0.49 < inputs[..., 0].max() <= 0.5
+    first, second = inputs[..., 1].nonzero()[:, 1].view(-1, 2).T
+    assert set(first.tolist()) == set(range(5))
+    assert set(second.tolist()) == set(range(25, 50))
+    assert module.facts.references == {"MSE of always answering 0": pytest.approx(1 / 6)}
+
+
 @pytest.mark.parametrize("name", ["adding", "copy_memory"])
 def test_generated_splits_differ_and_their_seed_is_their_own(name):
     module, again, other = data(name), data(name), data(name, "data.seed=1")

@@ -99,6 +99,7 @@ SMALL = {
     "psmnist": ["data.batch_size=4", "data.held_out=8", "data.verify=false"],
     "spoken_digits": ["data.batch_size=4", "data.validation=[5]", "data.verify=false"],
     "adding": ["data.batch_size=4", "data.steps=9", "data.sequences=[20,8,8]"],
+    "frequency": ["data.batch_size=4", "data.duration=[8,12]", "data.sequences=[20,8,8]"],
     "clocked_symbols": ["data.batch_size=4", "data.steps=9", "data.sequences=[20,8,8]"],
     "copy_memory": ["data.batch_size=4", "data.delay=5", "data.sequences=[20,8,8]"],
     "jsb_chorales": ["data.batch_size=4", "data.verify=false"],
