@@ -5,22 +5,27 @@
 | h_t    | h           | [B, H], the modules' states side by side, fastest first; lstm has c_t too   |
 | t      | t           | [B] int64, the step counter                                                 |
 | T_i    | periods     | [L] int64, steps between two updates of module i, ascending                 |
-| W_H    | recurrent   | [G H, H], used only where a unit reads its own module or a slower one       |
-| W_I    | input       | [G H, D]                                                                    |
+| W_H    | recurrent   | [G H, H], used only where ``links`` lets a unit read another                |
+| W_I    | input       | [G H, D], used only where ``input_to`` lets a unit read the input           |
 | b      | bias        | [G H], G gates: tanh 1, lstm 4, gru 3, in torch's order                     |
 """
 
 from collections.abc import Mapping, Sequence
 
 import torch
-from jaxtyping import Float
+from jaxtyping import Bool, Float, Int
 from torch import Tensor, nn
 from torch.nn import functional as F
 
-from multiscale.backbones.base import Backbone, Folded, Levels, Product, State, StepTrace, tensors
+from multiscale.backbones.base import Backbone, Folded, Levels, Product, State, StepTrace, fold_steps, tensors
 from multiscale.checks import InvalidInput, one_of, positive_int, sizes
+from multiscale.kernels import clocked
 from multiscale.kernels import clockwork as cascades
 from multiscale.nn.cells import CELLS, GATES, STATES, GateNorm, no_norm
+
+LINKS = ("slow_to_fast", "fast_to_slow", "neighbours", "full")
+INPUT_TO = ("all", "fastest")
+CLOCKS = ("tick", "random")
 
 
 def split_units(hidden_size: int, modules: int) -> tuple[int, ...]:
@@ -42,12 +47,27 @@ def module_of_unit(level_sizes: Sequence[int]) -> Tensor:
     return torch.repeat_interleave(torch.arange(len(level_sizes)), repeats, output_size=sum(level_sizes))
 
 
+def link_mask(links: str, modules: int) -> Tensor:
+    """[L, L] bool: may module i, the row's, read module j? ``slow_to_fast``: j >= i; ``fast_to_slow``: j <= i;
+    ``neighbours``: j = i or i - 1, and the fastest reads all; ``full``: always."""
+    reader, read = torch.arange(modules)[:, None], torch.arange(modules)
+    return {
+        "slow_to_fast": reader <= read,
+        "fast_to_slow": reader >= read,
+        "neighbours": (reader == 0) | (reader == read) | (reader == read + 1),
+        "full": torch.ones(modules, modules, dtype=torch.bool),
+    }[links]
+
+
 class ClockworkRNN(Backbone):
     """Modules of recurrent cells, each updated only at the ticks of its own fixed clock and held exactly in between.
 
     At t mod T_i = 0: h_i = tanh(W_I x_t + W_H h_{t-1} + b) on module i's rows, where W_H is block upper
     triangular: a module reads itself and slower modules. Elsewhere h_i keeps its value (Eq. 1 with the paper's
     section 3 masking). With ``cell`` lstm or gru the same holds of every gate, and c_i is kept with h_i.
+
+    Other ``links`` than slow_to_fast, ``input_to`` fastest and ``clock`` random are not in the paper; but for
+    fast_to_slow they come from an earlier variant of pranv/clockwork_rnn on GitHub.
 
     Args:
         input_size: D, units of the input.
@@ -57,15 +77,21 @@ class ClockworkRNN(Backbone):
         origin: the step counter's value at the first step.
         cell: ``tanh`` (the paper's), ``lstm`` or ``gru``.
         layer_norm: normalise the argument of each gate over the units of each module, before gain and bias.
-        kernel: ``auto``, ``cascade`` (each module over its own ticks only) or ``reference``.
+        links: which modules a module reads beside itself, see :func:`link_mask`.
+        input_to: ``all`` modules, or the ``fastest`` alone, through which the others then learn of the input.
+        clock: ``tick``; or ``random``: in training each module is updated with probability 1 / T_i, drawn for each
+            sample and step. In evaluation, which draws nothing, it ticks.
+        kernel: ``auto``, ``cascade`` (each module over its own ticks only), ``skipping`` (at each step the rows of the
+            modules that tick), ``hoisted`` (the input's product before the loop) or ``reference``.
 
     Raises:
         InvalidInput: for sizes or periods below 1, no periods, fewer units than modules, a layer norm over single
-            units, an unknown cell or an unknown kernel.
+            units, an input that links keep from slower modules, an unknown word, or a kernel that cannot run.
     """
 
     periods: Tensor
     mask: Tensor
+    input_mask: Tensor | None
     unit_module: Tensor
 
     def __init__(
@@ -76,21 +102,34 @@ class ClockworkRNN(Backbone):
         origin: int = 0,
         cell: str = "tanh",
         layer_norm: bool = False,
+        links: str = "slow_to_fast",
+        input_to: str = "all",
+        clock: str = "tick",
         kernel: str = "auto",
     ) -> None:
         periods, level_sizes = modules_by_period(periods, hidden_size)
         if isinstance(origin, bool) or not isinstance(origin, int) or origin < 0:
             raise InvalidInput(f"origin must be a whole number of steps, at least 0; got {origin!r}.")
-        super().__init__(positive_int("input_size", input_size), level_sizes, kernel)
+        self.links = one_of("links", links, LINKS)
+        self.clock = one_of("clock", clock, CLOCKS)
+        if one_of("input_to", input_to, INPUT_TO) == "fastest" and links == "slow_to_fast" and len(periods) > 1:
+            raise InvalidInput(
+                "input_to must be all with links slow_to_fast, or no slower module would ever learn of the input;"
+                f" got {input_to!r}."
+            )
         self.cell = one_of("cell", cell, tuple(CELLS))
+        self.layer_norm = layer_norm
+        super().__init__(positive_int("input_size", input_size), level_sizes, kernel)
         if layer_norm and min(level_sizes) == 1:
             raise InvalidInput(f"layer_norm needs at least 2 units in every module; got modules of {level_sizes}.")
         self.origin = origin
         gates, hidden = GATES[cell], sum(level_sizes)
         self.register_buffer("periods", torch.tensor(periods), persistent=False)
         module = module_of_unit(level_sizes)
-        mask = (module[:, None] <= module).float()  # a unit reads its own module and slower (later) ones
+        mask = link_mask(links, len(periods))[module][:, module].float()
         self.register_buffer("mask", mask.repeat(gates, 1), persistent=False)
+        input_mask = (module == 0).float()[:, None].repeat(gates, 1) if input_to == "fastest" else None
+        self.register_buffer("input_mask", input_mask, persistent=False)
         self.register_buffer("unit_module", module, persistent=False)
         self.input = nn.Parameter(torch.empty(gates * hidden, input_size))
         self.recurrent = nn.Parameter(torch.empty(gates * hidden, hidden))
@@ -106,6 +145,8 @@ class ClockworkRNN(Backbone):
         """Normal weights of variance 1 / (number of units read), so that each unit's input starts with unit scale;
         biases 0, but 1 for the forget gate of lstm, which thus starts to remember."""
         nn.init.normal_(self.input, std=self.input_size**-0.5)
+        if self.input_mask is not None:
+            self.input.mul_(self.input_mask)
         reads = self.mask.sum(1, keepdim=True)
         self.recurrent.normal_().mul_(self.mask * reads.rsqrt())
         self.bias.zero_()
@@ -117,12 +158,17 @@ class ClockworkRNN(Backbone):
         return tuple(f"period {p}" for p in self._period_list)
 
     def idle_weights(self) -> int:
-        return GATES[self.cell] * count_faster(self.level_sizes)
+        return self.input.numel() + self.recurrent.numel() - int(self._reads().sum())
 
     def products(self) -> tuple[Product, ...]:
         """Each module's rows at its ticks, on the input and on what it may read."""
-        reads = self.mask.sum(1).long().add(self.input_size).view(GATES[self.cell], -1).sum(0)
+        reads = self._reads().view(GATES[self.cell], -1).sum(0)
         return tuple(Product(m, int(rows.sum())) for m, rows in enumerate(reads.split(self.level_sizes)))
+
+    def _reads(self) -> Tensor:
+        """[G H] int64: how many numbers, of the input and of the states, each row of the weights is multiplied with."""
+        inputs = torch.ones_like(self.mask[:, :1]) if self.input_mask is None else self.input_mask
+        return (self.mask.sum(1) + self.input_size * inputs[:, 0]).long()
 
     def initial_state(self, batch_size: int, device: torch.device, dtype: torch.dtype) -> State:
         """(h, t), or (h, c, t) for lstm: zeros, and the counter at ``origin``."""
@@ -130,36 +176,68 @@ class ClockworkRNN(Backbone):
         return *(h.clone() for _ in range(STATES[self.cell])), torch.full((batch_size,), self.origin, device=device)
 
     def weights(self) -> cascades.ModuleWeights:
-        """The parameters as the kernel takes them; the bias is the norm's where there is one."""
+        """The parameters as the kernels take them; the bias is the norm's where there is one."""
         hidden_bias = None if self.reset_bias is None else F.pad(self.reset_bias, (2 * len(self.reset_bias), 0))
         norm = None if self.gain is None else GateNorm(self.gain, self.bias.view_as(self.gain), self.level_sizes)
         bias = self.bias if norm is None else None
-        return cascades.ModuleWeights(self.input, self.recurrent, bias, hidden_bias, norm)
+        weight = self.input if self.input_mask is None else self.input * self.input_mask
+        return cascades.ModuleWeights(weight, self.recurrent, bias, hidden_bias, norm)
+
+    def ticks(self, t: Int[Tensor, "B *T"]) -> Bool[Tensor, "B *T L"]:
+        """Which modules are updated at these values of the step counter."""
+        if self.clock == "random" and self.training:
+            return torch.rand(*t.shape, len(self.periods), device=t.device) * self.periods < 1
+        return t[..., None] % self.periods == 0
 
     def step(self, x_t: Float[Tensor, "B D"], state: State) -> tuple[Levels, State, StepTrace]:
         """Eq. 1 of the paper for the modules with t mod T_i = 0; the others, whose rows of W_H and W_I are zero in its
         Section 3, keep their state. The output of Eq. 2 is the head's."""
-        *previous, t = tensors(state)
-        ticks = t[:, None] % self.periods == 0
-        active = ticks.index_select(1, self.unit_module)
         w = self.weights()
         u = F.linear(x_t, w.input, w.bias)
-        v = F.linear(previous[0], w.recurrent * self.mask, w.hidden_bias)
+        return self._advance(u, state, w._replace(recurrent=w.recurrent * self.mask))
+
+    def _advance(self, u: Tensor, state: State, w: cascades.ModuleWeights) -> tuple[Levels, State, StepTrace]:
+        """The step after u = W_I x_t + b [B, G H], with weights that are masked."""
+        *previous, t = tensors(state)
+        ticks = self.ticks(t)
+        active = ticks.index_select(1, self.unit_module)
+        v = F.linear(previous[0], w.recurrent, w.hidden_bias)
         new = CELLS[self.cell](u, v, tuple(previous), w.norm or no_norm)
         kept = tuple(torch.where(active, n, old) for n, old in zip(new, previous, strict=True))
-        return kept[0].split(self.level_sizes, 1), (*kept, t + 1), StepTrace(ticks.to(x_t.dtype))
+        return kept[0].split(self.level_sizes, 1), (*kept, t + 1), StepTrace(ticks.to(previous[0].dtype))
 
     def kernels(self, x: Tensor | None) -> Mapping[str, str | None]:
-        return {"cascade": None, "reference": None}
+        random = "when a random clock will tick is not known ahead" if self.clock == "random" else None
+        cyclic = self.links in ("neighbours", "full") and len(self.level_sizes) > 1
+        plain = self.cell == "tanh" and not self.layer_norm
+        return {
+            "cascade": random
+            or (f"with links {self.links} no module is without others to wait for" if cyclic else None),
+            "skipping": random or (None if plain else "it knows no cell but tanh, and no layer norm"),
+            "hoisted": None,
+            "reference": None,
+        }
 
     def fast(self, kernel: str, x: Float[Tensor, "B T D"], state: State, trace: bool) -> Folded:
         *first, t = tensors(state)
-        clocks = (self._period_list, (0,) * len(self._period_list))
-        levels, last = cascades.cascade(x, tuple(first), t, self.weights(), self.cell, self.level_sizes, *clocks)
+        w = self.weights()
+        if kernel != "cascade":  # which reads the blocks that it needs
+            w = w._replace(recurrent=w.recurrent * self.mask)
+        if kernel == "hoisted":
+            inputs = F.linear(x, w.input, w.bias).unbind(1)
+            return fold_steps(lambda u, before: self._advance(u, before, w), inputs, state, trace)
+        clocks = (self.level_sizes, self._period_list, (0,) * len(self._period_list))
+        levels: Levels
+        last: Sequence[Tensor]
+        if kernel == "skipping":
+            states, *last = clocked.skipping(x, first[0], t, w.input, w.recurrent, self.bias, *clocks)
+            levels = states.split(self.level_sizes, 2)
+        else:
+            fast_first = self.links == "fast_to_slow"
+            levels, last = cascades.cascade(x, tuple(first), t, w, self.cell, *clocks, fast_first=fast_first)
         steps = None
         if trace:
-            counters = t[:, None] + torch.arange(x.size(1), device=t.device)
-            steps = StepTrace((counters[..., None] % self.periods == 0).to(x.dtype))
+            steps = StepTrace(self.ticks(t[:, None] + torch.arange(x.size(1), device=t.device)).to(x.dtype))
         return levels, (*last, t + x.size(1)), steps
 
 

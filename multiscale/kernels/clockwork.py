@@ -1,8 +1,10 @@
-"""The cascade: a Clockwork RNN over a whole sequence, slowest module first.
+"""The cascade: a Clockwork RNN over a whole sequence, module after module.
 
 A module reads only itself and slower ones. So the slowest is an ordinary recurrent network over its own ticks, held in
 between; then the next, which sees the slower ones' states as one more input; and so on to the fastest. What slower
-modules send to faster ones is computed when they tick, at the slow rate, and held. Time-major, [T, B, .], within.
+modules send to faster ones is computed when they tick, at the slow rate, and held. Where modules read faster ones
+instead, the fastest comes first, and a slower one reads at its ticks what the faster ones were a step before.
+Time-major, [T, B, .], within.
 
 Letters: L modules, fastest first; module i has H_i units, ticks at (t - phase_i) mod P_i = 0; G gates.
 """
@@ -45,6 +47,7 @@ class ModulePlan(NamedTuple):
     read: Rows  # [ticks]: the slower modules' segment that each tick reads
     widen: Rows  # [segments]: the slower modules' segment that each segment of their and its own signal lies in
     sent: Rows  # [segments]: its own state during each segment
+    before: Tensor  # [T]: the state before each step, numbered as in hold
 
 
 def cascade(
@@ -57,12 +60,13 @@ def cascade(
     periods: Sequence[int],
     phases: Sequence[int],
     connected: bool = True,
+    fast_first: bool = False,
 ) -> tuple[tuple[Float[Tensor, "B T _"], ...], CellState]:
     """Levels, L of [B, T, H_i], and the next state, of x [B, T, D] from ``state``, tensors [B, H].
 
-    Without ``connected`` a module reads only itself. Samples whose step counters [B] differ are run in groups of equal
-    counters, each exactly. The number of ticks decides shapes, so a call waits once for the counters' values; no step
-    does.
+    Without ``connected`` a module reads only itself; with ``fast_first`` faster modules and no slower ones. Samples of
+    different step counters [B] are run in groups, each exactly. The number of ticks decides shapes, so a call waits
+    once for the counters' values; no step does.
     """
     with torch.autocast(x.device.type, enabled=False):
         dtype = weights.recurrent.dtype
@@ -70,7 +74,10 @@ def cascade(
         clocks = (tuple(periods), tuple(phases), x.size(1), x.device)
 
         def run(start: int, x: Tensor, state: CellState) -> tuple[tuple[Tensor, ...], CellState]:
-            return _run(x, state, weights, cell, sizes, plan(start, *clocks), connected)
+            parts, plans = _split(x, state, weights, sizes), plan(start, *clocks)
+            modules = _fast_first(parts, cell, plans) if fast_first else _slow_first(parts, cell, plans, connected)
+            levels, lasts = zip(*modules, strict=True)
+            return levels, tuple(torch.cat(part, 1) for part in zip(*lasts, strict=True))
 
         return by_counter(run, x, state, counters)
 
@@ -95,48 +102,77 @@ def by_counter(
     return tuple(torch.cat(level)[back] for level in levels), tuple(torch.cat(part)[back] for part in states)
 
 
-def _run(
-    x: Tensor,
-    state: CellState,
-    weights: ModuleWeights,
-    cell: str,
-    sizes: Sequence[int],
-    plans: Sequence[ModulePlan],
-    connected: bool,
-) -> tuple[tuple[Tensor, ...], CellState]:
-    """The cascade for samples of one step counter."""
+class _Parts(NamedTuple):
+    """What a cascade is computed from, apart for each module, time-major."""
+
+    x: Tensor  # [T, B, D]
+    rows: list[int]  # G H_i
+    inputs: Sequence[Tensor]
+    recurrent: Tensor  # [G H, H], the rows module after module
+    biases: Sequence[Tensor | None]
+    hidden_biases: Sequence[Tensor | None]
+    firsts: list[CellState]
+    norms: Sequence[GateNorm | None]
+
+
+def _split(x: Tensor, state: CellState, weights: ModuleWeights, sizes: Sequence[int]) -> _Parts:
     gates = len(weights.recurrent) // sum(sizes)
     rows = [gates * size for size in sizes]
     # Split, not sliced: the gradient of all slices is then put together once, not padded and summed.
     inputs = _module_major(weights.input, gates, sizes).split(rows)
-    columns = _module_major(weights.recurrent, gates, sizes).split(tuple(sizes), 1)
     biases, hidden_biases = (
         [None] * len(sizes) if b is None else _module_major(b, gates, sizes).split(rows)
         for b in (weights.bias, weights.hidden_bias)
     )
+    recurrent, norms = _module_major(weights.recurrent, gates, sizes), _split_norm(weights.norm, sizes)
     firsts = list(zip(*(part.split(tuple(sizes), 1) for part in state), strict=True))
-    norms = _split_norm(weights.norm, sizes)
-    time_major = x.transpose(0, 1)
-    levels: list[Tensor] = []
-    lasts: list[CellState] = []
+    return _Parts(x.transpose(0, 1), rows, inputs, recurrent, biases, hidden_biases, firsts, norms)
+
+
+def _show(states: CellState, plan_: ModulePlan) -> tuple[Tensor, CellState]:
+    """A module's level [B, T, H_i] and last state, of its states at its ticks."""
+    return take(states[0], plan_.hold).transpose(0, 1), tuple(part[-1] for part in states)
+
+
+def _slow_first(p: _Parts, cell: str, plans: Sequence[ModulePlan], connected: bool) -> list[tuple[Tensor, CellState]]:
+    """The modules, each of which reads slower ones."""
+    columns = p.recurrent.split([first[0].size(1) for first in p.firsts], 1)
+    modules: list[tuple[Tensor, CellState]] = []
     signal: Tensor | None = None
-    for i in reversed(range(len(sizes))):
-        faster, received = sum(rows[:i]), None
-        to_faster, own, _ = columns[i].split((faster, rows[i], sum(rows[i + 1 :])))
+    for i in reversed(range(len(plans))):
+        faster, received = sum(p.rows[:i]), None
+        to_faster, own, _ = columns[i].split((faster, p.rows[i], sum(p.rows[i + 1 :])))
         if signal is not None:
-            signal, received = signal.split((faster, rows[i]), -1)
+            signal, received = signal.split((faster, p.rows[i]), -1)
             received = take(received, plans[i].read)
-        if hidden_biases[i] is not None:
-            received = hidden_biases[i] if received is None else received + hidden_biases[i]
-        drive = F.linear(time_major[plans[i].ticks], inputs[i], biases[i])
-        states = scan(cell, drive, received, own, firsts[i], norms[i])
-        levels.append(take(states[0], plans[i].hold).transpose(0, 1))
-        lasts.append(tuple(part[-1] for part in states))
+        if (bias := p.hidden_biases[i]) is not None:
+            received = bias if received is None else received + bias
+        drive = F.linear(p.x[plans[i].ticks], p.inputs[i], p.biases[i])
+        states = scan(cell, drive, received, own, p.firsts[i], p.norms[i])
+        modules.append(_show(states, plans[i]))
         if i and connected:
             sent = take(F.linear(states[0], to_faster), plans[i].sent)
             signal = sent if signal is None else take(signal, plans[i].widen) + sent
-    next_state = tuple(torch.cat(part, 1) for part in zip(*reversed(lasts), strict=True))
-    return tuple(reversed(levels)), next_state
+    return modules[::-1]
+
+
+def _fast_first(p: _Parts, cell: str, plans: Sequence[ModulePlan]) -> list[tuple[Tensor, CellState]]:
+    """The modules, each of which reads faster ones."""
+    modules: list[tuple[Tensor, CellState]] = []
+    ticked: list[Tensor] = []
+    for i, (rows, plan_) in enumerate(zip(p.recurrent.split(p.rows), plans, strict=True)):
+        faster, own = sum(hidden.size(2) for hidden in ticked), p.firsts[i][0].size(1)
+        from_faster, to_own, _ = rows.split((faster, own, rows.size(1) - faster - own), 1)
+        received = p.hidden_biases[i]
+        if i:
+            pairs = zip(ticked, plans[:i], strict=True)
+            read = [hidden.index_select(0, other.before[plan_.ticks]) for hidden, other in pairs]
+            received = F.linear(torch.cat(read, -1), from_faster, received)
+        drive = F.linear(p.x[plan_.ticks], p.inputs[i], p.biases[i])
+        states = scan(cell, drive, received, to_own, p.firsts[i], p.norms[i])
+        modules.append(_show(states, plan_))
+        ticked.append(states[0])
+    return modules
 
 
 def take(sequence: Tensor, rows: Rows) -> Tensor:
@@ -249,6 +285,7 @@ def plan(
                 _rows(np.searchsorted(segments, ticks, side="right") - 1, len(segments), device),
                 _rows(np.searchsorted(segments, merged, side="right") - 1, len(segments), device),
                 _rows(np.searchsorted(ticks, merged, side="left"), len(ticks) + 1, device),
+                torch.from_numpy(np.searchsorted(ticks, steps, side="left")).to(device),
             )
         )
         segments = merged
