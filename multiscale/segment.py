@@ -47,10 +47,10 @@ def segment(module: SequenceModule, facts: TextFacts, text: str) -> list[Level]:
         assert hidden.trace is not None
         assert hidden.trace.boundary is not None
         state, names = hidden.state, hidden.trace.names
-        fired.append(hidden.trace.boundary[0, :, :-1])  # the top level has no detector
+        fired.append(hidden.trace.boundary[0])
     marks = torch.cat(fired)
     levels = []
-    for number, name in enumerate(names[:-1]):
+    for number, name in enumerate(names[: module.backbone.detecting]):
         ends = marks[:, number].nonzero()[:, 0].tolist()
         cuts = [0, *(end + 1 for end in ends)]
         cuts += [len(symbols)] if cuts[-1] < len(symbols) else []

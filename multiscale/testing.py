@@ -200,7 +200,7 @@ def a_probability_is_what_the_boundary_was_decided_from(make: Make) -> None:
 def every_parameter_gets_a_gradient(make: Make) -> None:
     """Every parameter gets a gradient, of zero if need be, at every step, so that several devices need not search."""
     network = _network(make)
-    output = network(_inputs(steps=1))
+    output = network(_inputs(steps=1).requires_grad_())  # else one that trains nothing has no backward pass at all
     (_weighted_sum(output.levels) + output.penalty).backward()
     without = [name for name, p in network.named_parameters() if p.grad is None]
     _require(not without, "parameters without a gradient", without)

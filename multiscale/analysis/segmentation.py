@@ -15,7 +15,7 @@ from multiscale.checks import InvalidInput, in_range, nearest
 from multiscale.data.batch import Batch
 from multiscale.data.module import DataModule
 from multiscale.training.data_check import DataCheck
-from multiscale.training.module import trace_prefix
+from multiscale.training.module import SequenceModule, trace_prefix
 
 Sums = TypeVar("Sums", Score, Segments)
 
@@ -25,7 +25,7 @@ log = logging.getLogger(__name__)
 class BoundaryScores(DataCheck, pl.Callback):
     """Logs precision, recall and F1 of each level's boundaries, beside what baselines score on the same text.
 
-    Levels below the top one are scored, ``trace/f1_1`` and so on; the top one has no detector. Without a reference a
+    Levels that detect boundaries are scored, ``trace/f1_1`` and so on. Without a reference a
     level has the variation of the length of its segments, ``trace/length_variation_1``; the share of its boundaries
     that are also those of the level below, ``trace/nested_2``; and, where each step has a target, how much more
     surprising than elsewhere is what follows them, ``trace/enrichment_1``. The baselines then are, too, where that
@@ -91,9 +91,10 @@ class BoundaryScores(DataCheck, pl.Callback):
     def _conclude(self, trainer: pl.Trainer, pl_module: pl.LightningModule, split: str) -> None:
         if not self.found:
             return
+        assert isinstance(pl_module, SequenceModule)
         data = trainer.datamodule.data  # type: ignore[attr-defined]
         valid = torch.cat(self.valid, 1)
-        levels = torch.cat(self.found, 1)[valid].T[:-1]
+        levels = torch.cat(self.found, 1)[valid].T[: pl_module.backbone.detecting]
         signals = {name: torch.cat(parts, 1)[valid] for name, parts in self.signals.items()}
         self.found, self.valid, self.signals = [], [], {}
         whole = data.segmentations(split)

@@ -7,7 +7,7 @@ import logging
 from abc import ABC, abstractmethod
 from collections.abc import Callable, Iterable, Mapping
 from functools import cache
-from itertools import takewhile
+from itertools import chain, takewhile
 from typing import Any, NamedTuple, Self, TypeAlias, cast, final
 
 import torch
@@ -113,9 +113,14 @@ class Backbone(nn.Module, ABC):
         """L names for tables and figures, fastest level first."""
         return tuple(f"layer {i}" for i in range(1, len(self.level_sizes) + 1))
 
+    @property
+    def detecting(self) -> int:
+        """How many of the levels, the fastest ones, have boundaries, where a trace tells any: all but the slowest."""
+        return len(self.level_sizes) - 1
+
     def penalty(self) -> Tensor:
         """What the backbone adds to the loss: a scalar >= 0, zero unless it has a cost of its own."""
-        return next(self.parameters()).new_zeros(())
+        return any_weight(self).new_zeros(())
 
     @property
     def observes(self) -> bool:
@@ -231,6 +236,11 @@ class Backbone(nn.Module, ABC):
             penalty = penalty + self.observe(x, state, levels, steps)
         full = full_trace(steps, self.level_names) if trace and steps is not None else None
         return BackboneOutput(levels, after, penalty, full, steps if aligning else None)
+
+
+def any_weight(backbone: nn.Module) -> Tensor:
+    """One of its parameters, or, if it trains none, of its buffers, to make other tensors like it."""
+    return next(chain(backbone.parameters(), backbone.buffers()))
 
 
 @cache

@@ -20,7 +20,7 @@ import torch
 from torch import nn
 from torch.utils.flop_counter import FlopCounterMode
 
-from multiscale.backbones.base import Backbone, Product, State
+from multiscale.backbones.base import Backbone, Product, State, any_weight
 
 if TYPE_CHECKING:  # a benchmark of backbones need not wait for Lightning
     from multiscale.training.module import SequenceModule
@@ -81,7 +81,7 @@ def backbone_macs(backbone: Backbone, rates: Rates) -> dict[str, float]:
 def seen_products(backbone: Backbone) -> tuple[Product, ...]:
     """What a backbone that does not say itself is seen to do in a step: due where a single level is active, and else
     always, as nothing tells which of it several levels may skip."""
-    like = next(backbone.parameters())
+    like = any_weight(backbone)
     state = backbone.initial_state(1, like.device, like.dtype)
     with torch.no_grad(), FlopCounterMode(display=False) as counter:
         backbone.step(like.new_zeros(1, backbone.input_size), state)
@@ -105,7 +105,7 @@ def state_size(module: "SequenceModule") -> int:
 
 def backbone_state_size(backbone: Backbone) -> int:
     """Numbers carried from one step to the next for one sequence; a counter of steps, which is whole, is not one."""
-    like = next(backbone.parameters())
+    like = any_weight(backbone)
     return _numbers(backbone.initial_state(1, like.device, like.dtype))
 
 

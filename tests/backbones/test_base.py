@@ -17,7 +17,7 @@ from multiscale.kernels.hmlstm import gates, native
 from multiscale.nn.clocks.pulse import PulseClock
 
 HOOKS = {
-    *("level_names", "penalty", "parameter_groups", "measures", "products", "anneal"),
+    *("level_names", "detecting", "penalty", "parameter_groups", "measures", "products", "anneal"),
     *("kernels", "fast", "idle_weights", "observes", "observe", "aligns", "align"),
 }
 for module in pkgutil.iter_modules(backbones.__path__):
@@ -69,6 +69,8 @@ RUNS = [  # what is made, its kernel, and what that calls
     (lambda: stacked.StackedRNN(3, 4), "fused", (nn.LSTM, "forward")),
     (lambda: dilated.DilatedRNN(3, 4, [1, 2]), "folded", (dilated, "_take_turns")),
     (lambda: dilated.DilatedRNN(3, 4, [1, 2]), "reference", (dilated.DilatedRNN, "step")),
+    (lambda: clockwork.ClockworkRNN(3, **PERIODS), "skipping", (clockwork.clocked, "skipping")),
+    (lambda: clockwork.ClockworkRNN(3, **PERIODS), "hoisted", (clockwork, "fold_steps")),
     (lambda: clockwork.ClockworkRNN(3, **PERIODS), "reference", (clockwork.ClockworkRNN, "step")),
     (lambda: hard_clock.HardClockRNN(3, 4, [1, 2]), "reference", (hard_clock.HardClockRNN, "step")),
     (
