@@ -7,9 +7,19 @@ from importlib import import_module
 from typing import TYPE_CHECKING, Any
 
 if TYPE_CHECKING:
+    from multiscale.backbones.chunking import Chunking
     from multiscale.backbones.clockwork import ClockworkRNN
+    from multiscale.backbones.dilated import DilatedRNN
+    from multiscale.backbones.echo_state import EchoStateNetwork
+    from multiscale.backbones.event_gated import EventGatedRNN
+    from multiscale.backbones.fast_slow import FastSlowRNN
     from multiscale.backbones.hmlstm import HMLSTM
+    from multiscale.backbones.leaky import LeakyRNN
     from multiscale.backbones.learned_clock import LearnedClockRNN
+    from multiscale.backbones.linear_rnn import GatedLinearRNN
+    from multiscale.backbones.phased_lstm import PhasedLSTM
+    from multiscale.backbones.skip_in_time import SkipInTimeRNN
+    from multiscale.backbones.skip_rnn import SkipRNN
     from multiscale.backbones.stacked import StackedRNN
     from multiscale.nn.clocks.pulse import PulseClock, SparsePulseClock
     from multiscale.nn.clocks.wave import DCTClock, DirectClock
@@ -17,22 +27,42 @@ if TYPE_CHECKING:
 __version__ = "0.1.0"
 __all__ = [
     "HMLSTM",
+    "Chunking",
     "ClockworkRNN",
     "DCTClock",
+    "DilatedRNN",
     "DirectClock",
+    "EchoStateNetwork",
+    "EventGatedRNN",
+    "FastSlowRNN",
+    "GatedLinearRNN",
+    "LeakyRNN",
     "LearnedClockRNN",
+    "PhasedLSTM",
     "PulseClock",
+    "SkipInTimeRNN",
+    "SkipRNN",
     "SparsePulseClock",
     "StackedRNN",
 ]
 
 _HOMES = {
-    "HMLSTM": "multiscale.backbones.hmlstm",
+    "Chunking": "multiscale.backbones.chunking",
     "ClockworkRNN": "multiscale.backbones.clockwork",
     "DCTClock": "multiscale.nn.clocks.wave",
+    "DilatedRNN": "multiscale.backbones.dilated",
     "DirectClock": "multiscale.nn.clocks.wave",
+    "EchoStateNetwork": "multiscale.backbones.echo_state",
+    "EventGatedRNN": "multiscale.backbones.event_gated",
+    "FastSlowRNN": "multiscale.backbones.fast_slow",
+    "GatedLinearRNN": "multiscale.backbones.linear_rnn",
+    "HMLSTM": "multiscale.backbones.hmlstm",
+    "LeakyRNN": "multiscale.backbones.leaky",
     "LearnedClockRNN": "multiscale.backbones.learned_clock",
+    "PhasedLSTM": "multiscale.backbones.phased_lstm",
     "PulseClock": "multiscale.nn.clocks.pulse",
+    "SkipInTimeRNN": "multiscale.backbones.skip_in_time",
+    "SkipRNN": "multiscale.backbones.skip_rnn",
     "SparsePulseClock": "multiscale.nn.clocks.pulse",
     "StackedRNN": "multiscale.backbones.stacked",
 }

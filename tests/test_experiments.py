@@ -12,7 +12,7 @@ from multiscale.config.compose import CONF, jobs
 from multiscale.jobs.prepare import prepare
 from multiscale.run import main
 from multiscale.training.build import load
-from tests.conftest import ROOT
+from tests.conftest import MODELS, ROOT
 from tests.helpers import tiny
 
 DATA = sorted(path.stem for path in (CONF / "data").glob("*.yaml"))
@@ -70,6 +70,16 @@ def test_an_experiment_with_a_model_of_its_own_runs_two_batches(run, name):
     data = next(choice for choice in DATA if OmegaConf.load(CONF / f"data/{choice}.yaml").get("_target_") == target)
     summary = run(f"experiment={name}", *tiny.SMALL[data])
     assert all(math.isfinite(value) for value in summary["test"].values())
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize("model", MODELS)
+@pytest.mark.parametrize("name", ["adding", "frequency", "waveform", "spoken_digits"])
+def test_any_model_runs_two_batches_of_sequences_with_one_target_and_with_many(run, name, model):
+    size = ["model.hidden_size=24"] if "hidden_size" in jobs([f"model={model}"])[0].model else []
+    summary = run(f"experiment={name}", f"model={model}", *tiny.SMALL[name], *size)
+    assert all(math.isfinite(value) for value in summary["test"].values())
+    assert 0 <= summary["macs"]["done"] <= summary["macs"]["dense"]
 
 
 @pytest.mark.parametrize("name", DATA)

@@ -1,6 +1,6 @@
 """Stacked recurrences that are linear in their own state: minGRU and HGRN.
 
-minGRU: Feng, Tung, Ahmed, Bengio, Hajimirsadegh 2024, arXiv 2410.01201. HGRN: Qin, Yang, Zhong 2023, arXiv 2311.04823.
+minGRU: Feng, Tung, Ahmed, Bengio, Hajimirsadeghi 2024, arXiv 2410.01201. HGRN: Qin, Yang, Zhong 2023, arXiv 2311.04823.
 
 | symbol     | variable            | shape                                                             |
 |------------|---------------------|-------------------------------------------------------------------|
