@@ -17,6 +17,7 @@ from torch.nn import functional as F
 from multiscale.backbones.base import Backbone, Folded, Levels, Product, State, StepTrace, groups
 from multiscale.checks import InvalidInput, in_range, one_of, positive_int, sizes
 from multiscale.nn.cells import CELLS, GATES, STATES, CellState
+from multiscale.nn.zoneout import zone_out
 
 LAYERS: dict[str, Callable[..., nn.RNNBase]] = {"tanh": nn.RNN, "lstm": nn.LSTM, "gru": nn.GRU}
 """torch's whole-sequence layer of each cell, which also holds its parameters."""
@@ -44,11 +45,14 @@ class StackedRNN(Backbone):
             of an inverse gamma distribution (Mahto et al. 2021, arXiv 2009.12727, who then hold them fixed; here they
             are learned from there, in every layer).
         max_time: T_max of ``chrono``, in steps.
-        kernel: ``auto``, ``fused`` (torch's whole-sequence layers, which know no layer norm) or ``reference``.
+        zoneout: probability with which a unit keeps its h (Krueger et al. 2016, arXiv 1606.01305, Eq. 4), and
+        zoneout_c: its c, of lstm; in evaluation both are the expectation.
+        kernel: ``auto``, ``fused`` (torch's whole-sequence layers, which know no layer norm and no zoneout) or
+            ``reference``.
 
     Raises:
-        InvalidInput: for sizes below 1, an unknown cell, start or kernel, a start of other cells than lstm, or
-            ``fused`` with layer norm.
+        InvalidInput: for sizes below 1, an unknown cell, start or kernel, a start or a zoneout_c of other cells
+            than lstm, rates outside [0, 1], or ``fused`` with what it does not know.
     """
 
     def __init__(
@@ -60,11 +64,16 @@ class StackedRNN(Backbone):
         layer_norm: bool = False,
         start: str = "torch",
         max_time: float = 100.0,
+        zoneout: float = 0.0,
+        zoneout_c: float = 0.0,
         kernel: str = "auto",
     ) -> None:
         positive_int("input_size", input_size)
         self.layer_norm = layer_norm
         self.cell = one_of("cell", cell, tuple(CELLS))
+        self.zoneout = in_range("zoneout", zoneout, 0, 1), in_range("zoneout_c", zoneout_c, 0, 1)
+        if zoneout_c and cell != "lstm":
+            raise InvalidInput(f"zoneout_c must be 0 for cell {cell}, which has no c; got {zoneout_c}.")
         level_sizes = sizes("hidden_size", hidden_size, positive_int("num_layers", num_layers))
         super().__init__(input_size, level_sizes, kernel)
         self.layers = make_layers(cell, input_size, level_sizes)
@@ -107,16 +116,16 @@ class StackedRNN(Backbone):
         Ba et al. 2016."""
         below, after = x_t, []
         for layer, norms, *previous in zip(self.layers, self.norms, *groups(state), strict=True):
-            after.append(step_layer(self.cell, layer, below, tuple(previous), *norms.children()))
+            new = step_layer(self.cell, layer, below, tuple(previous), *norms.children())
+            parts = zip(new, previous, self.zoneout, strict=False)  # an h alone, or h and c
+            after.append(tuple(zone_out(part, old, rate, self.training) for part, old, rate in parts))
             below = after[-1][0]
         by_kind = tuple(zip(*after, strict=True))
         return by_kind[0], by_kind, StepTrace(x_t.new_ones(len(x_t), len(after)))
 
     def kernels(self, x: Tensor | None) -> Mapping[str, str | None]:
-        return {
-            "fused": "torch's fused layers have no layer normalisation" if self.layer_norm else None,
-            "reference": None,
-        }
+        unknown = "layer normalisation" if self.layer_norm else "zoneout" if any(self.zoneout) else None
+        return {"fused": unknown and f"torch's fused layers have no {unknown}", "reference": None}
 
     def fast(self, kernel: str, x: Float[Tensor, "B T D"], state: State, trace: bool) -> Folded:
         below, levels, after = x, [], []

@@ -103,3 +103,29 @@ def test_a_start_is_of_lstm_alone():
         StackedRNN(3, 4, cell="gru", start="chrono")
     with pytest.raises(ValueError, match="max_time must be a number above 2; got 2"):
         StackedRNN(3, 4, start="chrono", max_time=2)
+
+
+def test_zoneout_keeps_units_in_training_and_is_its_expectation_in_evaluation():
+    torch.manual_seed(0)
+    plain = StackedRNN(5, 400, 1, kernel="reference").double()
+    zoned = StackedRNN(5, 400, 1, zoneout=0.3, zoneout_c=0.1).double()
+    assert zoned.kernel == "reference"
+    zoned.load_state_dict(plain.state_dict())
+    x, h, c = torch.randn(3, 1, 5).double(), torch.randn(3, 400).double(), torch.randn(3, 400).double()
+    new = plain(x, ((h,), (c,))).state
+    kept = zoned(x, ((h,), (c,))).state
+    for (after,), (fresh,), old, rate in zip(kept, new, (h, c), (0.3, 0.1), strict=True):
+        held = after == old
+        assert abs(held.double().mean() - rate) < 0.03
+        assert torch.equal(after[~held], fresh[~held])
+    for (after,), (fresh,), old, rate in zip(zoned.eval()(x, ((h,), (c,))).state, new, (h, c), (0.3, 0.1), strict=True):
+        torch.testing.assert_close(after, (1 - rate) * fresh + rate * old)
+
+
+def test_zoneout_is_refused_where_it_cannot_be():
+    with pytest.raises(ValueError, match=r"zoneout_c must be 0 for cell gru, which has no c; got 0.1"):
+        StackedRNN(3, 4, cell="gru", zoneout_c=0.1)
+    with pytest.raises(ValueError, match=r"kernel .fused. of StackedRNN cannot run here: .*no zoneout"):
+        StackedRNN(3, 4, zoneout=0.1, kernel="fused")
+    with pytest.raises(ValueError, match=r"zoneout must be a number at least 0 and at most 1; got 2"):
+        StackedRNN(3, 4, zoneout=2)
