@@ -16,11 +16,6 @@ TORCH = {"tanh": nn.RNN, "lstm": nn.LSTM, "gru": nn.GRU}
 NESTED, NOT_NESTED = [1, 2, 4, 8], [2, 3, 7]
 
 
-@pytest.fixture(autouse=True)
-def _seeded():
-    torch.manual_seed(0)
-
-
 def randomized(model: ClockworkRNN, dtype: torch.dtype = torch.float64) -> ClockworkRNN:
     """No parameter at a special value, such as a bias of zero or a weight masked away at the start."""
     with torch.no_grad():

@@ -40,11 +40,6 @@ INPUTS = [(links, input_to) for links in LINKS for input_to in ("all", "fastest"
 INPUTS.remove(("slow_to_fast", "fastest"))  # refused
 
 
-@pytest.fixture(autouse=True)
-def _seeded():
-    torch.manual_seed(0)
-
-
 # Who reads whom.
 
 

@@ -8,11 +8,6 @@ from multiscale.backbones.echo_state import EchoStateNetwork
 from multiscale.checks import InvalidInput
 
 
-@pytest.fixture(autouse=True)
-def _seeded():
-    torch.manual_seed(0)
-
-
 def network(*sizes: int, **options) -> EchoStateNetwork:
     return EchoStateNetwork(*sizes, **options).double()
 

@@ -10,11 +10,6 @@ from multiscale.checks import InvalidInput
 KERNELS = ("hoisted", "reference")
 
 
-@pytest.fixture(autouse=True)
-def _seeded():
-    torch.manual_seed(0)
-
-
 def inputs(batch: int = 3, steps: int = 9) -> Tensor:
     return torch.randn(batch, steps, 5, dtype=torch.float64)
 

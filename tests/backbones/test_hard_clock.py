@@ -11,11 +11,6 @@ from multiscale.checks import InvalidInput
 from tests.helpers.clocks import assert_same, everything, make_one_hot
 
 
-@pytest.fixture(autouse=True)
-def _seeded():
-    torch.manual_seed(0)
-
-
 @pytest.mark.parametrize("connectivity", ["full", "slow_to_fast", "none"])
 @pytest.mark.parametrize("kernel", ["reference", "hoisted"])
 def test_a_hardened_clock_is_the_soft_one_with_one_hot_weights(connectivity, kernel):

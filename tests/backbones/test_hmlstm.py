@@ -10,11 +10,6 @@ from multiscale.nn.heads import Gated
 from tests.helpers.hmlstm import KERNELS, force, network, state_of
 
 
-@pytest.fixture(autouse=True)
-def _seeded():
-    torch.manual_seed(0)
-
-
 def by_hand(net: HMLSTM, x_t, state):
     """Eq. 1-7 of the paper, one sample and one layer at a time, with Python branches."""
     h_prev, c_prev, z_prev = state

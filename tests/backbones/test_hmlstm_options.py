@@ -9,11 +9,6 @@ from multiscale.nn.schedules import Constant, Linear
 from tests.helpers.hmlstm import KERNELS, force, network, state_of
 
 
-@pytest.fixture(autouse=True)
-def _seeded():
-    torch.manual_seed(0)
-
-
 @pytest.mark.parametrize("kernel", KERNELS)
 def test_the_slope_changes_the_gradient_and_never_the_forward_pass(kernel):
     x = torch.randn(3, 12, 5, dtype=torch.float64)

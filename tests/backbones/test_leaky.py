@@ -8,15 +8,11 @@ from multiscale.backbones.leaky import LeakyRNN
 from multiscale.checks import InvalidInput
 from multiscale.testing import laws
 from tests.conftest import backbone
+from tests.helpers.weights import perturbed
 
 KERNELS = ("hoisted", "reference")
 
 test_learned_time_constants_keep_every_law = laws(lambda d: LeakyRNN(d, 7, [2, [3, 9]], "argument", learned=True))
-
-
-@pytest.fixture(autouse=True)
-def _seeded():
-    torch.manual_seed(0)
 
 
 def inputs(steps: int, size: int = 5) -> torch.Tensor:
@@ -24,12 +20,7 @@ def inputs(steps: int, size: int = 5) -> torch.Tensor:
 
 
 def randomized(*arguments, **options) -> LeakyRNN:
-    """In float64, with no parameter at a special value, such as a weight masked away at the start."""
-    model = LeakyRNN(*arguments, **options).double()
-    with torch.no_grad():
-        for p in model.parameters():
-            p.add_(torch.randn_like(p) * 0.2)
-    return model
+    return perturbed(LeakyRNN(*arguments, **options))
 
 
 @pytest.mark.parametrize("kernel", KERNELS)

@@ -14,11 +14,6 @@ OPTIONS = list(
 )
 
 
-@pytest.fixture(autouse=True)
-def _seeded():
-    torch.manual_seed(0)
-
-
 def test_the_update_is_the_mixture_of_candidate_and_state():
     model = LearnedClockRNN(2, 5, PulseClock(2, 4), kernel="hoisted").double()
     x, h = torch.randn(3, 1, 2, dtype=torch.float64), torch.randn(3, 5, dtype=torch.float64)

@@ -7,15 +7,11 @@ from torch import nn
 from multiscale.backbones.skip_in_time import SkipInTimeRNN
 from multiscale.checks import InvalidInput
 from multiscale.testing import laws
+from tests.helpers.weights import perturbed
 
 KERNELS = ("hoisted", "reference")
 
 test_gated_feedback_keeps_every_law = laws(lambda d: SkipInTimeRNN(d, [3, 2, 4], [[1], [2], [1, 3]], gates=True))
-
-
-@pytest.fixture(autouse=True)
-def _seeded():
-    torch.manual_seed(0)
 
 
 def inputs(steps: int, size: int = 5) -> torch.Tensor:
@@ -23,12 +19,7 @@ def inputs(steps: int, size: int = 5) -> torch.Tensor:
 
 
 def randomized(*arguments, **options) -> SkipInTimeRNN:
-    """In float64, with no bias at zero."""
-    model = SkipInTimeRNN(*arguments, **options).double()
-    with torch.no_grad():
-        for p in model.parameters():
-            p.add_(torch.randn_like(p) * 0.2)
-    return model
+    return perturbed(SkipInTimeRNN(*arguments, **options))
 
 
 @pytest.mark.parametrize("kernel", KERNELS)

@@ -14,11 +14,6 @@ ORACLES = {"tanh": nn.RNN, "lstm": nn.LSTM, "gru": nn.GRU}
 KERNELS = ("hoisted", "reference")
 
 
-@pytest.fixture(autouse=True)
-def _seeded():
-    torch.manual_seed(0)
-
-
 def inputs(batch: int = 3, steps: int = 9, size: int = 5) -> Tensor:
     return torch.randn(batch, steps, size, dtype=torch.float64)
 
