@@ -45,7 +45,7 @@ def sections() -> "list[Section]":
         MediaBrowser(title="Boundaries on validation text", media_keys=["figures/boundaries"], gallery_axis="run"),
     ]
     clocks = [
-        lines("Learned periods (steps)", r"trace/period_.*", log=True),
+        lines("Periods (steps)", r"trace/period_.*", log=True),
         lines("Updates per step", r"trace/update_.*"),
         MediaBrowser(title="Periods over the epochs", media_keys=["figures/periods"], gallery_axis="run"),
         MediaBrowser(title="When each level updates", media_keys=["figures/raster"], gallery_axis="run"),

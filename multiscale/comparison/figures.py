@@ -137,9 +137,13 @@ class Strip(Figure):
 
 
 def make_styles(names: Sequence[str]) -> dict[str, Style]:
-    """A style for each name, the same in all figures: a marker for each colour, and four dashes, 28 styles in all."""
+    """A style for each name, the same in all figures: of 28, every two differ in colour or in marker, so that points
+    tell them apart as well as lines, which have a dash for each round of the colours."""
     count = len(COLOURS)
-    return {name: Style(COLOURS[i % count], i // count % DASHES, i % count) for i, name in enumerate(names)}
+    rounds = [(i % count, i // count % DASHES) for i in range(len(names))]
+    return {
+        name: Style(COLOURS[i], dash, (i + 2 * dash) % count) for name, (i, dash) in zip(names, rounds, strict=True)
+    }
 
 
 def write_values(figure: Chart | Strip, path: Path) -> None:

@@ -145,7 +145,7 @@ def draw_periods(passage: Passage) -> Chart | None:
         for level, path in enumerate(zip(*([*map(number, epoch)] for epoch in epochs), strict=True), 1)
     ]
     last = ", ".join(f"{number(period):g}" for period in epochs[-1])
-    described = passage.describe("periods") | {"title": f"Learned periods: {passage.title}"}
+    described = passage.describe("periods") | {"title": f"Periods by epoch: {passage.title}"}
     return Chart(
         **described,
         caption=f"The period of each clock in steps after each of {len(epochs)} epochs; at the end {last}.",

@@ -146,7 +146,8 @@ def test_a_configuration_has_one_colour_in_all_figures(written):
 
 
 def test_styles_are_told_apart_and_do_not_run_out():
-    assert len(set(make_styles([str(i) for i in range(28)]).values())) == 28
+    styles = make_styles([str(i) for i in range(28)]).values()
+    assert len({(style.colour, style.marker) for style in styles}) == 28
     assert len(make_styles([str(i) for i in range(100)])) == 100
 
 
