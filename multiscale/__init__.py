@@ -13,6 +13,7 @@ if TYPE_CHECKING:
     from multiscale.backbones.echo_state import EchoStateNetwork
     from multiscale.backbones.event_gated import EventGatedRNN
     from multiscale.backbones.fast_slow import FastSlowRNN
+    from multiscale.backbones.history_compressor import HistoryCompressor
     from multiscale.backbones.hmlstm import HMLSTM
     from multiscale.backbones.leaky import LeakyRNN
     from multiscale.backbones.learned_clock import LearnedClockRNN
@@ -36,6 +37,7 @@ __all__ = [
     "EventGatedRNN",
     "FastSlowRNN",
     "GatedLinearRNN",
+    "HistoryCompressor",
     "LeakyRNN",
     "LearnedClockRNN",
     "PhasedLSTM",
@@ -56,6 +58,7 @@ _HOMES = {
     "EventGatedRNN": "multiscale.backbones.event_gated",
     "FastSlowRNN": "multiscale.backbones.fast_slow",
     "GatedLinearRNN": "multiscale.backbones.linear_rnn",
+    "HistoryCompressor": "multiscale.backbones.history_compressor",
     "HMLSTM": "multiscale.backbones.hmlstm",
     "LeakyRNN": "multiscale.backbones.leaky",
     "LearnedClockRNN": "multiscale.backbones.learned_clock",

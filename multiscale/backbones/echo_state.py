@@ -10,6 +10,7 @@
 """
 
 from collections.abc import Mapping, Sequence
+from typing import cast
 
 import torch
 from jaxtyping import Float
@@ -75,7 +76,10 @@ class EchoStateNetwork(Backbone):
 
     def products(self) -> tuple[Product, ...]:
         """W_in and what is not zero of W, at every step; the kernels here multiply with the zeros too."""
-        amounts = [weight_in.numel() + int(weight.count_nonzero()) for weight_in, weight in self.weights()]
+        reads = [cast(Reservoir, part).reads for part in self.reservoirs]
+        amounts = [
+            len(weight) * (weight_in.size(1) + n) for (weight_in, weight), n in zip(self.weights(), reads, strict=True)
+        ]
         return tuple(Product(level, amount) for level, amount in enumerate(amounts))
 
     def weights(self) -> list[tuple[Tensor, Tensor]]:
@@ -116,9 +120,9 @@ class Reservoir(nn.Module):
         super().__init__()
         spread = input_scale * input_size**-0.5
         self.register_buffer("input", torch.empty(units, input_size).uniform_(-spread, spread))
-        read = max(1, round(density * units))
+        self.reads = max(1, round(density * units))
         score = torch.rand(units, units)
-        linked = score <= score.kthvalue(read, 1, keepdim=True).values
+        linked = score <= score.kthvalue(self.reads, 1, keepdim=True).values
         drawn = torch.empty(units, units).uniform_(-1, 1) * linked
         self.register_buffer("recurrent", drawn * (radius / spectral_radius(drawn)))
 
@@ -138,7 +142,9 @@ def run(u: Float[Tensor, "B T H"], h: Float[Tensor, "B H"], recurrent: Tensor, l
 
 
 def spectral_radius(weight: Float[Tensor, "H H"]) -> float:
-    """The largest absolute eigenvalue, in float64."""
+    """The largest absolute eigenvalue, in float64; of a matrix without values, which is there to be counted, 1."""
+    if weight.is_meta:
+        return 1.0
     return float(torch.linalg.eigvals(weight.double()).abs().max())
 
 

@@ -12,6 +12,7 @@ from multiscale.config.kinds import read_classes, read_hints
 
 LOADER = getattr(yaml, "CSafeLoader", yaml.SafeLoader)  # many times as fast as OmegaConf's
 DEEPEST = 50  # levels of mappings and lists; ours have about ten
+TOO_DEEP = f"it is nested more than {DEEPEST} levels deep"
 
 KINDS = {  # of what an object must be, by its place at the top of a config
     "model": ("multiscale.backbones.base.Backbone",),
@@ -36,9 +37,11 @@ def parse_yaml(content: bytes) -> Any:
                 raise ValueError("it refers to parts of itself")
             depth += isinstance(event, yaml.CollectionStartEvent) - isinstance(event, yaml.CollectionEndEvent)
             if depth > DEEPEST:
-                raise ValueError(f"it is nested more than {DEEPEST} levels deep")
+                raise ValueError(TOO_DEEP)
         return yaml.load(content, Loader=LOADER)
     except (yaml.YAMLError, OverflowError, AttributeError, TypeError) as error:  # its dates and keys fail in many ways
+        if "nesting depth" in str(error):  # libyaml reads ahead, and has a limit of its own
+            raise ValueError(TOO_DEEP) from error
         raise ValueError(str(error)) from error
 
 
