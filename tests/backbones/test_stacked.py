@@ -52,12 +52,12 @@ def test_a_chrono_start_forgets_on_scales_up_to_the_longest():
 
 def test_an_inverse_gamma_start_has_its_median_time_scale():
     torch.manual_seed(0)
-    (layer,) = StackedRNN(2, 20000, 1, start="inverse_gamma").layers
-    f = (layer.bias_ih_l0 + layer.bias_hh_l0).detach()[20000:40000].double()
+    (layer,) = StackedRNN(2, 3000, 1, start="inverse_gamma").layers
+    f = (layer.bias_ih_l0 + layer.bias_hh_l0).detach()[3000:6000].double()
     time = 1 / torch.log1p(torch.exp(-f))  # the inverse of b_f = -log(exp(1 / T) - 1)
     shape, median = torch.tensor([0.56, 0.2799]).double()  # of the gamma distribution
     assert torch.special.gammainc(shape, median).item() == pytest.approx(0.5, abs=1e-4)
-    assert time.median().item() == pytest.approx(1 / 0.2799, rel=0.05)
+    assert time.median().item() == pytest.approx(1 / 0.2799, rel=0.1)
     assert bool(f.isfinite().all())
 
 

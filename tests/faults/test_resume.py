@@ -75,8 +75,12 @@ def whole(tmp_path_factory):
     return make
 
 
-@pytest.mark.parametrize("place", ["middle", "edge", "validation", "accumulation"])
-@pytest.mark.parametrize("model", MODELS)
+OTHER_PLACES = [
+    (m, p) for m in ("hmlstm", "learned_clock", "stacked_lstm") for p in ("edge", "validation", "accumulation")
+]
+
+
+@pytest.mark.parametrize(("model", "place"), [*((model, "middle") for model in MODELS), *OTHER_PLACES])
 def test_it_goes_on_bit_for_bit(tmp_path, whole, model, place):
     words = [f"model={model}", *(["+trainer.accumulate_grad_batches=3"] if place == "accumulation" else [])]
     stopped(tmp_path, place, *words)

@@ -88,23 +88,30 @@ def run(found, x, first, cotangents):
     return tensors | {"update": out.trace.update, "boundary": out.trace.boundary, "penalty": out.penalty}
 
 
-def compare(truth, batch, steps, given, draws=5):
+def compare(truth, batch, steps, given, draws=(5, 25)):
     """Assert that each kernel's error is at most twice the reference's, tensor by tensor, as relative RMS.
 
-    The middle of some draws of the inputs, because one number may be exact by luck.
+    The middle of some draws of the inputs, because a few numbers may be exact by luck, and of more where that shows.
     """
     kernels = ["fused", *(["native"] if HAS_COMPILER else [])]
     errors, sizes = defaultdict(list), defaultdict(list)
-    for _ in range(draws):
+    for draw in range(1, max(draws) + 1):
         for name, (*found, right) in found_by_all(truth, ["reference", *kernels], batch, steps, given).items():
             assert len({(tensor.dtype, tensor.shape) for tensor in found}) == 1
             errors[name].append(torch.stack([(tensor - right).norm() for tensor in found]))
             sizes[name].append(right.norm())
-    for name, found in errors.items():
-        size = torch.stack(sizes[name]).square().mean().sqrt().clamp(min=1e-30)
-        reference, *own = torch.stack(found).median(0).values / size
-        for kernel, error in zip(kernels, own, strict=True):
-            assert error <= 2 * reference + ULPS, f"{kernel}: {name}: {error:.1e} against {reference:.1e}"
+        if draw not in draws:
+            continue
+        beyond = []
+        for name, found in errors.items():
+            size = torch.stack(sizes[name]).square().mean().sqrt().clamp(min=1e-30)
+            reference, *own = torch.stack(found).median(0).values / size
+            for kernel, error in zip(kernels, own, strict=True):
+                if not error <= 2 * reference + ULPS:
+                    beyond.append(f"{kernel}: {name}: {error:.1e} against {reference:.1e}")
+        if not beyond:
+            return
+    raise AssertionError("; ".join(beyond))
 
 
 def found_by_all(truth, kernels, batch, steps, given):
