@@ -46,7 +46,8 @@ class FiniteNumbers(pl.Callback):
         self, trainer: pl.Trainer, pl_module: pl.LightningModule, optimizer: Optimizer
     ) -> None:
         assert isinstance(pl_module, SequenceModule)
-        gradients = [p.grad for p in pl_module.parameters() if p.grad is not None]
+        weights = [p for group in optimizer.param_groups for p in group["params"]]  # the module's own walk takes longer
+        gradients = [p.grad for p in weights if p.grad is not None]
         scaled = trainer.scaler is not None
         norm = torch.zeros(()) if scaled else get_total_norm(gradients)
         total = pl_module.last_loss.float() + norm.to(pl_module.last_loss.device)
