@@ -231,7 +231,7 @@ def products(config, rates, facts=FACTS) -> float:
     return found["done"] + found["head"]
 
 
-@pytest.mark.parametrize("model", ["stacked_lstm", "hmlstm", "clockwork"])
+@pytest.mark.parametrize("model", MODELS)
 def test_models_of_one_number_of_products_do_as_many_at_their_rates(model):
     config = jobs(["match=products", f"model={model}", "match.target=150000", "match.tolerance=0.02"])[0]
     levels = len(build(jobs([f"model={model}"])[0], FACTS).level_sizes)
