@@ -70,7 +70,7 @@ def workspace(entity: str, project: str) -> "Workspace":
         from wandb_workspaces.expr import Metric
         from wandb_workspaces.workspaces import RunsetSettings, Workspace, WorkspaceSettings
     except ImportError as error:
-        raise InvalidInput(f"it needs wandb-workspaces: pip install 'multiscale[workspace]' ({error}).") from error
+        raise InvalidInput(f"it needs wandb-workspaces: pip install 'multiscale-rnn[workspace]' ({error}).") from error
     return Workspace(
         entity=entity,
         project=project,

@@ -58,7 +58,7 @@ def versions() -> Iterator[Finding]:
     """Python, the packages that this one needs, and the optional ones."""
     yield Finding(OK, "python", platform.python_version())
     try:
-        needs = [Requirement(text) for text in requires("multiscale") or ()]
+        needs = [Requirement(text) for text in requires("multiscale-rnn") or ()]
     except PackageNotFoundError:  # a copy of the source that is not installed
         needs = [Requirement(name) for name in SHOWN]
         yield Finding(NOTE, "multiscale", "is not installed, so that its needs are not known", "pip install -e .")

@@ -61,7 +61,7 @@ def main(words: list[str]) -> None:
         from multiscale.jobs.plan import read
         from multiscale.jobs.study import Search, number, reason, run_trial
     except ImportError as error:
-        raise InvalidInput(f"a search needs Optuna: pip install 'multiscale[search]' ({error}).") from error
+        raise InvalidInput(f"a search needs Optuna: pip install 'multiscale-rnn[search]' ({error}).") from error
     plan, console = read(words), Console()
     folder = Path("searches").resolve() / plan.study
 

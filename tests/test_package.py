@@ -47,7 +47,7 @@ def test_the_wheel_holds_the_code_the_configs_the_templates_and_the_marker_of_ty
     (wheel,) = built.glob("*.whl")
     with zipfile.ZipFile(wheel) as archive:
         names = {name for name in archive.namelist() if ".dist-info/" not in name}
-        info = f"multiscale-{multiscale.__version__}.dist-info"
+        info = f"multiscale_rnn-{multiscale.__version__}.dist-info"
         metadata = archive.read(f"{info}/METADATA").decode()
         license_text = archive.read(f"{info}/licenses/LICENSE").decode()
         entry_points = archive.read(f"{info}/entry_points.txt").decode()
@@ -119,7 +119,7 @@ def test_picking_a_command_imports_nothing_of_weight():
 def refused() -> list[str]:
     """The packages to import of every extra, but for those that the core needs too."""
     of_core = {need.name for need in NEEDS} | {"hydra-core"}
-    of_extras = {need.name for needs in EXTRAS.values() for need in needs} - of_core - {"multiscale"}
+    of_extras = {need.name for needs in EXTRAS.values() for need in needs} - of_core - {"multiscale-rnn"}
     known = packages_distributions().items()
     found = {package for package, homes in known if of_extras.intersection(homes) and not of_core.intersection(homes)}
     assert {"pytest", "optuna", "mypy"} <= found
@@ -146,7 +146,7 @@ def test_what_an_extra_is_for_names_the_extra_where_it_is_missing():
     done = subprocess.run(words, check=False, cwd=ROOT, capture_output=True, text=True)
     assert done.returncode == 2
     assert done.stderr == (
-        "error: a search needs Optuna: pip install 'multiscale[search]' (No module named 'optuna').\n"
+        "error: a search needs Optuna: pip install 'multiscale-rnn[search]' (No module named 'optuna').\n"
     )
 
 

@@ -198,7 +198,7 @@ def test_without_optuna_the_error_says_what_to_install(cli, tmp_path):
     path = os.pathsep.join([str(tmp_path / "absent"), str(ROOT)])
     done = cli("search=reading", module="search", PYTHONPATH=path)
     assert done.returncode == 2
-    assert "pip install 'multiscale[search]'" in done.stderr
+    assert "pip install 'multiscale-rnn[search]'" in done.stderr
     assert done.stderr.count("\n") == 1
 
 
