@@ -73,14 +73,14 @@ def _run(line: CommandLine) -> None:
 def _sweep(line: CommandLine) -> int:
     """Check every job, run them, and tell in the end how each went; returns the exit code."""
     from multiscale.jobs.prepare import check_jobs
-    from multiscale.jobs.sweep import Sweep, check_folder, conclude
+    from multiscale.jobs.sweep import Sweep, check_folder, conclude, name_folders
     from multiscale.runs.folder import make
 
     jobs = compose_jobs(line.words, line.config_dir, multirun=True)
     check_jobs(jobs)
     check_folder(line.words)
     make(Path(jobs[0].composed.hydra.sweep.dir), "hydra.sweep.dir")
-    sys.argv[1:] = [*line.options, *line.words]
+    sys.argv[1:] = [*line.options, *line.words, *name_folders(jobs, line.words)]
     code = 0
     with Signals(silent=True):
         try:

@@ -1,5 +1,6 @@
 """What a sweep's user wants to know at its end: how every job went, and how to go on."""
 
+import re
 import shlex
 import sys
 from collections.abc import Sequence
@@ -7,17 +8,21 @@ from pathlib import Path
 from typing import Any
 
 from hydra.experimental.callback import Callback
-from omegaconf import DictConfig
+from omegaconf import DictConfig, OmegaConf
 from rich.console import Console
 from rich.table import Table
 from rich.text import Text
 
 from multiscale.checks import InvalidInput, describe_error, read_file
+from multiscale.config.compose import Job
 from multiscale.config.foreign import parse_yaml
 from multiscale.jobs.start import describe_job
 from multiscale.runs import status
 
-PLACE = ("hydra.sweep.dir=", "hydra.mode=")  # words that say where and that a sweep is
+SUBDIR = "hydra.sweep.subdir="
+NAMED = f"++{SUBDIR}"  # as name_folders says it, in a form that tells it from a user's own
+PLACE = ("hydra.sweep.dir=", "hydra.mode=", NAMED)  # words that say where and that a sweep is
+IN_NAME = ("model", "seed", "name")  # what a job's folder tells anyway
 STYLES = {status.FINISHED: "green", status.FAILED: "red", status.INTERRUPTED: "yellow"}
 
 
@@ -28,6 +33,23 @@ class Sweep(Callback):
 
     def on_multirun_start(self, config: DictConfig, **kwargs: Any) -> None:
         Sweep.folder = Path(config.hydra.sweep.dir).resolve()
+
+
+def name_folders(jobs: Sequence[Job], words: Sequence[str]) -> list[str]:
+    """The word by which the folder of each job tells the values that the sweep is over, beside what the config has in
+    it; none if ``words`` say it otherwise, or if the sweep was begun without."""
+    sweep: Any = OmegaConf.to_container(jobs[0].composed.hydra.sweep)
+    begun = Path(jobs[0].composed.hydra.sweep.dir) / "multirun.yaml"
+    if any(word.startswith(SUBDIR) for word in words) or (begun.exists() and NAMED.encode() not in read_file(begun)):
+        return []
+    told = ""
+    for at, word in enumerate(jobs[0].words):
+        key = word.lstrip("+").partition("=")[0]
+        plain = all(re.fullmatch(r"[\w.+-]+", job.words[at].partition("=")[2]) for job in jobs)
+        if plain and key not in IN_NAME:
+            where = f"hydra:runtime.choices.{key}" if key in jobs[0].config.choices else key
+            told += f"_{key.rpartition('.')[2]}${{{where}}}"
+    return [f"{NAMED}{sweep['subdir']}{told}"]
 
 
 def conclude(folder: Path, code: int, jobs: int, words: Sequence[str]) -> int:

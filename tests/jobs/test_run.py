@@ -7,6 +7,8 @@ import shutil
 import pytest
 import torch
 
+from multiscale.config.compose import compose_jobs
+from multiscale.jobs.sweep import name_folders
 from tests.conftest import ROOT, TEXT, TINY
 
 CLOCK = ["model=clockwork", *TINY]  # the quickest backbone
@@ -141,3 +143,21 @@ def test_a_backbone_may_also_live_in_a_package_of_the_users(cli, tmp_path):
     (tmp_path / "extra/model/toy.yaml").write_text("_target_: mine.Toy\nhidden_size: 20\n")
     done = cli("--config-dir", "extra", "model=toy", *TINY)
     assert done.returncode == 0, done.stderr
+
+
+@pytest.mark.parametrize(
+    ("words", "told"),
+    [
+        (["optim.optimizer.lr=1e-3,1e-2"], "_lr${optim.optimizer.lr}"),
+        (["head=concat,gated"], "_head${hydra:runtime.choices.head}"),
+        (["seed=0,1", "model=hmlstm,stacked_lstm"], ""),  # they are in the name
+        (["model.hidden_size=[8,8,8],16"], ""),  # no name of a folder
+    ],
+)
+def test_the_folders_of_a_sweep_tell_what_it_is_over(tmp_path, words, told):
+    words = [*words, f"hydra.sweep.dir={tmp_path}"]
+    jobs = compose_jobs(words, multirun=True)
+    assert name_folders(jobs, words) == ["++hydra.sweep.subdir=${hydra.job.num}_${name}_seed${seed}" + told]
+    assert name_folders(jobs, [*words, "hydra.sweep.subdir=${seed}"]) == []
+    (tmp_path / "multirun.yaml").write_text("hydra: {overrides: {task: [], hydra: []}}")
+    assert name_folders(jobs, words) == []  # begun before, when folders told nothing
