@@ -22,6 +22,7 @@ from multiscale.config.identity import FOLDER, MISSING, freeze
 _PACKAGE = Path(__file__).parent.parent
 CONF = next(folder for folder in (_PACKAGE / "conf", _PACKAGE.parent / "conf") if folder.is_dir())
 
+SEVERAL = ("logger", "callbacks")  # groups of which a run may have several, as logger=[wandb,tensorboard]
 NO_GROUPS = {"search": "python -m multiscale.search", "sweep": "wandb sweep"}  # folders of CONF, and who reads them
 RESOLVER = re.compile(r"\$\{[^{}$]*:|\}\s*:")  # what asks the environment, the clock, or for a text to be decoded
 OWN = {"choices": ": it tells of the groups", "identity": "", "folder": "; hydra.run.dir=... names a run's folder"}
@@ -192,8 +193,12 @@ def _check_choice(override: Override, value: str, folders: Sequence[Path]) -> No
     if override.is_delete() or not any((folder / group).is_dir() for folder in folders):
         return
     allowed = _choices(group, folders)
-    if value not in allowed:
-        raise InvalidInput(f"{group} must be one of {', '.join(allowed)}; got {value!r}.{nearest(value, allowed)}")
+    several = value.strip("[]").split(",") if group in SEVERAL else [value]
+    for choice in map(str.strip, several):
+        if choice not in allowed:
+            raise InvalidInput(
+                f"{group} must be one of {', '.join(allowed)}; got {choice!r}.{nearest(choice, allowed)}"
+            )
 
 
 def _compose(words: Sequence[str], extra: Sequence[str]) -> DictConfig:

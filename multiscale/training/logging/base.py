@@ -3,6 +3,7 @@
 from abc import ABC
 from collections.abc import Mapping, Sequence
 from pathlib import Path
+from typing import Any
 
 from pytorch_lightning.loggers import Logger
 
@@ -11,6 +12,11 @@ class RunLogger(Logger, ABC):
     """A Lightning logger that may also show pictures, tables and numbers of a run; what it does not, it ignores."""
 
     rows = 0  # of metrics, that it can read back
+
+    @property
+    def experiment(self) -> Any:
+        """What the logger writes to, for those who know its package; None where there is nothing of that kind."""
+        return None
 
     def begin(self, rows: int, again: int) -> None:
         """Go on after the first ``rows`` rows of metrics; the next ``again`` ones it has been told before."""

@@ -92,6 +92,11 @@ class SafeWandb(RunLogger):
     def version(self) -> None:
         return None
 
+    @property
+    def experiment(self) -> Any:
+        """The W&B run, once it has begun."""
+        return self.run
+
     def begin(self, rows: int, again: int) -> None:
         """Do not send the next ``again`` calls of ``log_metrics``: a resumed training makes them a second time."""
         self.to_skip = again

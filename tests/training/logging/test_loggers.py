@@ -1,12 +1,18 @@
 """Loggers in general: what each need not do, and how they go on with a training that was stopped."""
 
+import json
+
+import pytest
 import wandb
 from pytorch_lightning.loggers import Logger
 
+from multiscale.checks import InvalidInput
+from multiscale.training.logging import lightning_logs, wandb_log
 from multiscale.training.logging import loggers as logs
-from multiscale.training.logging import wandb_log
 from multiscale.training.logging.base import RunLogger
 from multiscale.training.logging.csv_log import CSVLog
+from multiscale.training.logging.lightning_logs import MLflowLog, TensorBoardLog
+from tests.conftest import TINY
 
 
 class Foreign(Logger):
@@ -69,3 +75,47 @@ def test_a_row_that_was_cut_off_is_none(tmp_path):
 def test_wandb_knows_how_often_rows_are_to_reach_the_disk():
     """A setting outside of its public face, without which a run that is killed lacks its last rows."""
     assert wandb.Settings(**{wandb_log.FLUSH: 1.0}).model_dump()[wandb_log.FLUSH] == 1.0
+
+
+def test_tensorboard_and_mlflow_hold_the_curves_the_figures_and_the_costs_of_a_run(here, tmp_path):
+    from mlflow import MlflowClient
+    from tensorboard.backend.event_processing.event_accumulator import EventAccumulator
+
+    done = here("model=hmlstm", *TINY, "logger=[tensorboard,mlflow]", f"logger.mlflow.tracking_uri=file:{tmp_path}/ml")
+    assert done.returncode == 0, done.stderr
+    (folder,) = (path.parent for path in tmp_path.rglob("summary.json"))
+    summary = json.loads((folder / "summary.json").read_text())
+    score, cost = summary["test"]["test/bpc"], summary["parameters"]
+
+    events = EventAccumulator(str(folder / "tensorboard")).Reload()
+    assert events.Scalars("test/bpc")[-1].value == pytest.approx(score, rel=1e-6)
+    assert events.Scalars("cost/parameters")[-1].value == cost
+    assert {"figures/raster", "figures/boundaries"} <= set(events.Tags()["images"])
+
+    client = MlflowClient(f"file:{tmp_path}/ml")
+    run = client.get_run((folder / "mlflow_id.txt").read_text().strip())
+    assert run.data.metrics["test/bpc"] == pytest.approx(score)
+    assert run.data.metrics["cost/parameters"] == cost
+    assert run.data.params["model/num_layers"] == "3"
+    assert run.info.status == "FINISHED"
+    assert "figures/raster.png" in [file.path for file in client.list_artifacts(run.info.run_id, "figures")]
+
+
+def test_a_resumed_training_goes_on_in_one_run_and_logs_no_row_twice(tmp_path):
+    def log() -> MLflowLog:
+        return MLflowLog(str(tmp_path), "e", "n", f"file:{tmp_path}/ml")
+
+    first, second = log(), log()
+    for step in range(3):
+        first.log_metrics({"a": step}, step)
+    second.begin(rows=1, again=2)
+    for step in range(1, 5):
+        second.log_metrics({"a": step}, step)
+    run_id = (tmp_path / "mlflow_id.txt").read_text().strip()
+    assert [point.value for point in second.experiment.get_metric_history(run_id, "a")] == [0, 1, 2, 3, 4]
+
+
+def test_a_logger_whose_package_is_missing_names_the_extra(monkeypatch, tmp_path):
+    monkeypatch.setattr(lightning_logs, "find_spec", lambda name: None)
+    with pytest.raises(InvalidInput, match=r"pip install 'multiscale-rnn\[tensorboard\]'"):
+        TensorBoardLog(str(tmp_path))
