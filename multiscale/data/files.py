@@ -113,11 +113,10 @@ def _obtain(remote: Remote, path: Path) -> None:
             if not path.exists():  # another process may have fetched it meanwhile
                 _download(remote, path)
     except (*DAMAGED, zipfile.BadZipFile, tarfile.TarError, KeyError) as error:
-        inside = f" and take {remote.member} out of it" if remote.member else ""
+        put = f"as it is into {path.parent}" if remote.member else f"there as {path.name}"
         raise DataError(
-            f"{remote.name} is missing; looked for {path}, and it could not be fetched: {error}. Download {remote.url}"
-            f"{inside}, and put it there as {path.name}, or name another folder with the environment variable "
-            f"{VARIABLE}."
+            f"{remote.name} is missing; looked for {path}, and it could not be had: {error}. Download {remote.url} and "
+            f"put it {put}, or name another folder with the environment variable {VARIABLE}."
         ) from error
 
 
@@ -125,8 +124,10 @@ def _download(remote: Remote, path: Path) -> None:
     """Fetch, take out of an archive, verify and only then give the name; what is half done is never left."""
     with tempfile.TemporaryDirectory(dir=path.parent, prefix=".part-", ignore_cleanup_errors=True) as folder:
         fresh = Path(folder) / path.name  # its suffix says whether the content is packed
-        archive = Path(folder) / "download"
-        stream(remote.url, archive, path.name)
+        beside = path.with_name(remote.url.rpartition("/")[2])  # an archive that a user has put there
+        archive = beside if remote.member and beside.exists() else Path(folder) / "download"
+        if archive != beside:
+            stream(remote.url, archive, path.name)
         if remote.member is None:
             archive.rename(fresh)
         elif remote.member == RECORDINGS:

@@ -119,7 +119,7 @@ class WikipediaBytes(StreamDataModule):
 class Text8(WikipediaBytes):
     """text8: 100,000,000 characters of Wikipedia, a-z and space (Mahoney 2006), split 90M / 5M / 5M.
 
-    File: ``text8/text8``, unpacked. Arguments as for :class:`WikipediaBytes`.
+    File: ``text8/text8`` or the archive that it comes in. Arguments as for :class:`WikipediaBytes`.
     """
 
     def __init__(self, batch_size: int, steps: int, verify: bool = True, form: str = "plain") -> None:
@@ -134,7 +134,7 @@ class Text8(WikipediaBytes):
 class Enwik8(WikipediaBytes):
     """enwik8: the first 100,000,000 bytes of a dump of Wikipedia (Hutter 2006), 205 byte values, split 90M / 5M / 5M.
 
-    File: ``enwik8/enwik8``, unpacked. Arguments as for :class:`WikipediaBytes`.
+    File: ``enwik8/enwik8`` or the archive that it comes in. Arguments as for :class:`WikipediaBytes`.
     """
 
     def __init__(self, batch_size: int, steps: int, verify: bool = True, form: str = "plain") -> None:

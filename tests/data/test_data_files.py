@@ -123,10 +123,18 @@ def test_a_file_that_is_there_needs_no_network(tmp_path, monkeypatch):
     assert left(tmp_path) == ["book.txt"]
 
 
+def test_an_archive_that_a_user_put_there_is_unpacked_without_the_network(tmp_path, monkeypatch):
+    monkeypatch.setenv("MULTISCALE_DATA", str(tmp_path))
+    (tmp_path / "book.zip").write_bytes(zipped("inside", CONTENT))
+    remote = Remote("book", md5(CONTENT), "http://127.0.0.1:9/book.zip", "inside")
+    assert fetch(remote).read_bytes() == CONTENT
+    assert left(tmp_path) == ["book", "book.zip"]
+
+
 @pytest.mark.parametrize("breaks_at", [0, 1, 100_000])
 def test_a_connection_that_breaks_off_leaves_nothing_and_the_next_try_succeeds(shelf, breaks_at):
     shelf.breaks_at = breaks_at
-    with pytest.raises(DataError, match=r"could not be fetched: .*broke off"):
+    with pytest.raises(DataError, match=r"could not be had: .*broke off"):
         fetch(book(shelf))
     assert left(data_folder()) == []
     shelf.breaks_at = None
