@@ -18,11 +18,13 @@ from omegaconf import DictConfig, OmegaConf, open_dict, read_write
 from multiscale.checks import InvalidInput, first_line, nearest
 from multiscale.config.hydra_internals import make_parser
 from multiscale.config.identity import FOLDER, MISSING, freeze
+from multiscale.config.instantiate import read_arguments
 
 _PACKAGE = Path(__file__).parent.parent
 CONF = next(folder for folder in (_PACKAGE / "conf", _PACKAGE.parent / "conf") if folder.is_dir())
 
 SEVERAL = ("logger", "callbacks")  # groups of which a run may have several, as logger=[wandb,tensorboard]
+OTHERS = ("trainer", "optim", "callbacks", "logger")  # groups of classes that take more than their files set
 NO_GROUPS = {"search": "python -m multiscale.search", "sweep": "wandb sweep"}  # folders of CONF, and who reads them
 RESOLVER = re.compile(r"\$\{[^{}$]*:|\}\s*:")  # what asks the environment, the clock, or for a text to be decoded
 OWN = {"choices": ": it tells of the groups", "identity": "", "folder": "; hydra.run.dir=... names a run's folder"}
@@ -30,6 +32,14 @@ LEFT_TO_HYDRA = (  # options that run nothing, or another config than ours
     *("help", "hydra_help", "cfg", "info", "shell_completion"),
     *("config_name", "config_path", "experimental_rerun"),
 )
+
+
+class NeedsPlus(InvalidInput):
+    """An argument that a class takes and the config does not set, for which Hydra wants a plus sign."""
+
+    def __init__(self, key: str, target: str) -> None:
+        super().__init__(f"{key} is an argument of {target} that the config does not set; write +{key}=...")
+        self.key = key
 
 
 @dataclass(frozen=True)
@@ -217,7 +227,8 @@ def _compose(words: Sequence[str], extra: Sequence[str]) -> DictConfig:
 
 
 def _check_key(path: str, known: DictConfig) -> None:
-    """Raise :class:`InvalidInput` for a dotted key that ``known`` does not have, with the nearest that it has."""
+    """Raise :class:`InvalidInput` for a dotted key that ``known`` does not have, with the nearest that it has, or as
+    :class:`NeedsPlus` for an argument that its class takes."""
     if path.startswith(("+", "hydra")):
         return
     node: Any = OmegaConf.to_container(known, resolve=False)
@@ -225,10 +236,12 @@ def _check_key(path: str, known: DictConfig) -> None:
     for part in path.split("."):
         keys = list(map(str, node)) if isinstance(node, dict) else []
         if part not in keys:
+            takes = read_arguments(str(node["_target_"])).named if "_target_" in keys and walked[0] in OTHERS else ()
+            if part in takes:
+                raise NeedsPlus(path, str(node["_target_"]))
             where = f"below {'.'.join(walked)}" if walked else "at the top"
-            raise InvalidInput(
-                f"{path} does not exist; {where} there is {', '.join(keys) or 'nothing'}.{nearest(part, keys)}"
-            )
+            hint = nearest(part, [*keys, *takes])
+            raise InvalidInput(f"{path} does not exist; {where} there is {', '.join(keys) or 'nothing'}.{hint}")
         walked.append(part)
         node = node[part]
 

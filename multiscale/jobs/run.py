@@ -12,7 +12,7 @@ from omegaconf import DictConfig
 
 from multiscale.checks import InvalidInput
 from multiscale.cli import fail
-from multiscale.config.compose import CONF, CommandLine, compose_jobs, read_line
+from multiscale.config.compose import CONF, CommandLine, NeedsPlus, compose_jobs, read_line
 from multiscale.config.hydra_internals import run_single
 from multiscale.config.identity import freeze
 from multiscale.runs.signals import Interrupted, Signals, end_with_parent
@@ -28,6 +28,8 @@ def run_words(words: list[str]) -> None:
             sys.exit(_sweep(line))
         if not line.left_to_hydra:
             return _run(line)
+    except NeedsPlus as missing:
+        return run_words([f"+{word}" if word.partition("=")[0] == missing.key else word for word in words])
     except InvalidInput as error:
         fail(error)
     except Interrupted as signal:  # the processes of the run have ended, and said how to go on

@@ -5,10 +5,12 @@ import sys
 
 import pytest
 import torch
+from omegaconf import OmegaConf
 
-from multiscale.config.compose import CONF, NO_GROUPS, jobs
+from multiscale.config.compose import CONF, NO_GROUPS, NeedsPlus, jobs
 from multiscale.jobs.prepare import prepare
 from multiscale.jobs.run import run
+from tests.conftest import TINY
 
 GROUPS = ["model", "head", "optim", "trainer", "match"]
 ELSEWHERE = ["data", "task", "experiment"]  # in test_tasks.py and test_experiments.py
@@ -74,3 +76,15 @@ def test_the_jobs_that_are_checked_are_those_that_hydra_runs(tmp_path, monkeypat
     run()
     checked = jobs(words, multirun=True)
     assert [(j.data, j.model, j.seed) for j in ran] == [(j.data, j.model, j.seed) for j in checked]
+
+
+def test_an_argument_that_the_config_does_not_set_needs_no_plus_sign(here, tmp_path):
+    words = {"trainer.limit_train_batches": 2, "optim.optimizer.weight_decay": 0.1}
+    for key in words:
+        with pytest.raises(NeedsPlus, match=rf"write \+{key}=\.\.\."):
+            jobs([f"{key}={words[key]}"])
+    tiny = [word for word in TINY if "limit_train" not in word]
+    done = here("model=stacked_lstm", *tiny, *(f"{key}={value}" for key, value in words.items()))
+    assert done.returncode == 0, done.stderr
+    (path,) = tmp_path.rglob("config.yaml")
+    assert {key: OmegaConf.select(OmegaConf.load(path), key) for key in words} == words
