@@ -25,6 +25,7 @@ CONF = next(folder for folder in (_PACKAGE / "conf", _PACKAGE.parent / "conf") i
 
 SEVERAL = ("logger", "callbacks")  # groups of which a run may have several, as logger=[wandb,tensorboard]
 OTHERS = ("trainer", "optim", "callbacks", "logger")  # groups of classes that take more than their files set
+PLACED = {"scheduler": "optim"}  # groups whose values stand below another's
 NO_GROUPS = {"search": "python -m multiscale.search", "sweep": "wandb sweep"}  # folders of CONF, and who reads them
 RESOLVER = re.compile(r"\$\{[^{}$]*:|\}\s*:")  # what asks the environment, the clock, or for a text to be decoded
 OWN = {"choices": ": it tells of the groups", "identity": "", "folder": "; hydra.run.dir=... names a run's folder"}
@@ -233,6 +234,8 @@ def _check_key(path: str, known: DictConfig) -> None:
         return
     node: Any = OmegaConf.to_container(known, resolve=False)
     walked: list[str] = []
+    if (place := PLACED.get(path.split(".")[0])) is not None:
+        raise InvalidInput(f"{path} does not exist; what that group chooses stands below {place}: {place}.{path}.")
     for part in path.split("."):
         keys = list(map(str, node)) if isinstance(node, dict) else []
         if part not in keys:
@@ -277,7 +280,7 @@ def _check_top(composed: DictConfig) -> None:
     first = OmegaConf.load(CONF / "config.yaml")
     groups = {str(group): choice for entry in first.defaults if entry != "_self_" for group, choice in entry.items()}
     known = [str(key) for key in first if key not in ("defaults", "hydra")]
-    known += [group for group, choice in groups.items() if choice is not None and " " not in group]
+    known += [g for g, choice in groups.items() if choice is not None and " " not in g and g not in PLACED]
     plain: Any = OmegaConf.to_container(composed, resolve=False)
     del plain["hydra"]
     written = str(plain)

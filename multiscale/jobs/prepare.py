@@ -13,8 +13,9 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 import torch
 from omegaconf import DictConfig, OmegaConf
+from torch.optim.lr_scheduler import ReduceLROnPlateau
 
-from multiscale.checks import InvalidInput, in_range, nearest, positive_int, real, seed_number
+from multiscale.checks import InvalidInput, in_range, nearest, one_of, positive_int, real, seed_number
 from multiscale.config.compose import Job
 from multiscale.config.identity import digest, flatten, identify, science, to_plain
 from multiscale.config.instantiate import check_names, describe_mistake, locate, make
@@ -35,7 +36,8 @@ if TYPE_CHECKING:
 
 CLASSES = ("model", "head", "data", "task", "trainer")  # groups that name one class or function
 SPLITS = ("train", "val", "test")
-OPTIM = ("optimizer", "scheduler")  # what the group optim consists of
+OPTIM = ("optimizer", "scheduler", "interval")  # what the group optim consists of
+INTERVALS = ("epoch", "step")
 LOGGED = ("train/", "trace/")  # what else than the task's metrics may be monitored
 
 # What optimizers and schedules of torch have in common: the most that each may be; the least is 0.
@@ -133,7 +135,7 @@ def check_config(config: DictConfig) -> None:
     check_ranges(to_plain(config.trainer))
     count_processes(to_plain(config.trainer))
     for where, most in MOST.items():
-        for name, value in to_plain(OmegaConf.select(config, where)).items():
+        for name, value in (to_plain(OmegaConf.select(config, where)) or {}).items():
             if name in most and value is not None:
                 in_range(f"{where}.{name}", real(f"{where}.{name}", value), 0, most[name])
 
@@ -179,11 +181,13 @@ def _check_classes(config: DictConfig) -> None:
             raise InvalidInput(f"optim.{part} must not be removed: every run needs it.")
     named = [f"{group}.{name}" for group in ("logger", "callbacks") for name in config[group]]
     named += ["match"] if config.get("match") is not None else []
-    for where in (*CLASSES, *(f"optim.{part}" for part in OPTIM), *named):
+    one_of("optim.interval", config.optim.interval, INTERVALS)
+    rates = ("optimizer", *(["scheduler"] if config.optim.scheduler is not None else []))
+    for where in (*CLASSES, *(f"optim.{part}" for part in rates), *named):
         node = OmegaConf.select(config, where)
         if not isinstance(node, DictConfig) or "_target_" not in node:
             raise InvalidInput(f"{where} must name a class or function as _target_; got {to_plain(node)!r}.")
-    for part in OPTIM:
+    for part in rates:
         if config.optim[part].get("_partial_") is not True:
             raise InvalidInput(f"optim.{part}._partial_ must be true: what it works on is given later.")
 
@@ -245,10 +249,14 @@ def _check_optim(config: DictConfig, parts: Parts) -> None:
     where = "optim.optimizer"
     try:
         made = parts.optimizer([torch.nn.Parameter(torch.zeros(1))])
+        if parts.scheduler is None:
+            return
         where = "optim.scheduler"
-        parts.scheduler(made)
+        waits = isinstance(parts.scheduler(made), ReduceLROnPlateau)
     except Exception as error:
         raise describe_mistake(error, where, OmegaConf.select(config, where)._target_) or error from error
+    if waits and parts.interval == "step":
+        raise InvalidInput("optim.interval must be epoch for a schedule that waits for validations; got 'step'.")
 
 
 def _finish(config: DictConfig, solved: bool, data: DataModule, parts: Parts) -> Prepared:

@@ -56,6 +56,7 @@ def summarise(job: Prepared, score: float, status: Status) -> dict[str, Any]:
         },
         "folder": str(folder),
         "figures": sorted(str(path) for path in (folder / "figures").glob("*.png")),
+        "profiles": [str(path) for path in sorted(folder.glob("*profile.txt"))],
         "checkpoints": [str(path) for path in sorted(folder.rglob("*.ckpt")) if path.stem in ("best", "last")],
     }
 
@@ -115,6 +116,6 @@ def show(summary: dict[str, Any]) -> None:
         console.print()
         console.print(table)
     console.print()
-    for kind in ("figure", "checkpoint"):
+    for kind in ("figure", "profile", "checkpoint"):
         for path in summary[f"{kind}s"]:
             console.print(f"{kind:<12}{path}", soft_wrap=True, highlight=False, markup=False)

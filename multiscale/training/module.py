@@ -7,6 +7,7 @@ import pytorch_lightning as pl
 import torch
 from torch import Tensor, nn
 from torch.optim import Optimizer
+from torch.optim.lr_scheduler import ReduceLROnPlateau
 
 from multiscale.backbones.base import Backbone, BackboneOutput, State, detach
 from multiscale.backbones.bidirectional import flip, join
@@ -30,7 +31,8 @@ class SequenceModule(pl.LightningModule):
         head: L levels to [B, T, output_size], or [B, 1, output_size] where the task reads one step only.
         task: what is read out, loss and metrics.
         optimizer: parameters to an optimizer.
-        scheduler: optimizer to a learning-rate schedule, stepped each epoch with ``task.monitor``.
+        scheduler: optimizer to a learning-rate schedule; None, the rate stays.
+        interval: ``epoch`` or ``step``, after which it steps; one that waits for ``task.monitor``, after a validation.
         reverse: a second backbone that reads every sequence from its end, if the task reads in both directions.
         streams: the batches are chunks of contiguous streams.
     """
@@ -43,12 +45,13 @@ class SequenceModule(pl.LightningModule):
         task: Task,
         optimizer: Callable[..., Optimizer] = torch.optim.Adam,
         scheduler: Callable[[Optimizer], Any] | None = None,
+        interval: str = "epoch",
         reverse: Backbone | None = None,
         streams: bool = True,
     ) -> None:
         super().__init__()
         self.encoder, self.backbone, self.head, self.task = encoder, backbone, head, task
-        self.optimizer, self.scheduler = optimizer, scheduler
+        self.optimizer, self.scheduler, self.interval = optimizer, scheduler, interval
         self.reverse, self.streams = reverse, streams
         self.val_tally, self.test_tally = (Tally(self.level_sizes, task.measured) for _ in range(2))
         self.carried: dict[str, State | None] = {}
@@ -197,8 +200,9 @@ class SequenceModule(pl.LightningModule):
         optimizer = self.optimizer([group for group in groups if group["params"]])
         if self.scheduler is None:
             return optimizer
-        schedule = {"scheduler": self.scheduler(optimizer), "monitor": self.task.monitor}
-        schedule["frequency"] = self.epochs_a_validation  # there is nothing to watch else
+        schedule = {"scheduler": self.scheduler(optimizer), "interval": self.interval}
+        if isinstance(schedule["scheduler"], ReduceLROnPlateau):
+            schedule |= {"monitor": self.task.monitor, "frequency": self.epochs_a_validation}
         return {"optimizer": optimizer, "lr_scheduler": schedule}
 
 

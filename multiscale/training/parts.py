@@ -20,7 +20,8 @@ class Parts(NamedTuple):
     head: nn.Module
     task: Task
     optimizer: Callable[..., Any]
-    scheduler: Callable[..., Any]
+    scheduler: Callable[..., Any] | None
+    interval: str  # when that steps
     reverse: Backbone | None
 
 
@@ -39,4 +40,4 @@ def build_parts(config: DictConfig, facts: Facts) -> Parts:
     head = make(config, "head", level_sizes=wide, output_size=task.output_size(facts))
     optim = make(config, "optim")
     reverse = backbones[1] if task.bidirectional else None
-    return Parts(encoder, backbones[0], head, task, optim["optimizer"], optim["scheduler"], reverse)
+    return Parts(encoder, backbones[0], head, task, optim["optimizer"], optim["scheduler"], optim["interval"], reverse)

@@ -9,7 +9,20 @@ from multiscale.checks import InvalidInput
 from multiscale.config.compose import CONF, check_foreign_words, jobs
 from multiscale.config.foreign import check_foreign, parse_yaml
 
-GROUPS = ("model", "head", "data", "task", "optim", "trainer", "logger", "experiment", "match")
+GROUPS = (
+    "model",
+    "head",
+    "data",
+    "task",
+    "optim",
+    "scheduler",
+    "trainer",
+    "logger",
+    "callbacks",
+    "debug",
+    "experiment",
+    "match",
+)
 CHOICES = [
     f"{group}={file.relative_to(CONF / group).with_suffix('')}"
     for group in GROUPS

@@ -2,16 +2,30 @@
 
 import csv
 import json
+import math
 import shutil
 
 import pytest
 import torch
+from omegaconf import OmegaConf
 
 from multiscale.config.compose import compose_jobs
 from multiscale.jobs.sweep import name_folders
 from tests.conftest import ROOT, TEXT, TINY
 
 CLOCK = ["model=clockwork", *TINY]  # the quickest backbone
+
+
+def one_cycle() -> list[float]:
+    """Six rates of torch's own."""
+    optimizer = torch.optim.Adam([torch.nn.Parameter(torch.zeros(1))])
+    schedule = torch.optim.lr_scheduler.OneCycleLR(optimizer, max_lr=0.003, total_steps=6)
+    rates = []
+    for _ in range(6):
+        rates += schedule.get_last_lr()
+        optimizer.step()
+        schedule.step()
+    return rates
 
 
 def folders(root) -> list:
@@ -88,7 +102,7 @@ def test_a_mistake_found_late_is_one_message_too(here, tmp_path):
 
 def test_help_names_every_group_and_choice(cli):
     shown = cli("--help").stdout
-    for word in ("model: ", "clockwork, ", "hmlstm, ", "python_docs", "logger: csv, wandb", "python -m multiscale.run"):
+    for word in ("model: ", "clockwork, ", "hmlstm, ", "python_docs", "logger: csv, mlflow, tensorboard, wandb", "python -m multiscale.run"):
         assert word in shown
 
 
@@ -161,3 +175,35 @@ def test_the_folders_of_a_sweep_tell_what_it_is_over(tmp_path, words, told):
     assert name_folders(jobs, [*words, "hydra.sweep.subdir=${seed}"]) == []
     (tmp_path / "multirun.yaml").write_text("hydra: {overrides: {task: [], hydra: []}}")
     assert name_folders(jobs, words) == []  # begun before, when folders told nothing
+
+
+RATES = {  # at the start of each of three epochs of two steps
+    "scheduler=none optim=sgd": [0.3, 0.3, 0.3],
+    "scheduler=cosine optim=adamw": [0.003 * (1 + math.cos(math.pi * epoch / 3)) / 2 for epoch in range(3)],
+    "scheduler=warmup optim.scheduler.total_iters=4 optim.scheduler.start_factor=0.5": [0.0015, 0.00225, 0.003],
+    "scheduler=one_cycle optim.interval=step optim.scheduler.total_steps=6": one_cycle()[::2],
+}
+
+
+@pytest.mark.parametrize("words", RATES)
+def test_a_rate_goes_as_its_schedule_says(here, tmp_path, words):
+    done = here("model=rnn", *TINY, "trainer.max_epochs=3", *words.split())
+    assert done.returncode == 0, done.stderr
+    (path,) = tmp_path.rglob("metrics.csv")
+    with path.open() as file:
+        rows = [row for row in csv.DictReader(file) if any(row[key] for key in row if key.startswith("lr-"))]
+    told = [float(next(row[key] for key in row if key.startswith("lr-"))) for row in rows]
+    assert told == pytest.approx(RATES[words])
+
+
+def test_early_stopping_and_the_debugging_groups_run(here, tmp_path):
+    words = [word for word in TINY if "limit_" not in word]
+    done = here("model=rnn", *words, "debug=profiler", "callbacks=early_stopping", "scheduler=none")
+    assert done.returncode == 0, done.stderr
+    (profile,) = tmp_path.rglob("fit-profile.txt")
+    assert f"profile     {profile}" in done.stdout
+    assert "training_step" in profile.read_text()
+    (folder,) = folders(tmp_path)
+    config = OmegaConf.load(folder / "config.yaml")
+    assert config.optim.scheduler is None
+    assert config.callbacks.early_stopping.monitor == "val/bpc"
