@@ -14,6 +14,7 @@ from rich.text import Text
 
 from multiscale import __version__
 from multiscale.jobs.prepare import Prepared
+from multiscale.runs.machine import describe_machine
 from multiscale.runs.status import Status
 from multiscale.training import cost
 
@@ -48,6 +49,7 @@ def summarise(job: Prepared, score: float, status: Status) -> dict[str, Any]:
         "kernel": module.backbone.kernel,
         "epochs": status.known["epoch"],
         "seconds": round(status.seconds(), 1),
+        "machine": describe_machine(torch.get_num_threads()),
         "versions": {
             "multiscale": __version__,
             "torch": torch.__version__,

@@ -102,7 +102,14 @@ def test_a_mistake_found_late_is_one_message_too(here, tmp_path):
 
 def test_help_names_every_group_and_choice(cli):
     shown = cli("--help").stdout
-    for word in ("model: ", "clockwork, ", "hmlstm, ", "python_docs", "logger: csv, mlflow, tensorboard, wandb", "python -m multiscale.run"):
+    for word in (
+        "model: ",
+        "clockwork, ",
+        "hmlstm, ",
+        "python_docs",
+        "logger: csv, mlflow, tensorboard, wandb",
+        "python -m multiscale.run",
+    ):
         assert word in shown
 
 

@@ -81,6 +81,7 @@ def test_a_sweep_is_one_wandb_run_a_job_grouped_by_configuration(cli, tmp_path):
         assert kept["tags"] == ["clockwork", "python_docs", "gated", "quick_look"]
         assert run["job_type"] == "quick_look"
         assert kept["config"]["seed"] == written["seed"]
+        assert kept["config"]["machine"] == written["machine"]
         assert kept["config"]["model"]["_target_"].startswith("multiscale.")
         groups.add(run["run_group"])
         seeds.append(written["seed"])
@@ -137,6 +138,18 @@ def test_a_resumed_run_is_the_same_run_and_sends_no_row_twice(logger, tmp_path):
     assert rows(after)[-1]["best/bpc"] == 1.0
     assert records(after, "run")[0]["resume"]
     assert closing_lines([second]) == [shlex.join(["wandb", "sync", *map(str, fragments(tmp_path))])]
+
+
+def test_who_owns_a_run_what_it_is_about_and_its_best_weights_are_sent_if_asked(logger, tmp_path):
+    (tmp_path / "checkpoints").mkdir()
+    (tmp_path / "checkpoints/best.ckpt").write_bytes(b"weights")
+    log = logger(entity="team", notes="a note", send_best=True)
+    log.log_metrics({"val/bpc": 1.0}, 1)
+    log.finish("finished")
+    (run,) = records(fragments(tmp_path)[0], "run")
+    assert (run["entity"], run["notes"]) == ("team", "a note")
+    (artifact,) = records(fragments(tmp_path)[0], "artifact")
+    assert (artifact["type"], artifact["manifest"]["contents"][0]["path"]) == ("model", "best.ckpt")
 
 
 @pytest.mark.parametrize(

@@ -11,11 +11,13 @@ from contextlib import suppress
 from pathlib import Path
 from typing import Any, Literal
 
+import torch
 from PIL import Image
 
-from multiscale.checks import first_line, in_range, one_of
+from multiscale.checks import first_line, flag, in_range, one_of
 from multiscale.config.identity import group_name, to_plain
 from multiscale.runs import files
+from multiscale.runs.machine import describe_machine
 from multiscale.runs.metrics import read_column
 from multiscale.runs.processes import get_rank
 from multiscale.training.logging.base import RunLogger
@@ -43,6 +45,8 @@ class SafeWandb(RunLogger):
         choices: the chosen file of each group; those of model, data, head and experiment are tags.
         group: of the run; None for one made of the choices and the hyper-parameters, without the seed.
         tags: beside the choices.
+        entity, notes: of the run; without, W&B's default, and none.
+        send_best: send ``checkpoints/best.ckpt`` as an artifact at the end.
         mode: ``online``, ``offline`` or ``auto``: what ``WANDB_MODE`` says, else online where a key is found
             (``WANDB_API_KEY`` or a netrc file), else offline.
         timeout: seconds to wait for the server at the start; at the end, ten times as many for what is not yet sent.
@@ -62,6 +66,9 @@ class SafeWandb(RunLogger):
         tags: Sequence[str] = (),
         mode: Literal["auto", "online", "offline"] = "auto",
         timeout: float = 30.0,
+        entity: str | None = None,
+        notes: str | None = None,
+        send_best: bool = False,
     ) -> None:
         super().__init__()
         one_of("mode", mode, ("auto", "online", "offline"))
@@ -73,7 +80,10 @@ class SafeWandb(RunLogger):
             "job_type": choices["experiment"] or choices["data"],
             "tags": list(dict.fromkeys([*filter(None, chosen), *tags])),
             "mode": mode_of(mode),
+            "entity": entity,
+            "notes": notes,
         }
+        self.send_best = flag("send_best", send_best)
         self.folder, self.monitor = Path(folder), monitor
         self.timeout = in_range("timeout", timeout, 0, open_low=True)
         self.run: Any = None
@@ -187,7 +197,8 @@ class SafeWandb(RunLogger):
         else:
             identity = secrets.token_hex(8)  # not from the generators that a seed fixes
         files.write(path, f"{identity}\n".encode())
-        return {**self.init, "group": group, "config": dict(config), "id": identity, "resume": "allow"}
+        described = {**config, "machine": describe_machine(torch.get_num_threads())}
+        return {**self.init, "group": group, "config": described, "id": identity, "resume": "allow"}
 
     def _begin(self, arguments: dict[str, Any]) -> Any:
         import wandb as client
@@ -234,6 +245,9 @@ class SafeWandb(RunLogger):
         self._ensure_run().log({key: client.Table(columns=list(columns), data=rows)})
 
     def _end(self, state: str) -> None:
+        best = self.folder / "checkpoints" / "best.ckpt"
+        if self.send_best and best.exists():
+            self.run.log_model(path=str(best), name=f"{self.init['name']}-{self.run.id}")
         if state == "interrupted":
             self.run.mark_preempting()
         self.run.finish(exit_code=EXIT_CODES[state])
