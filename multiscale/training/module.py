@@ -22,7 +22,8 @@ class SequenceModule(pl.LightningModule):
     """Trains any backbone with any head on any task.
 
     On contiguous streams the state goes from chunk to chunk, detached, and starts anew with every epoch of every split:
-    truncated back-propagation through time. Separate sequences each begin with the initial state.
+    truncated back-propagation through time. Where chunks overlap, it is the state that the next one begins with.
+    Separate sequences each begin with the initial state.
 
     Args:
         encoder: ``Batch.inputs`` to [B, T, D].
@@ -72,15 +73,21 @@ class SequenceModule(pl.LightningModule):
         return self.backbone.level_sizes + (self.reverse.level_sizes if self.reverse else ())
 
     def forward(
-        self, inputs: Tensor, state: State | None = None, *, mask: Tensor | None = None, trace: bool = False
+        self,
+        inputs: Tensor,
+        state: State | None = None,
+        *,
+        mask: Tensor | None = None,
+        trace: bool = False,
+        carry: int | None = None,
     ) -> tuple[Tensor, BackboneOutput]:
         """What the head makes of ``inputs`` [B, T] or [B, T, D], with what the backbone returned.
 
-        ``mask`` [B, T] tells the real steps; without it, all are.
+        ``mask`` [B, T] tells the real steps; without it, all are. ``carry``: as for :meth:`Backbone.forward`.
         """
         mask = torch.ones(inputs.shape[:2], dtype=torch.bool, device=inputs.device) if mask is None else mask
         x = self.encoder(inputs)
-        hidden = self.backbone(x, state, trace=trace)
+        hidden = self.backbone(x, state, trace=trace, carry=carry)
         if self.reverse is not None:
             hidden = join(hidden, self.reverse(flip(x, mask), trace=trace), mask)
         return self.head([self.task.read(level, mask) for level in hidden.levels]), hidden
@@ -91,7 +98,8 @@ class SequenceModule(pl.LightningModule):
 
     def _read(self, split: str, batch: Batch, trace: bool = True) -> tuple[Tensor, BackboneOutput]:
         """(the head's output, the backbone's) of the next batch of a split; carries the state of streams on."""
-        outputs, hidden = self(batch.inputs, self.carried.get(split), mask=batch.mask, trace=trace)
+        carry = max(batch.inputs.size(1) - batch.overlap, 0)
+        outputs, hidden = self(batch.inputs, self.carried.get(split), mask=batch.mask, trace=trace, carry=carry)
         if self.streams:
             self.carried[split] = detach(hidden.state)
         return outputs, hidden
