@@ -14,6 +14,7 @@ from multiscale.data.batch import Batch
 from multiscale.data.facts import Facts
 from multiscale.training.checkpoint.lightning_internals import is_logging_step
 from multiscale.training.measure import Measure
+from multiscale.training.sampling import flip_coins, sample_inputs
 from multiscale.training.tally import Tally
 from multiscale.training.tasks.base import Task
 
@@ -56,6 +57,7 @@ class SequenceModule(pl.LightningModule):
         self.last_loss = torch.zeros(())  # of the last training batch, detached
         self.processes = 1  # that train it together; `setup` asks the trainer for this and the next
         self.epochs_a_validation = 1
+        self.epsilon = 1.0  # of the present training step: the probability that an input is the true one
         self.tracing = True  # the present training step's updates are logged
         self._before: State | None = None  # what the last training batch began with
         self.facts: Facts | None = None  # of the data it was built for
@@ -110,12 +112,17 @@ class SequenceModule(pl.LightningModule):
     def on_train_batch_start(self, batch: Batch, batch_idx: int) -> None:
         self.tracing = is_logging_step(self.trainer)
         epoch = self.current_epoch + batch_idx / self.trainer.num_training_batches
+        if self.task.sampling is not None:
+            self.epsilon = self.task.sampling(epoch)
         self.backbone.anneal(epoch)
         if self.reverse is not None:
             self.reverse.anneal(epoch)
 
     def training_step(self, batch: Batch, batch_idx: int) -> Tensor:
         self._before = self.carried.get("train")
+        if self.epsilon < 1:
+            network, due = (self.encoder, self.backbone, self.head), flip_coins(batch.inputs, self.epsilon)
+            batch = batch._replace(inputs=sample_inputs(network, self.task.draw, batch.inputs, self._before, due))
         outputs, hidden = self._read("train", batch, self.tracing)
         measures = self.task.measure(outputs, batch)
         if self.tracing:
@@ -146,6 +153,8 @@ class SequenceModule(pl.LightningModule):
         progress = {f"train/{name}": value for name, value in self.task.metrics(means).items()}
         self.log_dict(progress, prog_bar=True, batch_size=batch_size)
         self.log("train/penalty", penalty, batch_size=batch_size)
+        if self.task.sampling is not None:
+            self.log("train/epsilon", self.epsilon, batch_size=batch_size)
         if "updates" in means:  # last, so that the order of the columns does not hang on which step was the first
             self.log("train/updates", means["updates"], prog_bar=True, batch_size=batch_size)
 
