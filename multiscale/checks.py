@@ -81,6 +81,13 @@ def positive_int(argument: str, value: Any) -> int:
     return value
 
 
+def natural(argument: str, value: Any) -> int:
+    """Return ``value`` if it is an integer of at least 0, else raise :class:`InvalidInput`."""
+    if isinstance(value, bool) or not isinstance(value, int) or value < 0:
+        raise InvalidInput(f"{argument} must be a whole number of at least 0; got {value!r}.")
+    return value
+
+
 def flag(argument: str, value: Any) -> bool:
     """Return ``value`` if it is true or false, else raise :class:`InvalidInput`."""
     if not isinstance(value, bool):

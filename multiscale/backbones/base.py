@@ -6,7 +6,7 @@ Letters: B batch, T time steps, D input size, L levels, H_l units of level l. Pu
 import logging
 from abc import ABC, abstractmethod
 from collections.abc import Callable, Iterable, Mapping
-from functools import cache
+from functools import cache, partial
 from itertools import chain, takewhile
 from typing import Any, NamedTuple, Self, TypeAlias, cast, final
 
@@ -210,8 +210,12 @@ class Backbone(nn.Module, ABC):
         return wanted
 
     @final  # type: ignore[misc]  # torch declares it an attribute, which may be written
-    def forward(self, x: Tensor, state: State | None = None, *, trace: bool = False) -> BackboneOutput:
+    def forward(
+        self, x: Tensor, state: State | None = None, *, trace: bool = False, carry: int | None = None
+    ) -> BackboneOutput:
         """Hidden sequences of every level for x [B, T, D], from ``state`` or, without one, the initial state.
+
+        The state that is returned is the one after the first ``carry`` steps, in [0, T], or after all.
 
         Raises:
             InvalidInput: if x is not [B, T, D] with T >= 1 and D = ``input_size``, or if the kernel that was asked for
@@ -229,8 +233,8 @@ class Backbone(nn.Module, ABC):
                 _log_choice(type(self).__name__, kernel, tuple(available.items()))
         observing, aligning = self.training and self.observes, self.training and self.aligns
         wanted = trace or observing or aligning
-        run = fold(self, x, state, wanted) if kernel == "reference" else self.fast(kernel, x, state, wanted)
-        levels, after, steps = run
+        run = partial(fold, self) if kernel == "reference" else partial(self.fast, kernel)
+        levels, after, steps = read(run, x, state, wanted, x.size(1) if carry is None else carry)
         penalty = self.penalty()
         if observing and steps is not None:
             penalty = penalty + self.observe(x, state, levels, steps)
@@ -256,6 +260,22 @@ def full_trace(steps: StepTrace, names: tuple[str, ...]) -> Trace:
     parts = (steps.boundary, steps.probability, steps.open)
     boundary, probability, opened = (None if part is None else part.detach() for part in parts)
     return Trace(steps.update.detach(), boundary, names, probability, opened)
+
+
+def read(
+    run: Callable[[Tensor, State, bool], Folded], x: Float[Tensor, "B T D"], state: State, trace: bool, carry: int
+) -> Folded:
+    """What ``run`` makes of a whole sequence, with the state after its first ``carry`` steps, of [0, T]."""
+    if not 0 < carry < x.size(1):
+        levels, after, steps = run(x, state, trace)
+        return levels, after if carry else state, steps
+    first, middle, before = run(x[:, :carry], state, trace)
+    second, _, behind = run(x[:, carry:], middle, trace)
+    levels = tuple(torch.cat(pair, 1) for pair in zip(first, second, strict=True))
+    if before is None or behind is None:
+        return levels, middle, None
+    told = zip(before, behind, strict=True)  # at every step or at none
+    return levels, middle, StepTrace._make(None if a is None or b is None else torch.cat([a, b], 1) for a, b in told)
 
 
 def fold(backbone: Backbone, x: Float[Tensor, "B T D"], state: State, trace: bool) -> Folded:

@@ -123,7 +123,7 @@ class ArtificialLanguage(TextDataModule):
     were in fact made in the test split: what the generator itself would score there.
 
     Args:
-        batch_size, steps, split: as for :class:`TextDataModule`.
+        batch_size, steps, split, overlap: as for :class:`TextDataModule`.
         length: letters.
         seed: of the grammar and of the stream; not that of the run, whose language stays the same.
         letters: of the alphabet, up to 26.
@@ -152,8 +152,9 @@ class ArtificialLanguage(TextDataModule):
         zipf: float,
         seed: int = 0,
         split: Sequence[float] = (0.9, 0.05, 0.05),
+        overlap: int = 0,
     ) -> None:
-        super().__init__(batch_size, steps, split)
+        super().__init__(batch_size, steps, split, overlap=overlap)
         self.length, self.seed = positive_int("length", length), int(in_range("seed", seed, 0))
         if positive_int("letters", letters) > len(ALPHABET):
             raise InvalidInput(f"letters must be at most {len(ALPHABET)}; got {letters}.")

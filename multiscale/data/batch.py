@@ -22,7 +22,8 @@ class Batch(NamedTuple):
 
     inputs: Int[Tensor, "B T"] | Float[Tensor, "B T D"]  # symbols, or numbers
     targets: Shaped[Tensor, "B T *target"] | Shaped[Tensor, "B *target"]  # of each step, or of the whole sequence
-    mask: Bool[Tensor, "B T"]  # True at the real steps
+    mask: Bool[Tensor, "B T"]  # True at the real steps, or at those that count
+    overlap: int = 0  # of streams: how many of its last steps the next batch begins with again
 
 
 def pad(samples: Sequence[Sample], per_step: bool) -> Batch:

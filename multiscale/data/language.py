@@ -36,12 +36,12 @@ class PennTreebank(StreamDataModule):
     Files: ``ptb/ptb.{train,valid,test}.txt``, 5,101,618 / 399,782 / 449,945 bytes.
 
     Args:
-        batch_size, steps, form: as for :class:`StreamDataModule`.
+        batch_size, steps, form, overlap: as for :class:`StreamDataModule`.
         verify: compare the files with their checksums.
     """
 
-    def __init__(self, batch_size: int, steps: int, verify: bool = True, form: str = "plain") -> None:
-        super().__init__(batch_size, steps, form)
+    def __init__(self, batch_size: int, steps: int, verify: bool = True, form: str = "plain", overlap: int = 0) -> None:
+        super().__init__(batch_size, steps, form, overlap)
         self.verify = verify
 
     def load(self) -> tuple[TextFacts, Tensor]:
@@ -60,7 +60,7 @@ class TinyShakespeare(TextDataModule):
     File: ``tinyshakespeare/input.txt``.
 
     Args:
-        batch_size, steps, split, form: as for :class:`TextDataModule`.
+        batch_size, steps, split, form, overlap: as for :class:`TextDataModule`.
         verify: compare the file with its checksum.
     """
 
@@ -71,8 +71,9 @@ class TinyShakespeare(TextDataModule):
         split: tuple[float, ...] = (0.9, 0.05, 0.05),
         verify: bool = True,
         form: str = "plain",
+        overlap: int = 0,
     ) -> None:
-        super().__init__(batch_size, steps, split, form)
+        super().__init__(batch_size, steps, split, form, overlap)
         self.verify = verify
 
     def read(self) -> tuple[str, str]:
@@ -84,13 +85,13 @@ class WikipediaBytes(StreamDataModule):
     """One file of Wikipedia (Hutter 2006), byte by byte, split 90/5/5 in order; it is held as one byte a symbol.
 
     Args:
-        batch_size, steps, form: as for :class:`StreamDataModule`.
+        batch_size, steps, form, overlap: as for :class:`StreamDataModule`.
         remote: the file.
         verify: compare it with its checksum.
     """
 
-    def __init__(self, batch_size: int, steps: int, remote: Remote, verify: bool, form: str) -> None:
-        super().__init__(batch_size, steps, form)
+    def __init__(self, batch_size: int, steps: int, remote: Remote, verify: bool, form: str, overlap: int) -> None:
+        super().__init__(batch_size, steps, form, overlap)
         self.remote, self.verify = remote, verify
 
     def check_symbols(self, present: list[int]) -> None:
@@ -122,8 +123,8 @@ class Text8(WikipediaBytes):
     File: ``text8/text8`` or the archive that it comes in. Arguments as for :class:`WikipediaBytes`.
     """
 
-    def __init__(self, batch_size: int, steps: int, verify: bool = True, form: str = "plain") -> None:
-        super().__init__(batch_size, steps, TEXT8, verify, form)
+    def __init__(self, batch_size: int, steps: int, verify: bool = True, form: str = "plain", overlap: int = 0) -> None:
+        super().__init__(batch_size, steps, TEXT8, verify, form, overlap)
 
     def check_symbols(self, present: list[int]) -> None:
         strange = sorted(set(map(chr, present)) - set(" abcdefghijklmnopqrstuvwxyz"))
@@ -137,5 +138,5 @@ class Enwik8(WikipediaBytes):
     File: ``enwik8/enwik8`` or the archive that it comes in. Arguments as for :class:`WikipediaBytes`.
     """
 
-    def __init__(self, batch_size: int, steps: int, verify: bool = True, form: str = "plain") -> None:
-        super().__init__(batch_size, steps, ENWIK8, verify, form)
+    def __init__(self, batch_size: int, steps: int, verify: bool = True, form: str = "plain", overlap: int = 0) -> None:
+        super().__init__(batch_size, steps, ENWIK8, verify, form, overlap)

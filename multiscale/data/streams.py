@@ -26,6 +26,9 @@ class Streams(Dataset[Batch]):
         rank, ranks: which share of the streams this process reads.
         warm: symbols before each stream that the first item begins with, without their being targets, so that the
             state at the first target does not tell where the text was cut.
+        overlap: O, steps before k T, as far as the stream has them, that item k > 0 begins with, without their being
+            targets again, so that the gradient of each of its targets reaches at least O steps back: BPTT(h; h') of
+            Williams and Peng (1990), h' = T and h = T + O. The state to carry is the one O steps before its end.
     """
 
     def __init__(
@@ -38,9 +41,10 @@ class Streams(Dataset[Batch]):
         rank: int = 0,
         ranks: int = 1,
         warm: int = 0,
+        overlap: int = 0,
     ) -> None:
         self.symbols = symbols
-        self.warm = warm
+        self.warm, self.overlap = warm, overlap
         self.first = max(start, 1)
         self.stop = stop
         self.length = math.ceil((stop - self.first) / batch_size)
@@ -54,9 +58,11 @@ class Streams(Dataset[Batch]):
     def __getitem__(self, k: int) -> Batch:
         if not 0 <= k < len(self):
             raise IndexError(k)
-        offsets = torch.arange(k * self.steps if k else -self.warm, min((k + 1) * self.steps, self.length))
+        first = k * self.steps
+        begin = max(first - self.overlap, 0) if k else -self.warm
+        offsets = torch.arange(begin, min(first + self.steps, self.length))
         position = self.begins[:, None] + offsets
-        counted = (position < self.stop) & (offsets >= 0)
+        counted = (position < self.stop) & (offsets >= first)
         position = position.clamp(1, self.stop - 1)
         targets = self.symbols[position].long().masked_fill(~counted, IGNORE)
-        return Batch(self.symbols[position - 1].long(), targets, counted)
+        return Batch(self.symbols[position - 1].long(), targets, counted, self.overlap)

@@ -13,7 +13,7 @@ from jaxtyping import Bool, Shaped
 from torch import Tensor
 from torch.utils.data import DataLoader
 
-from multiscale.checks import InvalidInput, free_memory, in_range, one_of, positive_int, read_file
+from multiscale.checks import InvalidInput, free_memory, in_range, natural, one_of, positive_int, read_file
 from multiscale.data.batch import Batch
 from multiscale.data.facts import TextFacts
 from multiscale.data.files import DataError
@@ -38,6 +38,7 @@ class StreamDataModule(DataModule):
         batch_size: B, contiguous streams of the training over all devices together.
         steps: T, characters a chunk.
         form: ``plain``, as it stands; ``letters27``, lower-case letters a-z and single spaces, see :func:`letters27`.
+        overlap: O, steps of the training that a chunk reads again before its T targets, see :class:`Streams`.
 
     Raises:
         InvalidInput: for bad sizes or an unknown form; from ``setup``, for a text that cannot be read, is empty, or is
@@ -46,10 +47,11 @@ class StreamDataModule(DataModule):
 
     facts: TextFacts
 
-    def __init__(self, batch_size: int, steps: int, form: str = "plain") -> None:
+    def __init__(self, batch_size: int, steps: int, form: str = "plain", overlap: int = 0) -> None:
         super().__init__(batch_size)
         self.steps = positive_int("steps", steps)
         self.form = one_of("form", form, FORMS)
+        self.overlap = natural("overlap", overlap)
         self.bounds: dict[str, tuple[int, int]] = {}
         self._symbols: Tensor  # of the whole text, once it is read
 
@@ -100,11 +102,12 @@ class StreamDataModule(DataModule):
     def loader(self, split: str, rank: int = 0, ranks: int = 1) -> DataLoader[Batch]:
         self.share(ranks)
         start, stop = self.bounds[split]
-        count = self.batch_size
+        count, overlap = self.batch_size, self.overlap
         if split != "train":
+            overlap = 0
             share = math.lcm(STREAMS_TOGETHER, ranks)  # the same streams on one device and on several
             count = math.ceil(min((stop - start) / STREAM, STREAMS) / share) * share
-        streams = Streams(self._symbols, start, stop, count, self.steps, rank, ranks, self.warm(split))
+        streams = Streams(self._symbols, start, stop, count, self.steps, rank, ranks, self.warm(split), overlap)
         return DataLoader(streams, batch_size=None, sampler=Order(len(streams), 1), generator=torch.Generator())
 
 
@@ -114,7 +117,7 @@ class TextDataModule(StreamDataModule):
     Args:
         batch_size, steps: as for :class:`StreamDataModule`.
         split: fractions of the text for train, val and test, in the order of the text.
-        form: as for :class:`StreamDataModule`.
+        form, overlap: as for :class:`StreamDataModule`.
 
     Raises:
         InvalidInput: for bad sizes or fractions; from ``setup``, for a text that cannot be read, is empty, or is
@@ -122,9 +125,14 @@ class TextDataModule(StreamDataModule):
     """
 
     def __init__(
-        self, batch_size: int, steps: int, split: Sequence[float] = (0.9, 0.05, 0.05), form: str = "plain"
+        self,
+        batch_size: int,
+        steps: int,
+        split: Sequence[float] = (0.9, 0.05, 0.05),
+        form: str = "plain",
+        overlap: int = 0,
     ) -> None:
-        super().__init__(batch_size, steps, form)
+        super().__init__(batch_size, steps, form, overlap)
         self.split = tuple(in_range(f"split[{i}]", f, 0, 1, open_low=True) for i, f in enumerate(split))
         if len(split) != 3 or abs(sum(split) - 1) > 1e-6:
             raise InvalidInput(f"split must be three fractions that sum to 1; got {list(split)!r}.")

@@ -11,7 +11,7 @@ class TextFile(TextDataModule):
 
     Args:
         path: the file; ``~`` is the home folder.
-        batch_size, steps, split, form: as for :class:`TextDataModule`.
+        batch_size, steps, split, form, overlap: as for :class:`TextDataModule`.
 
     Raises:
         InvalidInput: from ``setup``, if the file is missing, unreadable, not UTF-8, empty or too short.
@@ -24,8 +24,9 @@ class TextFile(TextDataModule):
         steps: int,
         split: Sequence[float] = (0.9, 0.05, 0.05),
         form: str = "plain",
+        overlap: int = 0,
     ) -> None:
-        super().__init__(batch_size, steps, split, form)
+        super().__init__(batch_size, steps, split, form, overlap)
         self.path = expand(str(path))
 
     def read(self) -> tuple[str, str]:

@@ -15,6 +15,7 @@ from multiscale.data.batch import Batch
 from multiscale.data.facts import Facts
 from multiscale.training.checkpoint.lightning_internals import is_logging_step
 from multiscale.training.measure import Measure
+from multiscale.training.sampling import flip_coins, sample_inputs
 from multiscale.training.tally import Tally
 from multiscale.training.tasks.base import Task
 
@@ -23,7 +24,8 @@ class SequenceModule(pl.LightningModule):
     """Trains any backbone with any head on any task.
 
     On contiguous streams the state goes from chunk to chunk, detached, and starts anew with every epoch of every split:
-    truncated back-propagation through time. Separate sequences each begin with the initial state.
+    truncated back-propagation through time. Where chunks overlap, it is the state that the next one begins with.
+    Separate sequences each begin with the initial state.
 
     Args:
         encoder: ``Batch.inputs`` to [B, T, D].
@@ -58,6 +60,7 @@ class SequenceModule(pl.LightningModule):
         self.last_loss = torch.zeros(())  # of the last training batch, detached
         self.processes = 1  # that train it together; `setup` asks the trainer for this and the next
         self.epochs_a_validation = 1
+        self.epsilon = 1.0  # of the present training step: the probability that an input is the true one
         self.tracing = True  # the present training step's updates are logged
         self._before: State | None = None  # what the last training batch began with
         self.facts: Facts | None = None  # of the data it was built for
@@ -75,15 +78,21 @@ class SequenceModule(pl.LightningModule):
         return self.backbone.level_sizes + (self.reverse.level_sizes if self.reverse else ())
 
     def forward(
-        self, inputs: Tensor, state: State | None = None, *, mask: Tensor | None = None, trace: bool = False
+        self,
+        inputs: Tensor,
+        state: State | None = None,
+        *,
+        mask: Tensor | None = None,
+        trace: bool = False,
+        carry: int | None = None,
     ) -> tuple[Tensor, BackboneOutput]:
         """What the head makes of ``inputs`` [B, T] or [B, T, D], with what the backbone returned.
 
-        ``mask`` [B, T] tells the real steps; without it, all are.
+        ``mask`` [B, T] tells the real steps; without it, all are. ``carry``: as for :meth:`Backbone.forward`.
         """
         mask = torch.ones(inputs.shape[:2], dtype=torch.bool, device=inputs.device) if mask is None else mask
         x = self.encoder(inputs)
-        hidden = self.backbone(x, state, trace=trace)
+        hidden = self.backbone(x, state, trace=trace, carry=carry)
         if self.reverse is not None:
             hidden = join(hidden, self.reverse(flip(x, mask), trace=trace), mask)
         return self.head([self.task.read(level, mask) for level in hidden.levels]), hidden
@@ -94,7 +103,8 @@ class SequenceModule(pl.LightningModule):
 
     def _read(self, split: str, batch: Batch, trace: bool = True) -> tuple[Tensor, BackboneOutput]:
         """(the head's output, the backbone's) of the next batch of a split; carries the state of streams on."""
-        outputs, hidden = self(batch.inputs, self.carried.get(split), mask=batch.mask, trace=trace)
+        carry = max(batch.inputs.size(1) - batch.overlap, 0)
+        outputs, hidden = self(batch.inputs, self.carried.get(split), mask=batch.mask, trace=trace, carry=carry)
         if self.streams:
             self.carried[split] = detach(hidden.state)
         return outputs, hidden
@@ -105,12 +115,17 @@ class SequenceModule(pl.LightningModule):
     def on_train_batch_start(self, batch: Batch, batch_idx: int) -> None:
         self.tracing = is_logging_step(self.trainer)
         epoch = self.current_epoch + batch_idx / self.trainer.num_training_batches
+        if self.task.sampling is not None:
+            self.epsilon = self.task.sampling(epoch)
         self.backbone.anneal(epoch)
         if self.reverse is not None:
             self.reverse.anneal(epoch)
 
     def training_step(self, batch: Batch, batch_idx: int) -> Tensor:
         self._before = self.carried.get("train")
+        if self.epsilon < 1:
+            network, due = (self.encoder, self.backbone, self.head), flip_coins(batch.inputs, self.epsilon)
+            batch = batch._replace(inputs=sample_inputs(network, self.task.draw, batch.inputs, self._before, due))
         outputs, hidden = self._read("train", batch, self.tracing)
         measures = self.task.measure(outputs, batch)
         if self.tracing:
@@ -141,6 +156,8 @@ class SequenceModule(pl.LightningModule):
         progress = {f"train/{name}": value for name, value in self.task.metrics(means).items()}
         self.log_dict(progress, prog_bar=True, batch_size=batch_size)
         self.log("train/penalty", penalty, batch_size=batch_size)
+        if self.task.sampling is not None:
+            self.log("train/epsilon", self.epsilon, batch_size=batch_size)
         if "updates" in means:  # last, so that the order of the columns does not hang on which step was the first
             self.log("train/updates", means["updates"], prog_bar=True, batch_size=batch_size)
 

@@ -15,6 +15,7 @@ from multiscale.backbones.base import Backbone, StepTrace
 from multiscale.checks import InvalidInput
 from multiscale.kernels.hmlstm import gates, native
 from multiscale.nn.clocks.pulse import PulseClock
+from tests.conftest import backbone
 
 HOOKS = {
     *("level_names", "detecting", "penalty", "parameter_groups", "measures", "products", "anneal"),
@@ -217,3 +218,18 @@ def test_on_a_gpu_the_gates_are_torchs_and_a_warning_says_so(said):
     network(torch.randn(2, 4, 3).cuda())
     assert network.kernel == "fused"
     assert said()[0][0] == "WARNING"
+
+
+# The state that is carried on.
+
+
+@pytest.mark.parametrize("carry", [0, 1, 4, 7])
+@pytest.mark.parametrize("model", ["stacked_lstm", "skip_rnn", "hmlstm"])  # one that observes, one that aligns too
+def test_the_state_may_be_asked_for_in_the_middle_and_all_else_is_of_the_whole_sequence(model, carry):
+    x = torch.randn(3, 7, 5, generator=torch.Generator().manual_seed(1), dtype=torch.float64)
+    given = backbone(model)(2 * x).state
+    whole, cut = (backbone(model)(x, given, trace=True, carry=steps) for steps in (None, carry))
+    middle = backbone(model)(x[:, :carry], given).state if carry else given
+    found, wanted = (output._replace(state=middle, trace=output.trace._replace(names=())) for output in (cut, whole))
+    torch.testing.assert_close(found, wanted, atol=1e-12, rtol=0)
+    torch.testing.assert_close(cut.state, middle, atol=1e-12, rtol=0)

@@ -59,6 +59,38 @@ def test_a_warmed_stream_first_reads_what_stands_before_it_and_counts_none_of_it
     assert torch.equal(first.inputs[:, 20:], cold[0].inputs)
 
 
+@pytest.mark.parametrize("overlap", [1, 5, 7, 20, 200])  # less than a chunk, a chunk, more than any
+@pytest.mark.parametrize("start", [0, 300])
+def test_chunks_that_overlap_begin_earlier_and_count_every_symbol_once(start, overlap):
+    plain, overlapping = (Streams(torch.arange(1000), start, 400, 4, 7, overlap=o) for o in (0, overlap))
+    assert len(plain) == len(overlapping)
+    assert read(plain) == read(overlapping)
+    at = 0  # of the stream, where the state is that a chunk is to begin with
+    for k in range(len(plain)):
+        chunk, again = overlapping[k], min(overlap, k * 7)
+        assert torch.equal(chunk.inputs[:, again:], plain[k].inputs)
+        assert not chunk.mask[:, :again].any()
+        assert torch.equal(chunk.mask[:, again:], plain[k].mask)
+        assert chunk.inputs[:, 0].tolist() == [begin - 1 + at for begin in overlapping.begins.tolist()]
+        at += max(chunk.inputs.size(1) - chunk.overlap, 0)
+
+
+def test_only_the_training_reads_chunks_that_overlap(data):
+    overlapping = TextFile(str(data.path), data.batch_size, data.steps, overlap=3)
+    overlapping.setup()
+    for split in ("train", "val", "test"):
+        chunks = overlapping.loader(split).dataset
+        last = len(chunks) - 1
+        longer, plain = chunks[last], data.loader(split).dataset[last]
+        assert longer.overlap == longer.inputs.size(1) - plain.inputs.size(1) == (3 if split == "train" else 0)
+
+
+@pytest.mark.parametrize("overlap", [-1, 0.5, True, None])
+def test_an_overlap_that_is_no_number_of_steps_is_refused(overlap):
+    with pytest.raises(InvalidInput, match=f"overlap must be a whole number of at least 0; got {overlap!r}"):
+        TextFile("x", 2, 16, overlap=overlap)
+
+
 @pytest.mark.parametrize(("ranks", "streams"), [(1, 8), (2, 4), (3, 8), (8, 1)])
 def test_processes_share_the_streams_of_an_evaluation_too(ranks, streams, tmp_path):
     (tmp_path / "text.txt").write_text("".join(chr(97 + i % 7) for i in range(70_000)))

@@ -105,6 +105,8 @@ def test_it_goes_on_bit_for_bit(tmp_path, whole, model, place):
         ("middle", ["optim.scheduler.patience=1", "+trainer.check_val_every_n_epoch=2"]),
         ("edge", ["optim.scheduler.patience=1", "+trainer.check_val_every_n_epoch=2"]),
         ("before anything", ["trainer.log_every_n_steps=3"]),
+        ("middle", ["data.overlap=5"]),  # a step that goes on from the state in the middle of the chunk before
+        ("middle", ["task.sampling={_target_: multiscale.nn.schedules.Ramp, epochs: 4}", "data.overlap=5"]),
         ("middle", ["trainer.log_every_n_steps=3"]),  # a step whose updates are not asked for
         *(("middle", words) for words in SETTINGS.values()),
         *(("edge", words) for words in SETTINGS.values()),

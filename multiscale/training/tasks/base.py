@@ -9,6 +9,7 @@ from torch import Tensor, nn
 from multiscale.checks import InvalidInput, in_range, one_of
 from multiscale.data.batch import Batch
 from multiscale.data.facts import Facts
+from multiscale.nn.schedules import Schedule
 from multiscale.training.measure import Measure
 
 
@@ -25,6 +26,9 @@ class Task(ABC):
     reported: ClassVar[tuple[str, ...]]  # what ``metrics`` gives
     rising: ClassVar[tuple[str, ...]] = ()  # of ``reported``, what is better the larger it is
     bidirectional: bool = False
+    sampling: Schedule | None = (
+        None  # epoch -> epsilon, for a task that can ``draw``; None: every input is the true one
+    )
 
     def __init__(self, monitor: str, penalty_weight: float = 1.0) -> None:
         falling = [f"val/{name}" for name in self.reported if name not in self.rising]
@@ -63,6 +67,11 @@ class Task(ABC):
         """What each step's target is expected to cost, in bits [B, T], by the network's own prediction: its entropy;
         None for a task whose predictions are no distribution."""
         return None
+
+    def draw(self, outputs: Tensor) -> Tensor:
+        """A sample of each step's target by the network's own prediction, in the form of an input of the next step,
+        for a task that may be set with ``sampling``."""
+        raise NotImplementedError(f"{type(self).__name__} draws nothing.")
 
     def metrics(self, means: Mapping[str, Tensor]) -> dict[str, Tensor]:
         """Everything in ``reported``, from the means of what was measured on a split: these themselves, in their order,

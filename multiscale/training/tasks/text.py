@@ -11,7 +11,9 @@ from multiscale.checks import positive_int
 from multiscale.data.batch import IGNORE, Batch
 from multiscale.data.facts import TextFacts
 from multiscale.nn.encoders import Embedding
+from multiscale.nn.schedules import Schedule
 from multiscale.training.measure import Measure
+from multiscale.training.sampling import check_epsilon, draw_symbols
 from multiscale.training.tasks.base import Task
 
 
@@ -21,14 +23,27 @@ class LanguageModel(Task):
     Args:
         embedding_size: units of the character embedding.
         monitor, penalty_weight: as for :class:`Task`.
+        sampling: epoch to epsilon, the probability that a character is read in training as the text has it; else one
+            is read that was drawn from the network's own prediction, see :mod:`multiscale.training.sampling`. The first
+            of a chunk is always the text's: what predicts it belongs to the chunk before. None: no character is drawn.
+
+    Raises:
+        InvalidInput: for numbers out of range, or a ``sampling`` that is no probability.
     """
 
     kind = "text"
     reported = ("bpc",)
 
-    def __init__(self, embedding_size: int, monitor: str = "val/bpc", penalty_weight: float = 1.0) -> None:
+    def __init__(
+        self,
+        embedding_size: int,
+        monitor: str = "val/bpc",
+        penalty_weight: float = 1.0,
+        sampling: Schedule | None = None,
+    ) -> None:
         super().__init__(monitor, penalty_weight)
         self.embedding_size = positive_int("embedding_size", embedding_size)
+        self.sampling = None if sampling is None else check_epsilon(sampling)
 
     def encoder(self, facts: TextFacts) -> Embedding:
         return Embedding(facts.num_symbols, self.embedding_size)
@@ -49,6 +64,9 @@ class LanguageModel(Task):
     def expected_surprisal(self, outputs: Tensor) -> Tensor:
         logits = outputs.detach().float()
         return Categorical(logits=logits, validate_args=False).entropy() / math.log(2)  # NaN is told by the loss
+
+    def draw(self, outputs: Tensor) -> Tensor:
+        return draw_symbols(outputs)
 
     def metrics(self, means: Mapping[str, Tensor]) -> dict[str, Tensor]:
         return {"bpc": means["loss"] / math.log(2)}
