@@ -6,6 +6,7 @@ length=500           characters to write (bytes, for a model of bytes)
 temperature=1.0      below 1 bolder in what is likely, above 1 more even; 0 always takes the likeliest
 seed=0               of the draws
 boundaries=false     mark with | where level 1 ended a segment, with || where level 2 did, and so on
+threads=1            of PyTorch; more of them rather wait for each other over one character
 """
 
 import codecs
@@ -17,7 +18,7 @@ import torch
 
 from multiscale.checks import InvalidInput, in_range, positive_int
 from multiscale.cli import arguments, command
-from multiscale.training.language_model import check_boundaries, load_language_model
+from multiscale.training.language_model import Reader, check_boundaries, load_language_model
 from multiscale.training.module import SequenceModule
 
 
@@ -28,22 +29,20 @@ class Written(NamedTuple):
     level: int
 
 
-@torch.no_grad()
 def write(
     module: SequenceModule, prompt: list[int], length: int, temperature: float, seed: int, boundaries: bool = False
 ) -> Iterator[Written]:
     """The symbols of ``prompt`` and then ``length`` more drawn ones (:func:`draw`), each as soon as it is read."""
     generator = torch.Generator().manual_seed(seed)
-    state, symbols = None, prompt
-    for count in range(length + 1):
-        logits, hidden = module(torch.tensor([symbols]), state, trace=boundaries)
-        state = hidden.state
-        fired = None if hidden.trace is None else hidden.trace.boundary
-        for t, symbol in enumerate(symbols):
-            levels = [] if fired is None else fired[0, t].nonzero()[:, 0].tolist()
-            yield Written(symbol, max(levels, default=-1) + 1)
-        if count < length:
-            symbols = [draw(logits[0, -1], temperature, generator)]
+    read = Reader(module)
+    logits = torch.empty(0)
+    for count in range(len(prompt) + length):
+        symbol = prompt[count] if count < len(prompt) else draw(logits, temperature, generator)
+        logits = read(symbol)
+        trace = read.stream.trace
+        fired = trace.boundary if boundaries and trace else None
+        levels = [] if fired is None else fired[0].nonzero()[:, 0].tolist()
+        yield Written(symbol, max(levels, default=-1) + 1)
 
 
 def draw(logits: torch.Tensor, temperature: float, generator: torch.Generator) -> int:
@@ -56,13 +55,14 @@ def draw(logits: torch.Tensor, temperature: float, generator: torch.Generator) -
 
 def main(words: list[str]) -> None:
     """Print what the model writes, symbol by symbol."""
-    known = {"checkpoint": str, "prompt": str, "length": 500, "temperature": 1.0, "seed": 0, "boundaries": False}
-    given = arguments(words, known)
+    known = {"checkpoint": str, "prompt": str, "length": 500, "temperature": 1.0, "seed": 0}
+    given = arguments(words, {**known, "boundaries": False, "threads": 1})
     positive_int("length", given["length"])
     in_range("temperature", given["temperature"], 0)
     in_range("seed", given["seed"], 0, 2**63 - 1)
     if not given["prompt"]:
         raise InvalidInput("prompt must be at least one character; got ''.")
+    torch.set_num_threads(positive_int("threads", given["threads"]))
     module, facts = load_language_model(given["checkpoint"])
     prompt = facts.encode(given["prompt"], "prompt")
     if given["boundaries"]:

@@ -5,6 +5,7 @@ text=TEXT            the text, or
 file=PATH            a file of UTF-8 text; - reads standard input
 format=text          or json, with the position of each segment's last character
 separator=|          between segments, in format=text
+threads=1            of PyTorch
 """
 
 import json
@@ -14,7 +15,7 @@ from typing import NamedTuple
 
 import torch
 
-from multiscale.checks import InvalidInput, expand, one_of
+from multiscale.checks import InvalidInput, expand, one_of, positive_int
 from multiscale.cli import arguments, command
 from multiscale.data.facts import TextFacts
 from multiscale.data.text import read_text, utf8
@@ -70,10 +71,12 @@ def given_text(text: str, file: str) -> str:
 
 def main(words: list[str]) -> None:
     """Print the text as each level cuts it."""
-    known = {"checkpoint": str, "text": "", "file": "", "format": "text", "separator": "|"}
+    known = {"checkpoint": str, "text": "", "file": "", "format": "text", "separator": "|", "threads": 1}
     given = arguments(words, known)
     one_of("format", given["format"], ("text", "json"))
+    positive_int("threads", given["threads"])
     text = given_text(given["text"], given["file"])
+    torch.set_num_threads(given["threads"])
     module, facts = load_language_model(given["checkpoint"])
     check_boundaries(module, "checkpoint must be that of a backbone with boundaries, such as hmlstm; it has none.")
     levels = segment(module, facts, text)

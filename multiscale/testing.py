@@ -18,7 +18,8 @@ from hydra.utils import instantiate
 from omegaconf import DictConfig
 from torch import Tensor
 
-from multiscale.backbones.base import Backbone, State, detach, fold
+from multiscale.backbones.base import Backbone, Folded, Levels, State, StepTrace, detach, fold, fold_steps
+from multiscale.backbones.stream import Stream
 from multiscale.checks import InvalidInput
 from multiscale.config.compose import jobs
 
@@ -133,6 +134,26 @@ def forward_is_the_fold_of_step(make: Make) -> None:
     ours = _gradients([x, *network.parameters()], _weighted_sum(output.levels) + output.penalty)
     theirs = _gradients([x, *network.parameters()], _weighted_sum(levels) + network.penalty())
     _same(ours, theirs, 1e-10, 1e-9)
+
+
+def a_stream_is_forward_one_step_at_a_time(make: Make) -> None:
+    """A stream gives the levels, state and trace of the whole sequence, whatever becomes of the network's weights, and
+    begins anew when it is asked to; it evaluates, and makes no gradient."""
+    for batch in (1, B):
+        network, x = _network(make), 3 * _inputs(batch, 40)
+        whole = network(x, trace=True)
+        stream = network.train().stream(batch)
+        for p in network.parameters():
+            p.data.mul_(1.5)
+        for _ in range(2):
+            stream.reset()
+            levels, state, steps = _streamed(stream, x)
+            _same([*levels, *_leaves(state)], [*whole.levels, *_leaves(whole.state)], 1e-11)
+            for name in ("update", "boundary", "probability", "open"):
+                told, wanted = getattr(steps, name), getattr(whole.trace, name)
+                _require((told is None) == (wanted is None), f"a stream must tell {name} where forward does", told)
+                _same([] if told is None else [told], [] if told is None else [wanted], 1e-7)
+            _require(not levels[0].requires_grad, "a stream must make no gradient", levels[0].grad_fn)
 
 
 def a_sequence_may_be_cut_anywhere(make: Make) -> None:
@@ -281,6 +302,7 @@ LAWS: tuple[Law, ...] = (
     levels_have_their_sizes,
     outputs_do_not_depend_on_later_inputs,
     forward_is_the_fold_of_step,
+    a_stream_is_forward_one_step_at_a_time,
     a_sequence_may_be_cut_anywhere,
     a_sample_does_not_see_its_batch,
     asking_for_the_trace_changes_nothing,
@@ -323,6 +345,17 @@ def _used_state(network: Backbone, batch: int = B) -> State:
     """A state in the middle of a sequence, not the initial one."""
     with torch.no_grad():
         return detach(network(2 * _inputs(batch, 5)).state)
+
+
+def _streamed(stream: Stream[State, StepTrace], x: Tensor) -> Folded:
+    """What a stream makes of x [B, T, D]."""
+
+    def step(x_t: Tensor, _: State) -> tuple[Levels, State, StepTrace]:
+        levels = stream(x_t)
+        assert stream.trace is not None
+        return levels, stream.state, stream.trace
+
+    return fold_steps(step, x.unbind(1), (), True)
 
 
 def _weighted_sum(levels: Sequence[Tensor]) -> Tensor:

@@ -113,6 +113,13 @@ def test_a_text_or_a_file_is_cut_as_text_or_json(checkpoint, capsys, tmp_path, g
     assert shown == [line for level in found["levels"] for line in (f"{level['name']}:", "/".join(level["segments"]))]
 
 
+@pytest.mark.parametrize(("tool", "words"), [(generate, ["prompt=the", "length=1"]), (segment, ["text=the"])])
+def test_one_thread_runs_unless_more_are_asked_for(checkpoint, tool, words):
+    for given, count in (["threads=2"], 2), ([], 1):
+        tool.main([f"checkpoint={checkpoint()}", *words, *given])
+        assert torch.get_num_threads() == count
+
+
 def test_a_model_of_bytes_reads_and_writes_any_text():
     vocabulary = tuple(map(chr, range(256)))
     facts = TextFacts(source="x", sha256="0", vocabulary=vocabulary, characters=(1, 1, 1), bytewise=True)
@@ -134,12 +141,14 @@ def test_a_model_of_bytes_reads_and_writes_any_text():
         (generate, ["checkpoint=CK", "prompt=a", "temperature=-1"], "temperature must be a number at least 0"),
         (generate, ["checkpoint=CK", "prompt=a", "temprature=1"], "Did you mean 'temperature'"),
         (generate, ["checkpoint=CK", "prompt=a", "boundaries=yes"], "boundaries must be true or false; got 'yes'"),
+        (generate, ["checkpoint=CK", "prompt=a", "threads=0"], "threads must be a whole number of at least 1; got 0"),
         (generate, ["checkpoint=CK", "prompt"], "arguments must be of the form key=value; got 'prompt'"),
         (generate, ["checkpoint=FLAT", "prompt=a", "boundaries=true"], "boundaries must be false"),
         (segment, ["checkpoint=CK"], "exactly one of text and file"),
         (segment, ["checkpoint=CK", "text=a", "file=b"], "exactly one of text and file"),
         (segment, ["checkpoint=CK", "file=/no/such"], "file must be a readable text file; '/no/such'"),
         (segment, ["checkpoint=CK", "text=a", "format=xml"], "format must be one of text, json; got 'xml'"),
+        (segment, ["checkpoint=CK", "text=a", "threads=-1"], "threads must be a whole number of at least 1; got -1"),
         (segment, ["checkpoint=CK", "text=\u00e9"], "text must be made of"),
         (segment, ["checkpoint=FLAT", "text=a"], "checkpoint must be that of a backbone with boundaries"),
     ],

@@ -39,6 +39,14 @@ def test_its_library_example_runs():
     assert names["output"].levels[0].shape == (8, 100, 64)
 
 
+def test_the_example_of_one_step_at_a_time_runs():
+    (example,) = re.findall(r"```python\n(.*?)```", (ROOT / "docs/backbones.md").read_text(), re.S)
+    names: dict = {}
+    exec(example, names)
+    assert names["levels"][2].shape == (1, 64)
+    assert names["stream"].trace is None
+
+
 def test_its_pictures_exist_and_every_model_of_its_tables_too():
     for picture in re.findall(r"!\[.*?\]\((.*?)\)", README):
         assert (ROOT / picture).is_file()

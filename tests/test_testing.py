@@ -62,6 +62,20 @@ class OtherUpdates(Lawful):
         return levels, state, StepTrace(steps.update * 0.999) if trace else None
 
 
+class OtherStepper(Lawful):
+    def stepper(self):
+        return lambda x_t, state: self.step(1.000001 * x_t, state)
+
+
+class MoreTrace(Lawful):
+    def stepper(self):
+        def step(x_t, state):
+            levels, state, trace = self.step(x_t, state)
+            return levels, state, StepTrace(trace.update, boundary=trace.update)
+
+        return step
+
+
 class ForgetsTheState(Lawful):
     def fast(self, kernel, x, state, trace):
         return fold(self, x, 0 * state, trace)
@@ -202,6 +216,8 @@ BROKEN = [  # who breaks which law
     (ReadsNothing, testing.outputs_do_not_depend_on_later_inputs),
     (OtherKernel, testing.forward_is_the_fold_of_step),
     (OtherUpdates, testing.forward_is_the_fold_of_step),
+    (OtherStepper, testing.a_stream_is_forward_one_step_at_a_time),
+    (MoreTrace, testing.a_stream_is_forward_one_step_at_a_time),
     (ForgetsTheState, testing.a_sequence_may_be_cut_anywhere),
     (CutsTheGradient, testing.a_sequence_may_be_cut_anywhere),
     (SeesItsBatch, testing.a_sample_does_not_see_its_batch),

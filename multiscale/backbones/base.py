@@ -6,6 +6,7 @@ Letters: B batch, T time steps, D input size, L levels, H_l units of level l. Pu
 import logging
 from abc import ABC, abstractmethod
 from collections.abc import Callable, Iterable, Mapping
+from copy import deepcopy
 from functools import cache, partial
 from itertools import chain, takewhile
 from typing import Any, NamedTuple, Self, TypeAlias, cast, final
@@ -14,7 +15,8 @@ import torch
 from jaxtyping import Float
 from torch import Tensor, nn
 
-from multiscale.checks import InvalidInput, one_of
+from multiscale.backbones.stream import Stream
+from multiscale.checks import InvalidInput, one_of, positive_int
 
 log = logging.getLogger(__name__)
 
@@ -176,6 +178,12 @@ class Backbone(nn.Module, ABC):
         """A whole sequence x [B, T, D] by a kernel other than the reference, with what :func:`fold` makes of it."""
         raise NotImplementedError(f"{type(self).__name__} has no kernel {kernel!r}.")
 
+    def stepper(self) -> Step:
+        """What a stream of one sequence runs at each step, B = 1 and without gradient: ``step``, or a function that
+        agrees with it and leaves out what rests; it need tell no scores. Called once, of a copy of the network in
+        evaluation, that is the stream's alone: it may rearrange the weights, or read them here and not again."""
+        return self.step
+
     # How it runs.
 
     @final
@@ -240,6 +248,21 @@ class Backbone(nn.Module, ABC):
             penalty = penalty + self.observe(x, state, levels, steps)
         full = full_trace(steps, self.level_names) if trace and steps is not None else None
         return BackboneOutput(levels, after, penalty, full, steps if aligning else None)
+
+    @final
+    @torch.no_grad()
+    def stream(self, batch_size: int = 1) -> Stream[State, StepTrace]:
+        """A reader of one step at a time, from the initial state, of the network as it is now and in evaluation; see
+        :class:`multiscale.backbones.stream.Stream`. Of one sequence, and of no more, it may leave out what rests.
+
+        Raises:
+            InvalidInput: for a batch size below 1.
+        """
+        network = deepcopy(self).eval()
+        weight = any_weight(network)
+        start = network.initial_state(positive_int("batch_size", batch_size), weight.device, weight.dtype)
+        step = network.stepper() if batch_size == 1 else network.step
+        return Stream(step, start, (batch_size, self.input_size))
 
 
 def any_weight(backbone: nn.Module) -> Tensor:

@@ -14,16 +14,18 @@
 """
 
 from collections.abc import Mapping, Sequence
+from functools import partial
 
 import torch
 from jaxtyping import Bool, Float
 from torch import Tensor, nn
 from torch.nn import functional as F
 
-from multiscale.backbones.base import Backbone, Folded, Levels, Product, State, StepTrace, groups
+from multiscale.backbones.base import Backbone, Folded, Levels, Product, State, Step, StepTrace, groups
 from multiscale.backbones.stacked import layer_products, make_layers, run_layer, step_layer
 from multiscale.checks import flag, in_range, positive_int, sizes
 from multiscale.nn.cells import CellState, lstm_cell
+from multiscale.nn.layout import lay_by_columns
 from multiscale.nn.straight_through import straight_through
 
 LEAST = 1e-4  # of a chunk's share of z_t, and the least that it leaves of what was before, as in the authors' code
@@ -103,11 +105,20 @@ class Chunking(Backbone):
 
     def step(self, x_t: Float[Tensor, "B D"], state: State) -> tuple[Levels, State, StepTrace]:
         """The equations of the class, in their order."""
+        return self._advance(x_t, state)
+
+    def stepper(self) -> Step:
+        """Leaves out the main network where no chunk begins."""
+        lay_by_columns(self)
+        return partial(self._advance, alone=True)
+
+    def _advance(self, x_t: Tensor, state: State, alone: bool = False) -> tuple[Levels, State, StepTrace]:
+        """A step; of one sequence ``alone``, without what it does not need."""
         encoder, main, decoder = self.layers
         before, (*chunk, smooth), decoded, (begun,) = groups(state)
         encoded = step_layer("lstm", encoder, x_t, before)
         probability, begins = self.route(before[0], encoded[0], begun)
-        new = step_layer("lstm", main, encoded[0], tuple(chunk))
+        new = tuple(chunk) if alone and not begins else step_layer("lstm", main, encoded[0], tuple(chunk))
         new = (*new, torch.lerp(smooth, new[0], self._share(probability)[:, None]))
         kept = tuple(torch.where(begins[:, None], n, old) for n, old in zip(new, (*chunk, smooth), strict=True))
         decoded = step_layer("lstm", decoder, self._joined(kept[2], encoded[0], probability, begins), decoded)

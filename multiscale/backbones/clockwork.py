@@ -17,7 +17,8 @@ from jaxtyping import Bool, Float, Int
 from torch import Tensor, nn
 from torch.nn import functional as F
 
-from multiscale.backbones.base import Backbone, Folded, Levels, Product, State, StepTrace, fold_steps, tensors
+from multiscale.backbones import clockwork_stream
+from multiscale.backbones.base import Backbone, Folded, Levels, Product, State, Step, StepTrace, fold_steps, tensors
 from multiscale.checks import InvalidInput, one_of, positive_int, sizes
 from multiscale.kernels import clocked
 from multiscale.kernels import clockwork as cascades
@@ -205,6 +206,13 @@ class ClockworkRNN(Backbone):
         new = CELLS[self.cell](u, v, tuple(previous), w.norm or no_norm)
         kept = tuple(torch.where(active, n, old) for n, old in zip(new, previous, strict=True))
         return kept[0].split(self.level_sizes, 1), (*kept, t + 1), StepTrace(ticks.to(previous[0].dtype))
+
+    def stepper(self) -> Step:
+        """Multiplies the rows of modules that tick, with what they may read."""
+        w, phases = self.weights(), [0] * len(self._period_list)
+        w = w._replace(recurrent=w.recurrent * self.mask)
+        modules = clockwork_stream.split_modules(w, self.level_sizes, self._period_list, phases)
+        return clockwork_stream.stepper(modules, self.cell)
 
     def kernels(self, x: Tensor | None) -> Mapping[str, str | None]:
         random = "when a random clock will tick is not known ahead" if self.clock == "random" else None

@@ -18,7 +18,8 @@ from jaxtyping import Float
 from torch import Tensor, nn
 from torch.nn import functional as F
 
-from multiscale.backbones.base import Backbone, Folded, Levels, Product, State, StepTrace, tensors
+from multiscale.backbones import clockwork_stream
+from multiscale.backbones.base import Backbone, Folded, Levels, Product, State, Step, StepTrace, tensors
 from multiscale.backbones.clockwork import count_faster, module_of_unit
 from multiscale.checks import InvalidInput, one_of, positive_int, sizes
 from multiscale.kernels import clocked
@@ -122,6 +123,11 @@ class HardClockRNN(Backbone):
         new = torch.tanh(F.linear(x_t, self.input, self.bias) + F.linear(h_prev, self.recurrent * self.mask))
         h = torch.where(ticks.index_select(1, self.unit_module), new, h_prev)
         return h.split(self.level_sizes, 1), (h, t + 1), StepTrace(ticks.to(x_t.dtype))
+
+    def stepper(self) -> Step:
+        """Multiplies the rows of modules that tick, with what they may read."""
+        w = cascades.ModuleWeights(self.input, self.recurrent * self.mask, self.bias, hidden_bias=None, norm=None)
+        return clockwork_stream.stepper(clockwork_stream.split_modules(w, self.level_sizes, *self._clocks), "tanh")
 
     def kernels(self, x: Tensor | None) -> Mapping[str, str | None]:
         cyclic = self.connectivity == "full"

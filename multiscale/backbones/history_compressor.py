@@ -14,16 +14,18 @@
 
 import math
 from collections.abc import Mapping, Sequence
+from functools import partial
 
 import torch
 from jaxtyping import Bool, Float, Int
 from torch import Tensor, nn
 from torch.nn import functional as F
 
-from multiscale.backbones.base import Backbone, Folded, Levels, Product, State, StepTrace, groups
+from multiscale.backbones.base import Backbone, Folded, Levels, Product, State, Step, StepTrace, groups
 from multiscale.backbones.stacked import layer_products, make_layers, run_layer, step_layer
 from multiscale.checks import InvalidInput, in_range, one_of, positive_int, sizes
 from multiscale.nn.cells import CELLS, STATES, CellState
+from multiscale.nn.layout import lay_by_columns
 
 PREDICTIONS = ("values", "softmax")
 
@@ -110,18 +112,28 @@ class HistoryCompressor(Backbone):
 
     def step(self, x_t: Float[Tensor, "B D"], state: State) -> tuple[Levels, State, StepTrace]:
         """The definitions of the class, from level 1 upwards."""
+        return self._advance(x_t, state)
+
+    def stepper(self) -> Step:
+        """Leaves out the levels that get no input."""
+        lay_by_columns(self)
+        return partial(self._advance, alone=True)
+
+    def _advance(self, x_t: Tensor, state: State, alone: bool = False) -> tuple[Levels, State, StepTrace]:
+        """A step; of one sequence ``alone``, without what it does not need."""
         *before, (begun, *held) = groups(state)
         active, told = torch.ones_like(begun), []
         after: list[CellState] = []
         counters = []
         for level, (layer, previous) in enumerate(zip(self.layers, before, strict=True)):
+            rests = alone and not active
             read = _with_time(x_t, held[level - 1]) if level else x_t
-            new = step_layer(self.cell, layer, read, previous)
+            new = previous if rests else step_layer(self.cell, layer, read, previous)
             after.append(tuple(torch.where(active[:, None], n, old) for n, old in zip(new, previous, strict=True)))
             if level:
                 counters.append(torch.where(active, 0, held[level - 1] + 1))
             told.append(active)
-            if level + 1 < len(self.layers):
+            if level + 1 < len(self.layers) and not rests:
                 active = active & (self._fails(level, previous[0], x_t) | ~begun)
         levels = tuple(parts[0] for parts in after)
         return levels, (*after, (torch.ones_like(begun), *counters)), _told(told, begun, x_t.dtype)

@@ -20,7 +20,8 @@ from jaxtyping import Float
 from torch import Tensor, nn
 from torch.nn import functional as F
 
-from multiscale.backbones.base import Backbone, Folded, Levels, Product, State, StepTrace, groups
+from multiscale.backbones import hmlstm_stream
+from multiscale.backbones.base import Backbone, Folded, Levels, Product, State, Step, StepTrace, groups
 from multiscale.backbones.hmlstm_layer import HMLSTMLayer
 from multiscale.checks import InvalidInput, flag, in_range, one_of, positive_int, sizes
 from multiscale.kernels.hmlstm import native, sequence
@@ -187,6 +188,12 @@ class HMLSTM(Backbone):
         boundaries = (torch.cat(zs, 1) > 0.5).to(x_t.dtype)
         updates, *decided = (torch.cat(part, 1) for part in told)
         return hs, (hs, cs, zs[:-1]), StepTrace(updates, boundaries, *decided)
+
+    def stepper(self) -> Step:
+        """Leaves out the products that no boundary asks for; not those of soft boundaries, which ask for all."""
+        if self.options.boundary == "soft":
+            return self.step
+        return hmlstm_stream.stepper([*cast(Iterable[HMLSTMLayer], self.layers)], self._affine(), float(self.slope))
 
     def _detecting(self) -> list[HMLSTMLayer]:
         return list(cast(Iterable[HMLSTMLayer], self.layers))[:-1]

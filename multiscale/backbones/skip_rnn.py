@@ -18,10 +18,11 @@ from jaxtyping import Float
 from torch import Tensor, nn
 from torch.nn import functional as F
 
-from multiscale.backbones.base import Backbone, Folded, Levels, Product, State, StepTrace, fold_steps, groups
+from multiscale.backbones.base import Backbone, Folded, Levels, Product, State, Step, StepTrace, fold_steps, groups
 from multiscale.backbones.stacked import layer_products, make_layers
 from multiscale.checks import flag, in_range, one_of, positive_int, real, sizes
 from multiscale.nn.cells import CELLS, STATES, CellState
+from multiscale.nn.layout import lay_by_columns
 from multiscale.nn.straight_through import straight_through
 
 
@@ -105,13 +106,32 @@ class SkipRNN(Backbone):
         weight_ih, _, bias_ih, _ = self.layers[0].parameters()
         return F.linear(x, weight_ih, bias_ih)
 
-    def _advance(self, drive: Float[Tensor, "B GH"], state: State) -> tuple[Levels, State, StepTrace]:
-        """A step from the input's part of it."""
+    def _decide(self, state: State) -> tuple[Tensor, Tensor]:
+        """u_t and u~_t, from the state before."""
         *before, (update, probability) = groups(state)
         increment = torch.sigmoid(self.gate(before[-1][-1])).to(probability.dtype)
         held = probability + torch.minimum(increment, 1 - probability)
         probability = update * increment + (1 - update) * held
-        update = straight_through((probability >= 0.5).to(probability.dtype), probability)
+        return straight_through((probability >= 0.5).to(probability.dtype), probability), probability
+
+    def stepper(self) -> Step:
+        """Makes no candidate where the state is copied."""
+        lay_by_columns(self.layers)
+
+        def step(x_t: Tensor, state: State) -> tuple[Levels, State, StepTrace]:
+            update, probability = self._decide(state)
+            if update:
+                return self.step(x_t, state)
+            *before, _ = groups(state)
+            levels = before[0]
+            return levels, (*before, (update, probability)), StepTrace(update.expand(-1, len(levels)))
+
+        return step
+
+    def _advance(self, drive: Float[Tensor, "B GH"], state: State) -> tuple[Levels, State, StepTrace]:
+        """A step from the input's part of it."""
+        *before, _ = groups(state)
+        update, probability = self._decide(state)
         by_layer = list(zip(*before, strict=True))
         after = [
             tuple(update * n.to(old.dtype) + (1 - update) * old for n, old in zip(new, previous, strict=True))

@@ -14,9 +14,10 @@ from jaxtyping import Float
 from torch import Tensor, nn
 from torch.nn import functional as F
 
-from multiscale.backbones.base import Backbone, Folded, Levels, Product, State, StepTrace, groups
+from multiscale.backbones.base import Backbone, Folded, Levels, Product, State, Step, StepTrace, groups
 from multiscale.checks import InvalidInput, in_range, one_of, positive_int, sizes
 from multiscale.nn.cells import CELLS, GATES, STATES, CellState
+from multiscale.nn.layout import lay_by_columns
 from multiscale.nn.zoneout import zone_out
 
 LAYERS: dict[str, Callable[..., nn.RNNBase]] = {"tanh": nn.RNN, "lstm": nn.LSTM, "gru": nn.GRU}
@@ -122,6 +123,11 @@ class StackedRNN(Backbone):
             below = after[-1][0]
         by_kind = tuple(zip(*after, strict=True))
         return by_kind[0], by_kind, StepTrace(x_t.new_ones(len(x_t), len(after)))
+
+    def stepper(self) -> Step:
+        """The step, of weights that lie as it reads them."""
+        lay_by_columns(self.layers)
+        return self.step
 
     def kernels(self, x: Tensor | None) -> Mapping[str, str | None]:
         unknown = "layer normalisation" if self.layer_norm else "zoneout" if any(self.zoneout) else None

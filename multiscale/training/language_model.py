@@ -1,6 +1,8 @@
 """A trained language model of a checkpoint, for those who let it read and write."""
 
 import torch
+from jaxtyping import Float
+from torch import Tensor
 
 from multiscale.checks import InvalidInput
 from multiscale.data.facts import TextFacts
@@ -15,6 +17,22 @@ def load_language_model(path: str) -> tuple[SequenceModule, TextFacts]:
         source = "unknown data" if module.facts is None else module.facts.source
         raise InvalidInput(f"checkpoint must be that of a language model; {path!r} is one for {source}.")
     return module, module.facts
+
+
+class Reader:
+    """A language model that reads one symbol at a time, from the beginning of a text.
+
+    ``stream`` is its backbone's, whose trace tells what the last symbol did.
+    """
+
+    def __init__(self, module: SequenceModule) -> None:
+        self.encoder, self.head, self.stream = module.encoder, module.head, module.backbone.stream()
+
+    @torch.no_grad()
+    def __call__(self, symbol: int) -> Float[Tensor, " _"]:
+        """The logits of what follows ``symbol``."""
+        levels = self.stream(self.encoder(torch.tensor([[symbol]]))[:, 0])
+        return self.head([level[:, None] for level in levels])[0, 0]
 
 
 @torch.no_grad()

@@ -8,6 +8,7 @@ import torch
 from multiscale.benchmark import MODELS, benchmark
 from multiscale.benchmarks import timing
 from multiscale.benchmarks.hmlstm import multiplications
+from multiscale.benchmarks.streaming import RATES, rarely_ending
 from multiscale.benchmarks.timing import Settings, Size, measure, ratios, sizes_of
 from multiscale.checks import InvalidInput
 from tests.conftest import ROOT
@@ -34,6 +35,19 @@ def test_the_clockworks_report_has_its_peers(capsys):
         assert part in printed
 
 
+def test_the_report_of_streams_has_its_peers(capsys):
+    benchmark(["model=streaming", "sizes=16x1x5", "rounds=1"])
+    printed = capsys.readouterr().out
+    for part in ("One character at a time", "LSTMCell", "torch.nn.LSTM ", "HM-LSTM, stream", "Clockwork RNN, stream"):
+        assert part in printed
+
+
+def test_its_hmlstm_ends_segments_as_rarely_as_it_says():
+    inputs = torch.randn(200, 1, 32)
+    fired = rarely_ending(inputs).eval()(inputs.transpose(0, 1), trace=True).trace.boundary.mean((0, 1))
+    assert fired[:2].tolist() == pytest.approx(RATES, abs=0.05)
+
+
 def test_a_ratio_is_the_median_over_rounds_of_each_rounds_own():
     times = {"a": [(1.0, 1.0), (2.0, 2.0), (10.0, 10.0)], "b": [(2.0, 4.0), (2.0, 4.0), (2.0, 4.0)]}
     found = ratios(times, "a")
@@ -46,8 +60,8 @@ def test_a_ratio_is_the_median_over_rounds_of_each_rounds_own():
     ("words", "message"),
     [
         (["modl=hmlstm"], "modl does not exist; there is model, sizes, .* Did you mean 'model'?"),
-        (["model=hmlst"], "model must be one of clockwork, hmlstm; got 'hmlst'. Did you mean 'hmlstm'?"),
-        (["model=timing"], "model must be one of clockwork, hmlstm; got 'timing'"),
+        (["model=hmlst"], "model must be one of clockwork, hmlstm, streaming; got 'hmlst'. Did you mean 'hmlstm'?"),
+        (["model=timing"], "model must be one of clockwork, hmlstm, streaming; got 'timing'"),
         ([], "model must be given, as model=..."),
         (["hmlstm"], "arguments must be of the form key=value; got 'hmlstm'"),
         (["model=hmlstm", "rounds=none"], "rounds must be a whole number; got 'none'"),
@@ -55,6 +69,7 @@ def test_a_ratio_is_the_median_over_rounds_of_each_rounds_own():
         (["model=hmlstm", "threads=0"], "threads must be a whole number of at least 1; got 0"),
         (["model=hmlstm", "sizes=6x3"], "sizes must be like 512x64x100"),
         (["model=hmlstm", "precision=float16"], "precision must be one of float32, bf16"),
+        (["model=streaming", "precision=bf16"], "precision must be float32 for model=streaming; got 'bf16'"),
         (["model=hmlstm", "device=gpu"], "device must be one of cpu, cuda; got 'gpu'"),
     ],
 )
