@@ -24,9 +24,9 @@ from multiscale.checks import InvalidInput, in_range, one_of, positive_int, size
 from multiscale.kernels import clocked
 from multiscale.kernels import clockwork as cascades
 from multiscale.nn.cells import CELLS, GATES, STATES, GateNorm, no_norm
-from multiscale.nn.links import LinkGates
+from multiscale.nn.links import LINKS, LinkGates, link_mask
+from multiscale.nn.zoneout import zone_out
 
-LINKS = ("slow_to_fast", "fast_to_slow", "neighbours", "full", "learned")
 INPUT_TO = ("all", "fastest")
 CLOCKS = ("tick", "random")
 
@@ -50,20 +50,6 @@ def module_of_unit(level_sizes: Sequence[int]) -> Tensor:
     return torch.repeat_interleave(torch.arange(len(level_sizes)), repeats, output_size=sum(level_sizes))
 
 
-def link_mask(links: str, modules: int) -> Tensor:
-    """[L, L] bool: may module i, the row's, read module j? ``slow_to_fast``: j >= i; ``fast_to_slow``: j <= i;
-    ``neighbours``: j = i or i - 1, and the fastest reads all; ``full`` and ``learned``: always."""
-    reader, read = torch.arange(modules)[:, None], torch.arange(modules)
-    everyone = torch.ones(modules, modules, dtype=torch.bool)
-    return {
-        "slow_to_fast": reader <= read,
-        "fast_to_slow": reader >= read,
-        "neighbours": (reader == 0) | (reader == read) | (reader == read + 1),
-        "full": everyone,
-        "learned": everyone,
-    }[links]
-
-
 class ClockworkRNN(Backbone):
     """Modules of recurrent cells, each updated only at the ticks of its own fixed clock and held exactly in between.
 
@@ -83,20 +69,24 @@ class ClockworkRNN(Backbone):
         origin: the step counter's value at the first step.
         cell: ``tanh`` (the paper's), ``lstm`` or ``gru``.
         layer_norm: normalise the argument of each gate over the units of each module, before gain and bias.
-        links: which modules a module reads beside itself, see :func:`link_mask`; or ``learned``: all, as far as gates
-            let them through, half open at first, so that the network starts as with ``full``.
+        links: which modules a module reads beside itself, see :func:`multiscale.nn.links.link_mask`; or ``learned``:
+            all, as far as gates let them through, half open at first, so that the network starts as with ``full``.
         link_cost: what the loss has of learned links if all are fully open, in nats; of each, in proportion to the
             H_i H_j / T_i multiplications that it takes a step.
         input_to: ``all`` modules, or the ``fastest`` alone, through which the others then learn of the input.
         clock: ``tick``; or ``random``: in training each module is updated with probability 1 / T_i, drawn for each
             sample and step. In evaluation, which draws nothing, it ticks.
+        zoneout: probability with which a unit keeps its h at a tick (Krueger et al. 2016, arXiv 1606.01305, Eq. 4), and
+        zoneout_c: its c, of lstm; in evaluation both are the expectation. Neither is in the paper.
         kernel: ``auto``, ``cascade`` (each module over its own ticks only), ``skipping`` (at each step the rows of the
-            modules that tick), ``hoisted`` (the input's product before the loop) or ``reference``.
+            modules that tick), ``hoisted`` (the input's product before the loop) or ``reference``. The first two know
+            no zoneout.
 
     Raises:
         InvalidInput: for sizes or periods below 1, no periods, fewer units than modules, a layer norm over single
             units, an input that links keep from slower modules, learned links of one module, a cost below 0 or of
-            links that are not learned, an unknown word, or a kernel that cannot run.
+            links that are not learned, rates outside [0, 1], a zoneout_c of other cells than lstm, an unknown word, or
+            a kernel that cannot run.
     """
 
     periods: Tensor
@@ -116,6 +106,8 @@ class ClockworkRNN(Backbone):
         link_cost: float = 0.0,
         input_to: str = "all",
         clock: str = "tick",
+        zoneout: float = 0.0,
+        zoneout_c: float = 0.0,
         kernel: str = "auto",
     ) -> None:
         periods, level_sizes = modules_by_period(periods, hidden_size)
@@ -132,6 +124,9 @@ class ClockworkRNN(Backbone):
             )
         self.cell = one_of("cell", cell, tuple(CELLS))
         self.layer_norm = layer_norm
+        self.zoneout = in_range("zoneout", zoneout, 0, 1), in_range("zoneout_c", zoneout_c, 0, 1)
+        if zoneout_c and cell != "lstm":
+            raise InvalidInput(f"zoneout_c must be 0 for cell {cell}, which has no c; got {zoneout_c}.")
         super().__init__(positive_int("input_size", input_size), level_sizes, kernel)
         if layer_norm and min(level_sizes) == 1:
             raise InvalidInput(f"layer_norm needs at least 2 units in every module; got modules of {level_sizes}.")
@@ -245,17 +240,21 @@ class ClockworkRNN(Backbone):
         active = ticks.index_select(1, self.unit_module)
         v = F.linear(previous[0], w.recurrent, w.hidden_bias)
         new = CELLS[self.cell](u, v, tuple(previous), w.norm or no_norm)
-        kept = tuple(torch.where(active, n, old) for n, old in zip(new, previous, strict=True))
+        parts = zip(new, previous, self.zoneout, strict=False)  # an h alone, or h and c
+        zoned = [(zone_out(n, old, rate, self.training), old) for n, old, rate in parts]
+        kept = tuple(torch.where(active, n, old) for n, old in zoned)
         return kept[0].split(self.level_sizes, 1), (*kept, t + 1), StepTrace(ticks.to(previous[0].dtype))
 
     def kernels(self, x: Tensor | None) -> Mapping[str, str | None]:
         random = "when a random clock will tick is not known ahead" if self.clock == "random" else None
         cyclic = self.links in ("neighbours", "full", "learned") and len(self.level_sizes) > 1
         plain = self.cell == "tanh" and not self.layer_norm
+        zoned = "it knows no zoneout" if any(self.zoneout) else None
         return {
             "cascade": random
+            or zoned
             or (f"with links {self.links} no module is without others to wait for" if cyclic else None),
-            "skipping": random or (None if plain else "it knows no cell but tanh, and no layer norm"),
+            "skipping": random or zoned or (None if plain else "it knows no cell but tanh, and no layer norm"),
             "hoisted": None,
             "reference": None,
         }

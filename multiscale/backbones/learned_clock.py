@@ -30,6 +30,7 @@ from multiscale.checks import InvalidInput, in_range, one_of, positive_int
 from multiscale.kernels.clocked import hoisted
 from multiscale.nn.clocks.base import Clock, Readout, check_clock
 from multiscale.nn.links import LinkGates
+from multiscale.nn.zoneout import zone_out, zone_steps
 
 
 class LearnedClockRNN(Backbone):
@@ -49,6 +50,8 @@ class LearnedClockRNN(Backbone):
             computed at every step, and no link shall seem cheap for being slow.
         clock_lr: learning rate of the clock's weights; the optimizer's own if None. They never get weight decay,
             which would pull towards no period in particular.
+        zoneout: probability with which a unit keeps its value at a step where its module is active (Krueger et al.
+            2016, arXiv 1606.01305, Eq. 4); in evaluation the expectation.
         kernel: ``auto``, ``hoisted`` (all that does not depend on the state is computed before the loop) or
             ``reference``.
 
@@ -67,6 +70,7 @@ class LearnedClockRNN(Backbone):
         connectivity: str = "full",
         link_cost: float = 0.0,
         clock_lr: float | None = None,
+        zoneout: float = 0.0,
         kernel: str = "auto",
     ) -> None:
         level_sizes = split_units(hidden_size, check_clock(clock).num_modules)
@@ -79,6 +83,7 @@ class LearnedClockRNN(Backbone):
         self.connectivity = "full" if learned else connectivity  # what a mask has to leave out
         self.link_gates = LinkGates(level_sizes, link_cost) if learned else None
         self.clock_lr = None if clock_lr is None else in_range("clock_lr", clock_lr, 0)
+        self.zoneout = in_range("zoneout", zoneout, 0, 1)
         self.clock = clock
         self.register_buffer("unit_module", module_of_unit(level_sizes), persistent=False)
         self.input = nn.Parameter(torch.empty(hidden_size, input_size))
@@ -157,7 +162,7 @@ class LearnedClockRNN(Backbone):
         activation = self.clock(t)
         active = activation.index_select(1, self.unit_module)
         new = torch.tanh(F.linear(x_t, self.input, self.bias) + F.linear(h_prev, self.connected()))
-        h = active * new + (1 - active) * h_prev
+        h = zone_out(active * new + (1 - active) * h_prev, h_prev, self.zoneout, self.training)
         return h.split(self.level_sizes, 1), (h, t + 1), StepTrace(activation)
 
     def kernels(self, x: Tensor | None) -> Mapping[str, str | None]:
@@ -168,7 +173,7 @@ class LearnedClockRNN(Backbone):
         # Samples mostly share their step counter; then one row serves them all.
         starts = t[:1] if bool((t == t[0]).all()) else t
         activation = self.clock(starts[:, None] + torch.arange(x.size(1), device=t.device))
-        active = activation.index_select(2, self.unit_module)
+        active = zone_steps(activation.index_select(2, self.unit_module), h, self.zoneout, self.training)
         states, h = hoisted(x, h, active, self.input, self.connected(), self.bias)
         steps = StepTrace(activation.expand(len(x), -1, -1)) if trace else None
         return states.split(self.level_sizes, 2), (h, t + x.size(1)), steps
@@ -178,8 +183,11 @@ class LearnedClockRNN(Backbone):
         links multiplied in: the same function as this network once its clock is hard, without computing what is held.
 
         Raises:
-            InvalidInput: for a clock that does not come down to one period and phase a module.
+            InvalidInput: for a clock that does not come down to one period and phase a module, or for zoneout, of which
+                evaluation keeps the expectation, that no plain layer has.
         """
+        if self.zoneout:
+            raise InvalidInput(f"harden() needs a network without zoneout; got zoneout {self.zoneout}.")
         periods, phases = self.clock.single_pulses()
         hard = HardClockRNN(self.input_size, self.level_sizes, periods, phases, self.connectivity)
         hard.to(self.input.device, self.input.dtype)

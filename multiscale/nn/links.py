@@ -1,4 +1,4 @@
-"""Links between modules whose strengths are learned.
+"""Links between modules, fastest first: which there are, and how strong they are where that is learned.
 
 | symbol | variable    | shape                                                       |
 |--------|-------------|-------------------------------------------------------------|
@@ -15,6 +15,22 @@ from torch import Tensor, nn
 
 from multiscale.checks import InvalidInput
 
+LINKS = ("slow_to_fast", "fast_to_slow", "neighbours", "full", "learned")
+
+
+def link_mask(links: str, modules: int) -> Tensor:
+    """[L, L] bool: may module i, the row's, read module j? ``slow_to_fast``: j >= i; ``fast_to_slow``: j <= i;
+    ``neighbours``: j = i or i - 1, and the fastest reads all; ``full`` and ``learned``: always."""
+    reader, read = torch.arange(modules)[:, None], torch.arange(modules)
+    everyone = torch.ones(modules, modules, dtype=torch.bool)
+    return {
+        "slow_to_fast": reader <= read,
+        "fast_to_slow": reader >= read,
+        "neighbours": (reader == 0) | (reader == read) | (reader == read + 1),
+        "full": everyone,
+        "learned": everyone,
+    }[links]
+
 
 class LinkGates(nn.Module):
     """S_ij = sigmoid(s_ij), i != j: what the block of W_h is multiplied with by which module i reads module j. A module
@@ -24,7 +40,7 @@ class LinkGates(nn.Module):
     divides it by what this returns, and so begins, to the bit, as if there were no gates.
 
     A gate alone does not tell what passes a link, for its weights can grow as it closes; ``cost``, and decay of the
-    weights (not of the scores), are what makes gates tell. None is ever exactly 0, so every link is computed.
+    weights (not of the scores), are what makes gates tell. No link is ever cut: all are computed.
 
     Gates of blocks are those of scwrnn2.py in pranv/clockwork_rnn on GitHub (no paper), which has them within modules
     too, starts them at random, and knows no cost.

@@ -6,8 +6,8 @@ from torch import Tensor
 
 from multiscale import ClockworkRNN
 from multiscale.backbones.base import fold
-from multiscale.backbones.clockwork import LINKS, link_mask
 from multiscale.checks import InvalidInput
+from multiscale.nn.links import LINKS, link_mask
 from multiscale.testing import laws
 from tests.backbones.test_clockwork import (
     CELLS,
