@@ -31,6 +31,7 @@ class Excerpt(NamedTuple):
     truth: dict[str, list[int]]  # by segmentation, the steps at which something ends
     true_periods: tuple[int, ...]  # in steps, that the data are made with
     start: int  # the network's step counter at the first step
+    matrices: dict[str, Float[Tensor, "_ _"]]  # what the backbone tells of pairs of its levels, in [0, 1]
 
 
 @torch.no_grad()
@@ -55,6 +56,7 @@ def read(module: SequenceModule, data: DataModule) -> Excerpt:
         find_ends(data, passage, start),
         data.true_periods(),
         start,
+        {name: matrix.float().cpu() for name, matrix in module.backbone.matrices().items()},
     )
 
 
@@ -80,8 +82,8 @@ def write(excerpt: Excerpt, periods: Sequence[Tensor], path: Path) -> None:
     """Write an excerpt as JSON, with the ``periods`` [L] of clocks that learn after each epoch.
 
     ``symbols`` [T], ``levels`` [L], ``update``, ``boundary`` and ``probability`` [L][T] (or null), ``truth`` {name:
-    steps}, ``periods`` [epochs][L], null for none, ``true_periods`` and ``start`` in steps. The file is there whole or
-    not at all.
+    steps}, ``periods`` [epochs][L], null for none, ``true_periods`` and ``start`` in steps, and ``matrices``
+    {name: [L][L]}. The file is there whole or not at all.
     """
     content: dict[str, Any] = {
         "symbols": list(excerpt.symbols),
@@ -93,6 +95,7 @@ def write(excerpt: Excerpt, periods: Sequence[Tensor], path: Path) -> None:
         "periods": [[round(period, DIGITS) for period in epoch.tolist()] for epoch in periods],
         "true_periods": list(excerpt.true_periods),
         "start": excerpt.start,
+        "matrices": {name: _round(matrix.T) for name, matrix in excerpt.matrices.items()},
     }
     files.write_json(path, content, indent=None)
 

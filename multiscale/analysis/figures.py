@@ -16,8 +16,8 @@ from multiscale.training.module import SequenceModule
 class Figures(pl.Callback):
     """Saves the boundary figure and the clock raster as PNG, every few epochs and from the best weights at the end.
 
-    For clocks that learn, also their periods over the epochs; beside the true ones where the data know them. What the
-    final ones show is also written as numbers.
+    For clocks that learn, also their periods over the epochs, beside the true ones where the data know them; and what a
+    backbone tells of pairs of its levels. What the final ones show is also written as numbers.
 
     Args:
         folder: where to; ``<figure>.png`` is the final one, ``epochs/<figure>_<epoch>.png`` those on the way, and
@@ -55,6 +55,8 @@ class Figures(pl.Callback):
         figures = {"raster": plots.draw_raster(shown.update, shown.names, shown.true_periods, shown.start)}
         if shown.boundary is not None:
             figures["boundaries"] = plots.draw_boundaries(shown.symbols, shown.boundary, shown.norms, shown.names)
+        for name, matrix in shown.matrices.items():
+            figures[name] = plots.draw_matrix(matrix, name, shown.names[: len(matrix)])
         if self.periods and not suffix:
             figures["periods"] = plots.draw_periods(torch.stack(self.periods), shown.true_periods)
         for name, figure in figures.items():

@@ -135,6 +135,30 @@ def draw_periods(periods: Float[Tensor, "E L"], true: Sequence[float] = ()) -> F
     return figure
 
 
+def draw_matrix(matrix: Float[Tensor, "L L"], name: str, levels: Sequence[str]) -> Figure:
+    """What is told of each pair of levels: the row's reads the column's, both fastest first.
+
+    Args:
+        matrix: in [0, 1].
+        name: what is told, as ``links``.
+        levels: L names.
+    """
+    side = 2.0 + 0.5 * len(levels)
+    figure = Figure(figsize=(side + 2.0, side), layout="constrained")
+    axes = figure.subplots()
+    image = axes.imshow(matrix.float().numpy(), cmap=HEAT, vmin=0, vmax=1)
+    for (row, column), value in np.ndenumerate(matrix.float().numpy()):
+        colour = "white" if value < 0.6 else INK
+        axes.text(column, row, f"{value:.2f}", ha="center", va="center", fontsize=8, color=colour)
+    axes.set_xticks(range(len(levels)), levels, fontsize=8, rotation=45, ha="right", rotation_mode="anchor")
+    axes.set_yticks(range(len(levels)), levels, fontsize=8)
+    axes.set_xlabel("level that is read")
+    axes.set_ylabel("level that reads")
+    axes.set_title(name.capitalize(), fontsize=11, color=INK)
+    figure.colorbar(image, ax=axes, label="strength", fraction=0.046, pad=0.02)
+    return figure
+
+
 def save(figure: Figure, path: Path) -> Path:
     """Write a PNG of README width; the folder is made."""
     path.parent.mkdir(parents=True, exist_ok=True)

@@ -156,6 +156,11 @@ class Backbone(nn.Module, ABC):
         """
         return {}
 
+    def matrices(self) -> dict[str, Tensor]:
+        """What the backbone can tell of pairs of its levels, by name: [L, L] in [0, 1] each, the row's level reading
+        the column's, to be drawn and written beside a trace."""
+        return {}
+
     def products(self) -> tuple[Product, ...]:
         """All products of one step with weights in use, and at which steps each is due, so that what a network has to
         compute can be told from what it was seen to do. Empty if it does not say; then what ``step`` does is counted.

@@ -6,11 +6,13 @@
 | t      | t           | [B] int64, the step counter                                                 |
 | T_i    | periods     | [L] int64, steps between two updates of module i, ascending                 |
 | W_H    | recurrent   | [G H, H], used only where ``links`` lets a unit read another                |
+| S      | link_gates  | [H, H], repeated over units: the gates of W_H if ``links`` are learned      |
 | W_I    | input       | [G H, D], used only where ``input_to`` lets a unit read the input           |
 | b      | bias        | [G H], G gates: tanh 1, lstm 4, gru 3, in torch's order                     |
 """
 
 from collections.abc import Mapping, Sequence
+from typing import Any
 
 import torch
 from jaxtyping import Bool, Float, Int
@@ -19,12 +21,13 @@ from torch.nn import functional as F
 
 from multiscale.backbones import clockwork_stream
 from multiscale.backbones.base import Backbone, Folded, Levels, Product, State, Step, StepTrace, fold_steps, tensors
-from multiscale.checks import InvalidInput, one_of, positive_int, sizes
+from multiscale.checks import InvalidInput, in_range, one_of, positive_int, sizes
 from multiscale.kernels import clocked
 from multiscale.kernels import clockwork as cascades
 from multiscale.nn.cells import CELLS, GATES, STATES, GateNorm, no_norm
+from multiscale.nn.links import LINKS, LinkGates, link_mask
+from multiscale.nn.zoneout import zone_out
 
-LINKS = ("slow_to_fast", "fast_to_slow", "neighbours", "full")
 INPUT_TO = ("all", "fastest")
 CLOCKS = ("tick", "random")
 
@@ -48,18 +51,6 @@ def module_of_unit(level_sizes: Sequence[int]) -> Tensor:
     return torch.repeat_interleave(torch.arange(len(level_sizes)), repeats, output_size=sum(level_sizes))
 
 
-def link_mask(links: str, modules: int) -> Tensor:
-    """[L, L] bool: may module i, the row's, read module j? ``slow_to_fast``: j >= i; ``fast_to_slow``: j <= i;
-    ``neighbours``: j = i or i - 1, and the fastest reads all; ``full``: always."""
-    reader, read = torch.arange(modules)[:, None], torch.arange(modules)
-    return {
-        "slow_to_fast": reader <= read,
-        "fast_to_slow": reader >= read,
-        "neighbours": (reader == 0) | (reader == read) | (reader == read + 1),
-        "full": torch.ones(modules, modules, dtype=torch.bool),
-    }[links]
-
-
 class ClockworkRNN(Backbone):
     """Modules of recurrent cells, each updated only at the ticks of its own fixed clock and held exactly in between.
 
@@ -68,7 +59,8 @@ class ClockworkRNN(Backbone):
     section 3 masking). With ``cell`` lstm or gru the same holds of every gate, and c_i is kept with h_i.
 
     Other ``links`` than slow_to_fast, ``input_to`` fastest and ``clock`` random are not in the paper; but for
-    fast_to_slow they come from an earlier variant of pranv/clockwork_rnn on GitHub.
+    fast_to_slow they come from an earlier variant of pranv/clockwork_rnn on GitHub. With ``links`` learned, the block
+    of W_H with which module i reads module j is multiplied by a gate S_ij, :class:`multiscale.nn.links.LinkGates`.
 
     Args:
         input_size: D, units of the input.
@@ -78,16 +70,24 @@ class ClockworkRNN(Backbone):
         origin: the step counter's value at the first step.
         cell: ``tanh`` (the paper's), ``lstm`` or ``gru``.
         layer_norm: normalise the argument of each gate over the units of each module, before gain and bias.
-        links: which modules a module reads beside itself, see :func:`link_mask`.
+        links: which modules a module reads beside itself, see :func:`multiscale.nn.links.link_mask`; or ``learned``:
+            all, as far as gates let them through, half open at first, so that the network starts as with ``full``.
+        link_cost: what the loss has of learned links if all are fully open, in nats; of each, in proportion to the
+            H_i H_j / T_i multiplications that it takes a step.
         input_to: ``all`` modules, or the ``fastest`` alone, through which the others then learn of the input.
         clock: ``tick``; or ``random``: in training each module is updated with probability 1 / T_i, drawn for each
             sample and step. In evaluation, which draws nothing, it ticks.
+        zoneout: probability with which a unit keeps its h at a tick (Krueger et al. 2016, arXiv 1606.01305, Eq. 4), and
+        zoneout_c: its c, of lstm; in evaluation both are the expectation. Neither is in the paper.
         kernel: ``auto``, ``cascade`` (each module over its own ticks only), ``skipping`` (at each step the rows of the
-            modules that tick), ``hoisted`` (the input's product before the loop) or ``reference``.
+            modules that tick), ``hoisted`` (the input's product before the loop) or ``reference``. The first two know
+            no zoneout.
 
     Raises:
         InvalidInput: for sizes or periods below 1, no periods, fewer units than modules, a layer norm over single
-            units, an input that links keep from slower modules, an unknown word, or a kernel that cannot run.
+            units, an input that links keep from slower modules, learned links of one module, a cost below 0 or of
+            links that are not learned, rates outside [0, 1], a zoneout_c of other cells than lstm, an unknown word, or
+            a kernel that cannot run.
     """
 
     periods: Tensor
@@ -104,14 +104,19 @@ class ClockworkRNN(Backbone):
         cell: str = "tanh",
         layer_norm: bool = False,
         links: str = "slow_to_fast",
+        link_cost: float = 0.0,
         input_to: str = "all",
         clock: str = "tick",
+        zoneout: float = 0.0,
+        zoneout_c: float = 0.0,
         kernel: str = "auto",
     ) -> None:
         periods, level_sizes = modules_by_period(periods, hidden_size)
         if isinstance(origin, bool) or not isinstance(origin, int) or origin < 0:
             raise InvalidInput(f"origin must be a whole number of steps, at least 0; got {origin!r}.")
         self.links = one_of("links", links, LINKS)
+        if in_range("link_cost", link_cost, 0) and links != "learned":
+            raise InvalidInput(f"link_cost must be 0 unless links is learned; got {link_cost} with links {links}.")
         self.clock = one_of("clock", clock, CLOCKS)
         if one_of("input_to", input_to, INPUT_TO) == "fastest" and links == "slow_to_fast" and len(periods) > 1:
             raise InvalidInput(
@@ -120,6 +125,9 @@ class ClockworkRNN(Backbone):
             )
         self.cell = one_of("cell", cell, tuple(CELLS))
         self.layer_norm = layer_norm
+        self.zoneout = in_range("zoneout", zoneout, 0, 1), in_range("zoneout_c", zoneout_c, 0, 1)
+        if zoneout_c and cell != "lstm":
+            raise InvalidInput(f"zoneout_c must be 0 for cell {cell}, which has no c; got {zoneout_c}.")
         super().__init__(positive_int("input_size", input_size), level_sizes, kernel)
         if layer_norm and min(level_sizes) == 1:
             raise InvalidInput(f"layer_norm needs at least 2 units in every module; got modules of {level_sizes}.")
@@ -138,6 +146,7 @@ class ClockworkRNN(Backbone):
         # The part of torch.nn.GRU's second bias that the first cannot stand for: of the candidate, inside the reset.
         self.reset_bias = nn.Parameter(torch.zeros(hidden)) if cell == "gru" else None
         self.gain = nn.Parameter(torch.ones(gates, hidden)) if layer_norm else None
+        self.link_gates = LinkGates(level_sizes, link_cost, periods) if links == "learned" else None
         self._period_list = periods  # on the host, so that the kernel need not wait for the device
         self.reset_parameters()
 
@@ -150,6 +159,8 @@ class ClockworkRNN(Backbone):
             self.input.mul_(self.input_mask)
         reads = self.mask.sum(1, keepdim=True)
         self.recurrent.normal_().mul_(self.mask * reads.rsqrt())
+        if self.link_gates is not None:
+            self.recurrent.div_(self.link_gates().repeat(GATES[self.cell], 1))
         self.bias.zero_()
         if self.cell == "lstm":
             self.bias.chunk(4)[1].fill_(1.0)
@@ -158,8 +169,28 @@ class ClockworkRNN(Backbone):
     def level_names(self) -> tuple[str, ...]:
         return tuple(f"period {p}" for p in self._period_list)
 
+    def penalty(self) -> Tensor:
+        return self.bias.new_zeros(()) if self.link_gates is None else self.link_gates.penalty()
+
+    def measures(self) -> dict[str, Tensor]:
+        """Mean strength of each module's links to the others, where links are learned."""
+        return {} if self.link_gates is None else {"reads": self.link_gates.reads()}
+
+    def matrices(self) -> dict[str, Tensor]:
+        """S [L, L] of learned links."""
+        return {} if self.link_gates is None else {"links": self.link_gates.strengths().detach()}
+
+    def parameter_groups(self) -> list[dict[str, Any]]:
+        """All parameters; those of gates without weight decay, which would pull links to half open."""
+        if self.link_gates is None:
+            return super().parameter_groups()
+        scores = self.link_gates.scores
+        rest = [p for p in self.parameters() if p is not scores]
+        return [{"params": rest}, {"params": [scores], "weight_decay": 0.0}]
+
     def idle_weights(self) -> int:
-        return self.input.numel() + self.recurrent.numel() - int(self._reads().sum())
+        idle = self.input.numel() + self.recurrent.numel() - int(self._reads().sum())
+        return idle + (0 if self.link_gates is None else len(self.level_sizes))
 
     def products(self) -> tuple[Product, ...]:
         """Each module's rows at its ticks, on the input and on what it may read."""
@@ -184,6 +215,12 @@ class ClockworkRNN(Backbone):
         weight = self.input if self.input_mask is None else self.input * self.input_mask
         return cascades.ModuleWeights(weight, self.recurrent, bias, hidden_bias, norm)
 
+    def connected(self) -> Tensor:
+        """W_H [G H, H] with zeros where a unit may not read another; with learned links, times their gates."""
+        if self.link_gates is None:
+            return self.recurrent * self.mask
+        return self.recurrent * self.link_gates().repeat(GATES[self.cell], 1)
+
     def ticks(self, t: Int[Tensor, "B *T"]) -> Bool[Tensor, "B *T L"]:
         """Which modules are updated at these values of the step counter."""
         if self.clock == "random" and self.training:
@@ -195,33 +232,38 @@ class ClockworkRNN(Backbone):
         Section 3, keep their state. The output of Eq. 2 is the head's."""
         w = self.weights()
         u = F.linear(x_t, w.input, w.bias)
-        return self._advance(u, state, w._replace(recurrent=w.recurrent * self.mask))
+        return self._advance(u, state, w._replace(recurrent=self.connected()))
 
     def _advance(self, u: Tensor, state: State, w: cascades.ModuleWeights) -> tuple[Levels, State, StepTrace]:
-        """The step after u = W_I x_t + b [B, G H], with weights that are masked."""
+        """The step after u = W_I x_t + b [B, G H], with weights that are masked or gated."""
         *previous, t = tensors(state)
         ticks = self.ticks(t)
         active = ticks.index_select(1, self.unit_module)
         v = F.linear(previous[0], w.recurrent, w.hidden_bias)
         new = CELLS[self.cell](u, v, tuple(previous), w.norm or no_norm)
-        kept = tuple(torch.where(active, n, old) for n, old in zip(new, previous, strict=True))
+        parts = zip(new, previous, self.zoneout, strict=False)  # an h alone, or h and c
+        zoned = [(zone_out(n, old, rate, self.training), old) for n, old, rate in parts]
+        kept = tuple(torch.where(active, n, old) for n, old in zoned)
         return kept[0].split(self.level_sizes, 1), (*kept, t + 1), StepTrace(ticks.to(previous[0].dtype))
 
     def stepper(self) -> Step:
-        """Multiplies the rows of modules that tick, with what they may read."""
-        w, phases = self.weights(), [0] * len(self._period_list)
-        w = w._replace(recurrent=w.recurrent * self.mask)
+        """Multiplies the rows of modules that tick, with what they may read; with zoneout, whatever they are."""
+        if any(self.zoneout):
+            return self.step
+        w, phases = self.weights()._replace(recurrent=self.connected()), [0] * len(self._period_list)
         modules = clockwork_stream.split_modules(w, self.level_sizes, self._period_list, phases)
         return clockwork_stream.stepper(modules, self.cell)
 
     def kernels(self, x: Tensor | None) -> Mapping[str, str | None]:
         random = "when a random clock will tick is not known ahead" if self.clock == "random" else None
-        cyclic = self.links in ("neighbours", "full") and len(self.level_sizes) > 1
+        cyclic = self.links in ("neighbours", "full", "learned") and len(self.level_sizes) > 1
         plain = self.cell == "tanh" and not self.layer_norm
+        zoned = "it knows no zoneout" if any(self.zoneout) else None
         return {
             "cascade": random
+            or zoned
             or (f"with links {self.links} no module is without others to wait for" if cyclic else None),
-            "skipping": random or (None if plain else "it knows no cell but tanh, and no layer norm"),
+            "skipping": random or zoned or (None if plain else "it knows no cell but tanh, and no layer norm"),
             "hoisted": None,
             "reference": None,
         }
@@ -230,7 +272,7 @@ class ClockworkRNN(Backbone):
         *first, t = tensors(state)
         w = self.weights()
         if kernel != "cascade":  # which reads the blocks that it needs
-            w = w._replace(recurrent=w.recurrent * self.mask)
+            w = w._replace(recurrent=self.connected())
         if kernel == "hoisted":
             inputs = F.linear(x, w.input, w.bias).unbind(1)
             return fold_steps(lambda u, before: self._advance(u, before, w), inputs, state, trace)

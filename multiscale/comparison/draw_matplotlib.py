@@ -12,7 +12,7 @@ from matplotlib.colors import LinearSegmentedColormap, to_rgba
 from matplotlib.figure import Figure
 from matplotlib.ticker import MaxNLocator, MultipleLocator
 
-from multiscale.comparison.figures import Axis, Chart, Series, Strip, show_symbol
+from multiscale.comparison.figures import HEAT, Axis, Chart, Drawn, Matrix, Series, Strip, show_symbol
 
 DASHES = ("-", "--", ":", "-.")
 MARKERS = "osD^vPX"
@@ -21,9 +21,15 @@ WIDTH, DPI = 11.0, 150  # inches; pixels an inch
 FEW = 40  # points that are marked
 
 
-def draw(figure: Chart | Strip, png: Path, pdf: Path) -> None:
+def draw(figure: Drawn, png: Path, pdf: Path) -> None:
     """Write a figure as a PNG and as a PDF."""
-    picture = _draw_chart(figure) if isinstance(figure, Chart) else _draw_strip(figure)
+    match figure:
+        case Chart():
+            picture = _draw_chart(figure)
+        case Strip():
+            picture = _draw_strip(figure)
+        case Matrix():
+            picture = _draw_matrix(figure)
     with warnings.catch_warnings(), rc_context({"pdf.fonttype": 42}):  # publishers refuse fonts of type 3
         warnings.filterwarnings("ignore", message="Glyph .* missing")  # symbols the bundled font lacks are boxes
         FigureCanvasAgg(picture).print_png(png)  # savefig would draw everything twice
@@ -109,6 +115,24 @@ def _draw_line(axes: Axes, strip: Strip, steps: range) -> None:
     axes.tick_params(axis="x", labelsize=7, length=2)
     axes.tick_params(axis="y", length=0)
     axes.spines[:].set_visible(False)
+
+
+def _draw_matrix(matrix: Matrix) -> Figure:
+    side = 2.0 + 0.5 * len(matrix.levels)
+    figure = Figure(figsize=(side + 2.0, side), layout="constrained", dpi=DPI)
+    axes = figure.subplots()
+    image = axes.imshow(matrix.values, cmap=HEAT.lower(), vmin=0, vmax=1)
+    for row, values in enumerate(matrix.values):
+        for column, value in enumerate(values):
+            colour = "white" if value < 0.6 else INK
+            axes.text(column, row, f"{value:.2f}", ha="center", va="center", fontsize=8, color=colour)
+    places, names = range(len(matrix.levels)), [_escape(name) for name in matrix.levels]
+    axes.set_xticks(places, names, fontsize=8, rotation=45, ha="right", rotation_mode="anchor")
+    axes.set_yticks(places, names, fontsize=8)
+    axes.set(xlabel="level that is read", ylabel="level that reads")
+    figure.suptitle(_escape(matrix.title), fontsize=10, color=INK, wrap=True)
+    figure.colorbar(image, ax=axes, label=_escape(matrix.quantity), fraction=0.046, pad=0.02)
+    return figure
 
 
 def _escape(text: str) -> str:

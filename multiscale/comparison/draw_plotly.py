@@ -5,18 +5,36 @@ from html import escape
 from math import log10
 from typing import Any
 
-from multiscale.comparison.figures import Axis, Chart, Lane, Series, Strip, name_symbol, show_symbol
+from multiscale.comparison.figures import (
+    HEAT,
+    Axis,
+    Chart,
+    Drawn,
+    Lane,
+    Matrix,
+    Series,
+    Strip,
+    name_symbol,
+    show_symbol,
+)
 
 DASHES = ("solid", "dash", "dot", "dashdot")
 MARKERS = ("circle", "square", "diamond", "triangle-up", "triangle-down", "cross", "x")
 LINE, CELL = 22, 11  # pixels a lane; pixels a character at least
 TICKS, TOP, FOOT, MARGIN = 24, 5, 25, 150  # pixels under each line, above all, below all, for the names of lanes
+SQUARE = 48  # pixels of a matrix's cell
 FEW = 40  # points that are marked
 
 
-def draw(figure: Chart | Strip) -> dict[str, Any]:
+def draw(figure: Drawn) -> dict[str, Any]:
     """``data`` and ``layout`` of a figure, and ``width``, the pixels that it needs; traces tell in ``meta`` whose."""
-    return _draw_chart(figure) if isinstance(figure, Chart) else _draw_strip(figure)
+    match figure:
+        case Chart():
+            return _draw_chart(figure)
+        case Strip():
+            return _draw_strip(figure)
+        case Matrix():
+            return _draw_matrix(figure)
 
 
 def escape_text(text: str) -> str:
@@ -165,3 +183,30 @@ def _draw_cells(strip: Strip, lane: Lane, place: int, names: dict[int, str]) -> 
         "xgap": 1 if strip.event else 0,
         "ygap": 2,
     }
+
+
+def _draw_matrix(matrix: Matrix) -> dict[str, Any]:
+    names, places = [escape_text(level) for level in matrix.levels], list(range(len(matrix.levels)))
+    side = SQUARE * len(places)
+    named = {"tickvals": places, "ticktext": names, "showgrid": False, "zeroline": False, "fixedrange": True}
+    cells = {
+        "type": "heatmap",
+        "z": matrix.values,
+        "zmin": 0,
+        "zmax": 1,
+        "colorscale": HEAT,
+        "colorbar": {"title": {"text": escape_text(matrix.quantity)}},
+        "texttemplate": "%{z:.2f}",
+        "customdata": [[[reader, read] for read in names] for reader in names],
+        "hovertemplate": "%{customdata[0]} reads %{customdata[1]}: %{z:.3f}<extra></extra>",
+        "meta": {"model": matrix.model},
+    }
+    layout = {
+        "showlegend": False,
+        "margin": {"l": MARGIN, "r": 10, "t": TOP, "b": MARGIN},
+        "height": side + TOP + MARGIN,
+        "width": side + 2 * MARGIN,
+        "xaxis": named | {"title": {"text": "level that is read"}},
+        "yaxis": named | {"title": {"text": "level that reads"}, "autorange": "reversed"},
+    }
+    return {"data": [cells], "layout": layout, "width": side + 2 * MARGIN}

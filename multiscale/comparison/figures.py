@@ -4,9 +4,10 @@ import csv
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any, NamedTuple
+from typing import Any, NamedTuple, TypeAlias
 
 COLOURS = ("#0072B2", "#D55E00", "#009E73", "#CC79A7", "#E69F00", "#56B4E9", "#8C6D31")  # Okabe and Ito, less the black
+HEAT = "Cividis"  # of a matrix: even in lightness and safe for colour-blind readers
 DASHES = 4  # before the styles come round again
 INVISIBLE = {" ": ("\u00b7", "space"), "\n": ("\u21b5", "line feed")}  # how it is shown, how it is called
 INVISIBLE |= {"\t": ("\u2192", "tab"), "\r": ("\u2190", "carriage return")}
@@ -136,6 +137,30 @@ class Strip(Figure):
             yield [self.start + t, symbol, *values, *(int(t in steps) for steps in happened)]
 
 
+@dataclass(frozen=True, kw_only=True)
+class Matrix(Figure):
+    """What is told of each pair of L levels, in [0, 1]: how far the row's reads the column's.
+
+    Args:
+        levels: L names, fastest first.
+        values: L rows of L.
+        quantity: what the values are.
+    """
+
+    levels: Sequence[str]
+    values: Sequence[Sequence[float]]
+    quantity: str
+
+    def rows(self) -> Iterator[list[Any]]:
+        """Titles, then a row a level."""
+        yield ["level", *(f"{self.quantity} to {level}" for level in self.levels)]
+        for level, values in zip(self.levels, self.values, strict=True):
+            yield [level, *values]
+
+
+Drawn: TypeAlias = Chart | Strip | Matrix
+
+
 def make_styles(names: Sequence[str]) -> dict[str, Style]:
     """A style for each name, the same in all figures: of 28, every two differ in colour or in marker, so that points
     tell them apart as well as lines, which have a dash for each round of the colours."""
@@ -146,7 +171,7 @@ def make_styles(names: Sequence[str]) -> dict[str, Style]:
     }
 
 
-def write_values(figure: Chart | Strip, path: Path) -> None:
+def write_values(figure: Drawn, path: Path) -> None:
     """Write what a figure shows as CSV."""
     with path.open("w", newline="", encoding="utf-8") as file:
         csv.writer(file, lineterminator="\n").writerows(figure.rows())

@@ -12,16 +12,16 @@ from plotly.offline import get_plotlyjs
 
 from multiscale.comparison import draw_matplotlib, draw_plotly
 from multiscale.comparison.charts import POINTS, draw_costs, draw_curves, draw_rates, style_labels
-from multiscale.comparison.figures import Chart, Strip, Style, write_values
+from multiscale.comparison.figures import Drawn, Style, write_values
 from multiscale.comparison.labels import format_value
-from multiscale.comparison.passages import choose, draw_boundaries, draw_periods, draw_updates
+from multiscale.comparison.passages import choose, draw_boundaries, draw_matrices, draw_periods, draw_updates
 from multiscale.comparison.table import Setting, Table
 from multiscale.comparison.text import render
 from multiscale.runs import files
 
 DIGITS = 6  # of a number in a figure
 NO_DIFFERENCE = {"data", "task", "logger"}  # groups that tell no configurations of a setting apart
-Sections = dict[str, list[list[Chart | Strip]]]
+Sections = dict[str, list[list[Drawn]]]
 
 
 def write(table: Table, folder: Path) -> Path:
@@ -66,7 +66,7 @@ def _describe_figures(settings: Sequence[Setting], styles: Mapping[str, Style]) 
     for passage in passages:
         boundaries, updates, periods = draw_boundaries(passage), draw_updates(passage), draw_periods(passage)
         sections["boundaries"] += [[boundaries]] if boundaries else []
-        sections["clocks"] += [[figure] for figure in (updates, periods) if figure]
+        sections["clocks"] += [[figure] for figure in (updates, periods, *draw_matrices(passage)) if figure]
     return {name: [group for group in groups if group] for name, groups in sections.items()}, notes
 
 

@@ -6,7 +6,7 @@ from typing import Annotated, Any, Literal, NamedTuple
 import numpy as np
 from pydantic import BaseModel, Field, ValidationError
 
-from multiscale.comparison.figures import Axis, Chart, Lane, Series, Strip, Style
+from multiscale.comparison.figures import Axis, Chart, Lane, Matrix, Series, Strip, Style
 from multiscale.comparison.records import Run, number
 from multiscale.comparison.table import Setting, slug
 
@@ -15,7 +15,8 @@ Step = Annotated[int, Field(ge=0, lt=2**40)]
 
 
 class Content(BaseModel, strict=True):
-    """An excerpt as its file has it: T symbols, L levels, what each level did at each step, and where things end."""
+    """An excerpt as its file has it: T symbols, L levels, what each level did at each step, where things end, and
+    what is told of pairs of levels."""
 
     symbols: Annotated[list[str], Field(min_length=1)]
     levels: Annotated[list[str], Field(min_length=1)]
@@ -26,6 +27,7 @@ class Content(BaseModel, strict=True):
     periods: list[list[Annotated[float, Field(ge=0, lt=2**40)] | None]] | None = None
     true_periods: list[Annotated[int, Field(ge=1)]] | None = None
     start: Step | None = None
+    matrices: dict[str, list[list[Share]]] | None = None
 
 
 EXCERPTS = 20  # configurations of which a passage is shown
@@ -78,11 +80,13 @@ def _is_whole(excerpt: Mapping[str, Any]) -> bool:
         return False
     steps, levels = len(excerpt["symbols"]), len(excerpt["levels"])
     grids = [excerpt["update"], *filter(None, (excerpt.get("boundary"), excerpt.get("probability")))]
+    squares = (excerpt.get("matrices") or {}).values()
     marks = [step for ends in (excerpt.get("truth") or {}).values() for step in ends]
     return (
         all(len(grid) == levels and all(len(row) == steps for row in grid) for grid in grids)
         and all(len(epoch) == levels for epoch in excerpt.get("periods") or [])
         and all(step < steps for step in marks)
+        and all(0 < len(rows) <= levels and {*map(len, rows)} == {len(rows)} for rows in squares)
     )
 
 
@@ -154,3 +158,23 @@ def draw_periods(passage: Passage) -> Chart | None:
         series=series,
         lines=[(f"true period {period}", float(period)) for period in passage.excerpt.get("true_periods") or []],
     )
+
+
+def draw_matrices(passage: Passage) -> list[Matrix]:
+    """What is told of pairs of levels, as who reads whom."""
+    figures = []
+    for name, values in (passage.excerpt.get("matrices") or {}).items():
+        levels = passage.excerpt["levels"][: len(values)]  # of two backbones, those of the first
+        reads = [
+            f"{level} {' / '.join(f'{value:.2f}' for value in row)}" for level, row in zip(levels, values, strict=True)
+        ]
+        figures.append(
+            Matrix(
+                **passage.describe(slug(name)) | {"title": f"{name.capitalize()}: {passage.title}"},
+                caption=f"How far each level (a row) reads each (a column), from the fastest on: {'; '.join(reads)}.",
+                levels=levels,
+                values=values,
+                quantity=name,
+            )
+        )
+    return figures

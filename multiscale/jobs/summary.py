@@ -45,6 +45,7 @@ def summarise(job: Prepared, score: float, status: Status) -> dict[str, Any]:
         "macs": cost.macs(module, levels) if traces else {**cost.macs(module, ALWAYS * len(levels)), "done": None},
         "state_size": cost.state_size(module),
         "levels": levels,
+        "matrices": {name: matrix.tolist() for name, matrix in module.backbone.matrices().items()},
         "trace": traces,
         "kernel": module.backbone.kernel,
         "epochs": status.known["epoch"],
@@ -99,6 +100,9 @@ def describe_levels(summary: dict[str, Any]) -> dict[str, list[str]]:
     for kind, (title, form) in columns.items():
         if any(kind in level for level in levels):
             written[title] = [form.format(level[kind]) if kind in level else "-" for level in levels]
+    for name, matrix in summary["matrices"].items():  # of the levels that read forwards
+        rows = [" ".join(f"{100 * value:.0f}" for value in row) for row in matrix]
+        written[f"{name} to level 1, 2, ... (%)"] = rows + ["-"] * (len(levels) - len(rows))
     return written
 
 

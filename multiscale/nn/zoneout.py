@@ -15,3 +15,16 @@ def zone_out(
     if training:
         return torch.where(torch.rand_like(new) < rate, old, new)
     return torch.lerp(new, old, rate)
+
+
+def zone_steps(
+    active: Float[Tensor, "_ T H"], like: Float[Tensor, "B H"], rate: float, training: bool
+) -> Float[Tensor, "_ T H"]:
+    """The same for T steps before they are made, as a share of how far each unit moves to its new value, ``active``
+    [B or 1, T, H]; on the CPU with the draws of as many calls, one a step, for tensors ``like`` one of them."""
+    if not rate:
+        return active
+    if not training:
+        return active * (1 - rate)
+    keeps = torch.rand(active.size(1), *like.shape, dtype=like.dtype, device=like.device) < rate
+    return active.masked_fill(keeps.transpose(0, 1), 0)

@@ -90,6 +90,20 @@ def test_the_callback_writes_the_excerpt_beside_the_figures(made, tmp_path):
     assert sorted(path.name for path in (tmp_path / "run").iterdir()) == ["excerpt.json", "figures"]
 
 
+def test_learned_links_are_drawn_and_written_of_the_weights_that_were_tested(made, tmp_path):
+    module = network(made, "model=clockwork", "model.hidden_size=12", "model.links=learned")
+    module.backbone.link_gates.scores.data.normal_()
+    run = trainer(tmp_path, callbacks=[Figures(str(tmp_path / "run" / "figures"), 5)], max_epochs=2)
+    logged = run.validate(module, datamodule=Loaders(made), verbose=False)[0]
+    run.test(module, datamodule=Loaders(made), verbose=False)
+    strengths = module.backbone.matrices()["links"]
+    written = json.loads((tmp_path / "run" / "excerpt.json").read_text())["matrices"]["links"]
+    torch.testing.assert_close(torch.tensor(written), strengths, atol=1e-4, rtol=0)
+    assert (tmp_path / "run" / "figures" / "links.png").exists()
+    others = (strengths.sum(1) - 1) / (len(strengths) - 1)
+    assert [logged[f"trace/reads_{i}"] for i in range(1, 9)] == pytest.approx(others.tolist())
+
+
 def test_periods_are_told_of_every_epoch_of_a_run_that_was_taken_up_again(made, tmp_path):
     for epochs in (1, 2):
         module = network(made, "model=learned_clock", "model.hidden_size=12")

@@ -5,7 +5,7 @@ import pytest
 import torch
 from matplotlib.image import imread
 
-from multiscale.analysis.plots import draw_boundaries, draw_periods, draw_raster, save
+from multiscale.analysis.plots import draw_boundaries, draw_matrix, draw_periods, draw_raster, save
 
 TEXT = list("a bc\nd" * 20)
 
@@ -82,3 +82,13 @@ def test_periods_are_drawn_over_epochs_beside_the_true_ones():
     assert list(true.get_ydata()) == [6, 6]
     assert [list(line.get_ydata()) for line in learned] == [[1, 1, 2], [8, 6, 6]]
     assert list(learned[0].get_xdata()) == [1, 2, 3]
+
+
+def test_a_matrix_has_the_reader_in_the_row_and_every_value_in_its_cell():
+    matrix = torch.tensor([[1.0, 0.25], [0.75, 1.0]])
+    axes = draw_matrix(matrix, "links", ["period 1", "period 4"]).axes[0]
+    assert torch.equal(torch.as_tensor(axes.images[0].get_array().filled(-1)), matrix)
+    assert axes.images[0].get_clim() == (0, 1)
+    assert [(t.get_position(), t.get_text()) for t in axes.texts[1:3]] == [((1, 0), "0.25"), ((0, 1), "0.75")]
+    assert [t.get_text() for t in axes.get_yticklabels()] == ["period 1", "period 4"]
+    assert (axes.get_xlabel(), axes.get_ylabel()) == ("level that is read", "level that reads")

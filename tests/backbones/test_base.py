@@ -19,7 +19,7 @@ from tests.conftest import backbone
 
 HOOKS = {
     *("level_names", "detecting", "penalty", "parameter_groups", "measures", "products", "anneal"),
-    *("kernels", "fast", "idle_weights", "observes", "observe", "aligns", "align", "stepper"),
+    *("matrices", "kernels", "fast", "idle_weights", "observes", "observe", "aligns", "align", "stepper"),
 }
 for module in pkgutil.iter_modules(backbones.__path__):
     import_module(f"{backbones.__name__}.{module.name}")

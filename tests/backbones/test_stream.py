@@ -49,6 +49,8 @@ CLOCKWORKS = [
     {"cell": "gru", "layer_norm": True, "links": "full"},
     {"links": "neighbours", "origin": 5},
     {"clock": "random"},
+    {"links": "learned"},
+    {"cell": "lstm", "zoneout": 0.2, "zoneout_c": 0.3},
 ]
 
 

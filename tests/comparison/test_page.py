@@ -59,7 +59,7 @@ def test_every_figure_has_its_files_and_words_for_those_who_cannot_see_it(writte
     keys = [plot["data-figure"].removeprefix("figure-") for plot in outline.plots]
     kinds = {key.rsplit("-1-python_docs")[0].rsplit("-2-artificial_language")[0] for key in keys}
     assert kinds >= {"curves-val", "curves-train", "cost-parameters", "cost-updates", "cost-operations", "cost-time"}
-    assert kinds >= {"rates-update", "rates-boundary", "boundaries", "raster", "periods"}
+    assert kinds >= {"rates-update", "rates-boundary", "boundaries", "raster", "periods", "links"}
     assert sorted(outline.links) == sorted(f"figures/{key}.{kind}" for key in keys for kind in ("png", "pdf", "csv"))
     assert all((written.parent / link).stat().st_size for link in outline.links)
     assert all(len(plot["aria-label"]) > 40 for plot in outline.plots)
@@ -132,13 +132,27 @@ def test_true_periods_stand_beside_the_learned_ones(written):
     assert [float(row["period (steps)"]) for row in rows] == [1, 1, 4, 5, 9, 8]
 
 
+def test_who_reads_whom_is_a_matrix_with_the_reader_in_the_row(written):
+    (cells,) = specs(written.read_text())["links-1-python_docs-2-learned_clock"]["data"]
+    assert cells["z"] == [[1.0, 0.25, 0.5], [0.75, 1.0, 0.125], [0.0, 0.5, 1.0]]
+    assert (cells["zmin"], cells["zmax"], cells["customdata"][1][0]) == (0, 1, ["layer 2", "layer 1"])
+    rows = values(written.parent, "links-1-python_docs-2-learned_clock")
+    assert (rows[1]["level"], rows[1]["links to layer 1"], rows[1]["links to layer 3"]) == ("layer 2", "0.75", "0.125")
+
+
+@pytest.mark.parametrize("links", [[[1.0, 0.5], [1.0]], [], [[1.0] * 4] * 4, [[2.0]], "links"])
+def test_a_matrix_that_is_none_makes_its_excerpt_damaged(links):
+    assert passages._is_whole(excerpt(matrices={"links": [[1.0, 0.5], [0.5, 1.0]]}))
+    assert not passages._is_whole(excerpt(matrices={"links": links}))
+
+
 def test_a_configuration_has_one_colour_in_all_figures(written):
     seen: dict[str, set[str]] = {}
     for key, spec in specs(written.read_text()).items():
         for trace in spec["data"]:
             if not key.startswith(("boundaries", "raster")) and trace.get("line", {}).get("color"):
                 seen.setdefault(trace["meta"]["model"], set()).add(trace["line"]["color"])
-            if trace["type"] == "heatmap":
+            if trace["type"] == "heatmap" and not key.startswith("links"):
                 red, green, blue = re.findall(r"\d+", trace["colorscale"][1][1])[:3]
                 seen.setdefault(trace["meta"]["model"], set()).add(f"#{int(red):02X}{int(green):02X}{int(blue):02X}")
     assert sorted(map(len, seen.values())) == [1, 1]

@@ -45,7 +45,10 @@ def several(top):
     """Two seeds of two models, one of which learns clocks, another data set, and a run that failed; returns ``top``."""
     for seed in (0, 1):
         made(top, 2.0 + seed / 4, seed=seed)
-        clocks = excerpt(boundary=None, probability=None, truth={}, periods=[[1, 4, 9], [1, 5, 8]], true_periods=[6])
+        links = {"links": [[1.0, 0.25, 0.5], [0.75, 1.0, 0.125], [0.0, 0.5, 1.0]]}
+        clocks = excerpt(
+            matrices=links, boundary=None, probability=None, truth={}, periods=[[1, 4, 9], [1, 5, 8]], true_periods=[6]
+        )
         made(top, 3.0 + seed, "learned_clock", seed, clocks)
     made(top, 1.5, data="artificial_language")
     unfinished(top / "failed", "failed", {"error": f"ValueError: {NASTY}", "command": "python -m that"}, seed=9)
