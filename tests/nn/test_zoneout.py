@@ -119,6 +119,18 @@ def test_in_training_at_rate_one_no_unit_ever_changes(model):
             torch.testing.assert_close(leaf, torch.full_like(leaf, VALUE), rtol=0, atol=1e-15)
 
 
+@pytest.mark.parametrize(
+    ("model", "read"), [("dilated", 0), ("skip_in_time", -1), ("phased_lstm", ...), ("hmlstm", ...)]
+)
+def test_what_a_unit_keeps_is_its_own_h_or_c_of_the_step_that_its_cell_reads(model, read):
+    network = zoned(model, 1.0).train()
+    state = with_units_at(0.0, network, 3)
+    for leaf in units(state):
+        leaf.normal_()
+    for before, after in zip(units(state), units(network(inputs(steps=1), state).state), strict=True):
+        assert torch.equal(*((before, after) if read is ... else (before[:, read], after[:, -1])))
+
+
 @pytest.mark.parametrize("model", ONE_CELL)
 def test_in_evaluation_a_step_of_the_first_level_is_the_mean_of_both(model):
     after = []
@@ -192,8 +204,9 @@ def test_a_linear_recurrence_keeps_units_as_a_loop_over_its_steps_would(kernel, 
     ],
 )
 def test_a_kernel_that_cannot_says_why(model, kernel, why):
-    with pytest.raises(InvalidInput, match=f"kernel '{kernel}' of .* cannot run here: {why}"):
-        zoned(model, 0.1, kernel=kernel)
+    for alone in RATES[model]:
+        with pytest.raises(InvalidInput, match=f"kernel '{kernel}' of .* cannot run here: {why}"):
+            zoned(model, 0.0, kernel=kernel, **{alone: 0.1})
     assert zoned(model, 0.1).kernel == "reference"
 
 
