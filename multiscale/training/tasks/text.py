@@ -10,6 +10,7 @@ from torch.nn import functional as F
 from multiscale.checks import positive_int
 from multiscale.data.batch import IGNORE, Batch
 from multiscale.data.facts import TextFacts
+from multiscale.nn.dropout import Rates
 from multiscale.nn.encoders import Embedding
 from multiscale.training.measure import Measure
 from multiscale.training.tasks.base import Task
@@ -20,14 +21,16 @@ class LanguageModel(Task):
 
     Args:
         embedding_size: units of the character embedding.
-        monitor, penalty_weight: as for :class:`Task`.
+        monitor, penalty_weight, dropout: as for :class:`Task`.
     """
 
     kind = "text"
     reported = ("bpc",)
 
-    def __init__(self, embedding_size: int, monitor: str = "val/bpc", penalty_weight: float = 1.0) -> None:
-        super().__init__(monitor, penalty_weight)
+    def __init__(
+        self, embedding_size: int, monitor: str = "val/bpc", penalty_weight: float = 1.0, dropout: Rates = 0.0
+    ) -> None:
+        super().__init__(monitor, penalty_weight, dropout)
         self.embedding_size = positive_int("embedding_size", embedding_size)
 
     def encoder(self, facts: TextFacts) -> Embedding:
