@@ -27,6 +27,7 @@ from multiscale.checks import flag, in_range, positive_int, sizes
 from multiscale.nn.cells import CellState, lstm_cell
 from multiscale.nn.layout import lay_by_columns
 from multiscale.nn.straight_through import straight_through
+from multiscale.nn.zoneout import zone_out_each, zoneout_rates
 
 LEAST = 1e-4  # of a chunk's share of z_t, and the least that it leaves of what was before, as in the authors' code
 
@@ -55,11 +56,15 @@ class Chunking(Backbone):
         ratio_weight: of the ratio loss N / (N - 1) ((N - 1) F G + (1 - F)(1 - G)), added to each training sequence's,
             with F the mean of b_t and G that of p_t over its steps and the batch. It is 1 at F = G = 1 / N.
         smoothing: false, z_t = z^_t.
-        kernel: ``auto``, ``fused`` (encoder and decoder in torch's fused layers, the main network over the chunks
-            alone) or ``reference``.
+        zoneout: probability with which a unit of an LSTM that steps keeps its h (Krueger et al. 2016, arXiv 1606.01305;
+            not in the paper), and
+        zoneout_c: its c; in evaluation both are the expectation.
+        kernel: ``auto``, ``fused`` (encoder and decoder in torch's fused layers, which know no zoneout, the main
+            network over the chunks alone) or ``reference``.
 
     Raises:
-        InvalidInput: for sizes below 1, a chunk length that is not above 1, a weight below 0, or an unknown kernel.
+        InvalidInput: for sizes below 1, a chunk length that is not above 1, a weight below 0, rates outside [0, 1], an
+            unknown kernel, or ``fused`` with zoneout.
     """
 
     def __init__(
@@ -69,8 +74,11 @@ class Chunking(Backbone):
         chunk_length: float = 6.0,
         ratio_weight: float = 0.03,
         smoothing: bool = True,
+        zoneout: float = 0.0,
+        zoneout_c: float = 0.0,
         kernel: str = "auto",
     ) -> None:
+        self.zoneout = zoneout_rates(zoneout, zoneout_c)
         level_sizes = sizes("hidden_size", hidden_size, 3)
         super().__init__(positive_int("input_size", input_size), level_sizes, kernel)
         self.chunk_length = in_range("chunk_length", chunk_length, 1, open_low=True)
@@ -116,14 +124,18 @@ class Chunking(Backbone):
         """A step; of one sequence ``alone``, without what it does not need."""
         encoder, main, decoder = self.layers
         before, (*chunk, smooth), decoded, (begun,) = groups(state)
-        encoded = step_layer("lstm", encoder, x_t, before)
+        encoded = self._lstm(encoder, x_t, before)
         probability, begins = self.route(before[0], encoded[0], begun)
-        new = tuple(chunk) if alone and not begins else step_layer("lstm", main, encoded[0], tuple(chunk))
+        new = tuple(chunk) if alone and not begins else self._lstm(main, encoded[0], tuple(chunk))
         new = (*new, torch.lerp(smooth, new[0], self._share(probability)[:, None]))
         kept = tuple(torch.where(begins[:, None], n, old) for n, old in zip(new, (*chunk, smooth), strict=True))
-        decoded = step_layer("lstm", decoder, self._joined(kept[2], encoded[0], probability, begins), decoded)
+        decoded = self._lstm(decoder, self._joined(kept[2], encoded[0], probability, begins), decoded)
         levels = (encoded[0], kept[0], decoded[0])
         return levels, (encoded, kept, decoded, (torch.ones_like(begun),)), _told(probability, begins, begun)
+
+    def _lstm(self, layer: nn.Module, read: Float[Tensor, "B _"], state: CellState) -> CellState:
+        """One step of one of the three."""
+        return zone_out_each(step_layer("lstm", layer, read, state), state, self.zoneout, self.training)
 
     def route(
         self, before: Float[Tensor, "B *T H"], encoded: Float[Tensor, "B *T H"], begun: Bool[Tensor, "B *T"]
@@ -161,7 +173,7 @@ class Chunking(Backbone):
         return self.ratio_weight * ratio_loss(begun, probable, self.chunk_length)
 
     def kernels(self, x: Tensor | None) -> Mapping[str, str | None]:
-        return {"fused": None, "reference": None}
+        return {"fused": "torch's fused layers have no zoneout" if any(self.zoneout) else None, "reference": None}
 
     def fast(self, kernel: str, x: Float[Tensor, "B T D"], state: State, trace: bool) -> Folded:
         encoder, _, decoder = self.layers

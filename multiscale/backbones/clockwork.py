@@ -26,7 +26,7 @@ from multiscale.kernels import clocked
 from multiscale.kernels import clockwork as cascades
 from multiscale.nn.cells import CELLS, GATES, STATES, GateNorm, no_norm
 from multiscale.nn.links import LINKS, LinkGates, link_mask
-from multiscale.nn.zoneout import zone_out
+from multiscale.nn.zoneout import zone_out_each, zoneout_rates
 
 INPUT_TO = ("all", "fastest")
 CLOCKS = ("tick", "random")
@@ -125,9 +125,7 @@ class ClockworkRNN(Backbone):
             )
         self.cell = one_of("cell", cell, tuple(CELLS))
         self.layer_norm = layer_norm
-        self.zoneout = in_range("zoneout", zoneout, 0, 1), in_range("zoneout_c", zoneout_c, 0, 1)
-        if zoneout_c and cell != "lstm":
-            raise InvalidInput(f"zoneout_c must be 0 for cell {cell}, which has no c; got {zoneout_c}.")
+        self.zoneout = zoneout_rates(zoneout, zoneout_c, cell)
         super().__init__(positive_int("input_size", input_size), level_sizes, kernel)
         if layer_norm and min(level_sizes) == 1:
             raise InvalidInput(f"layer_norm needs at least 2 units in every module; got modules of {level_sizes}.")
@@ -241,9 +239,8 @@ class ClockworkRNN(Backbone):
         active = ticks.index_select(1, self.unit_module)
         v = F.linear(previous[0], w.recurrent, w.hidden_bias)
         new = CELLS[self.cell](u, v, tuple(previous), w.norm or no_norm)
-        parts = zip(new, previous, self.zoneout, strict=False)  # an h alone, or h and c
-        zoned = [(zone_out(n, old, rate, self.training), old) for n, old, rate in parts]
-        kept = tuple(torch.where(active, n, old) for n, old in zoned)
+        zoned = zone_out_each(new, previous, self.zoneout, self.training)
+        kept = tuple(torch.where(active, n, old) for n, old in zip(zoned, previous, strict=True))
         return kept[0].split(self.level_sizes, 1), (*kept, t + 1), StepTrace(ticks.to(previous[0].dtype))
 
     def stepper(self) -> Step:

@@ -17,6 +17,7 @@ from multiscale.backbones.base import Backbone, Folded, Levels, Product, State, 
 from multiscale.backbones.stacked import layer_products, make_layers, run_layer, step_layer
 from multiscale.checks import InvalidInput, one_of, positive_int, sizes
 from multiscale.nn.cells import CELLS, STATES, CellState
+from multiscale.nn.zoneout import zone_out_each, zoneout_rates
 
 
 class DilatedRNN(Backbone):
@@ -31,11 +32,15 @@ class DilatedRNN(Backbone):
         hidden_size: H_l, one number for all layers or one for each, from the input upwards.
         dilations: s^l in steps, one a layer, from the input upwards; the paper's are powers of 2 (Eq. 5).
         cell: ``tanh``, ``lstm`` or ``gru``.
-        kernel: ``auto``, ``folded`` (each layer's turns side by side as one batch, in torch's fused layers; Fig. 1 of
-            the paper) or ``reference``.
+        zoneout: probability with which a unit keeps the h of s^l steps before (Krueger et al. 2016, arXiv 1606.01305;
+            not in the paper), and
+        zoneout_c: its c, of lstm; in evaluation both are the expectation.
+        kernel: ``auto``, ``folded`` (each layer's turns side by side as one batch, in torch's fused layers, which know
+            no zoneout; Fig. 1 of the paper) or ``reference``.
 
     Raises:
-        InvalidInput: for sizes or dilations below 1, no dilations, an unknown cell or kernel.
+        InvalidInput: for sizes or dilations below 1, no dilations, an unknown cell or kernel, rates outside [0, 1], a
+            zoneout_c of other cells than lstm, or ``folded`` with zoneout.
     """
 
     def __init__(
@@ -44,12 +49,15 @@ class DilatedRNN(Backbone):
         hidden_size: int | Sequence[int],
         dilations: Sequence[int],
         cell: str = "gru",
+        zoneout: float = 0.0,
+        zoneout_c: float = 0.0,
         kernel: str = "auto",
     ) -> None:
         if isinstance(dilations, (str, int)) or not len(dilations):
             raise InvalidInput(f"dilations must be a list of at least one whole number of steps; got {dilations!r}.")
         self.dilations = [positive_int(f"dilations[{i}]", s) for i, s in enumerate(dilations)]
         self.cell = one_of("cell", cell, tuple(CELLS))
+        self.zoneout = zoneout_rates(zoneout, zoneout_c, cell)
         level_sizes = sizes("hidden_size", hidden_size, len(self.dilations))
         super().__init__(positive_int("input_size", input_size), level_sizes, kernel)
         self.layers = make_layers(cell, input_size, level_sizes)
@@ -75,14 +83,15 @@ class DilatedRNN(Backbone):
         """Eq. 2 of the paper for every layer, from the input upwards."""
         below, levels, after = x_t, [], []
         for layer, *last in zip(self.layers, *groups(state), strict=True):
-            new = step_layer(self.cell, layer, below, tuple(part[:, 0] for part in last))
+            before = tuple(part[:, 0] for part in last)
+            new = zone_out_each(step_layer(self.cell, layer, below, before), before, self.zoneout, self.training)
             below = new[0]
             levels.append(below)
             after.append(tuple(torch.cat([old[:, 1:], h[:, None]], 1) for old, h in zip(last, new, strict=True)))
         return tuple(levels), tuple(zip(*after, strict=True)), StepTrace(x_t.new_ones(len(x_t), len(levels)))
 
     def kernels(self, x: Tensor | None) -> Mapping[str, str | None]:
-        return {"folded": None, "reference": None}
+        return {"folded": "torch's fused layers have no zoneout" if any(self.zoneout) else None, "reference": None}
 
     def fast(self, kernel: str, x: Float[Tensor, "B T D"], state: State, trace: bool) -> Folded:
         below, levels, after = x, [], []

@@ -22,6 +22,7 @@ from torch.nn import functional as F
 from multiscale.backbones.base import Backbone, Folded, Levels, Product, State, StepTrace, fold_steps, tensors
 from multiscale.checks import in_range, positive_int
 from multiscale.nn.straight_through import straight_through
+from multiscale.nn.zoneout import zone_out
 
 
 class EventGatedRNN(Backbone):
@@ -39,20 +40,29 @@ class EventGatedRNN(Backbone):
         sparsity: lambda, what a step at which every gate is open adds to the loss, in nats: lambda times the mean of
             Theta over units, steps and batch, as in the authors' code. Theta passes the gradient of Lambda straight
             through.
+        zoneout: probability with which a unit keeps its h, open or not (Krueger et al. 2016, arXiv 1606.01305; not in
+            the paper); in evaluation it is the expectation.
         kernel: ``auto``, ``hoisted`` (what does not hang on the state is computed for all steps at once, and so is the
             output) or ``reference``.
 
     Raises:
-        InvalidInput: for sizes below 1, noise or sparsity below 0, or an unknown kernel.
+        InvalidInput: for sizes below 1, noise or sparsity below 0, a rate outside [0, 1], or an unknown kernel.
     """
 
     def __init__(
-        self, input_size: int, hidden_size: int, noise: float = 0.1, sparsity: float = 0.0, kernel: str = "auto"
+        self,
+        input_size: int,
+        hidden_size: int,
+        noise: float = 0.1,
+        sparsity: float = 0.0,
+        zoneout: float = 0.0,
+        kernel: str = "auto",
     ) -> None:
         h = positive_int("hidden_size", hidden_size)
         super().__init__(positive_int("input_size", input_size), (h,), kernel)
         self.noise = in_range("noise", noise, 0)
         self.sparsity = in_range("sparsity", sparsity, 0)
+        self.zoneout = in_range("zoneout", zoneout, 0, 1)
         self.input = nn.Parameter(torch.empty(4 * h, input_size))
         self.recurrent = nn.Parameter(torch.empty(2 * h, h))
         self.output = nn.Parameter(torch.empty(2 * h, h))
@@ -96,7 +106,7 @@ class EventGatedRNN(Backbone):
             s = s + self.noise * torch.randn_like(s)
         gate = F.relu(torch.tanh(s))
         opened = straight_through((gate > 0).to(h.dtype), gate)
-        h = gate * torch.tanh(r) + (1 - gate) * h
+        h = zone_out(gate * torch.tanh(r) + (1 - gate) * h, h, self.zoneout, self.training)
         return (h,), (h,), StepTrace(opened.mean(-1, keepdim=True))
 
     def _read(self, drive: Float[Tensor, "B *T _"], h: Float[Tensor, "B *T H"]) -> Float[Tensor, "B *T H"]:

@@ -20,7 +20,7 @@ from torch.nn import functional as F
 from multiscale.backbones.base import Backbone, Folded, Levels, Product, State, StepTrace, fold_steps, groups
 from multiscale.checks import InvalidInput, flag, in_range, positive_int, sizes
 from multiscale.nn.cells import CellState, GateNorm, Norm, lstm_cell, no_norm
-from multiscale.nn.zoneout import zone_out
+from multiscale.nn.zoneout import zone_out_each
 
 
 class Regularisers(NamedTuple):
@@ -68,12 +68,8 @@ class FastSlowCell(nn.Module):
         if self.gain is not None and self.offset is not None:
             # To mypy a named tuple that can be called is no function.
             norm = GateNorm(self.gain, self.offset, (self.cell.hidden_size,)).__call__
-        h, c = lstm_cell(u, v, state, norm, self.norm_c)
-        rates = (self.options.zoneout_h, self.options.zoneout_c)
-        return tuple(
-            zone_out(new.to(old.dtype), old, rate, self.training)
-            for new, old, rate in zip((h, c), state, rates, strict=True)
-        )
+        new = lstm_cell(u, v, state, norm, self.norm_c)
+        return zone_out_each(new, state, (self.options.zoneout_h, self.options.zoneout_c), self.training)
 
 
 class FastSlowRNN(Backbone):

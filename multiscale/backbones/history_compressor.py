@@ -26,6 +26,7 @@ from multiscale.backbones.stacked import layer_products, make_layers, run_layer,
 from multiscale.checks import InvalidInput, in_range, one_of, positive_int, sizes
 from multiscale.nn.cells import CELLS, STATES, CellState
 from multiscale.nn.layout import lay_by_columns
+from multiscale.nn.zoneout import zone_out_each, zoneout_rates
 
 PREDICTIONS = ("values", "softmax")
 
@@ -60,12 +61,16 @@ class HistoryCompressor(Backbone):
         predict: ``values``, or ``softmax``, for inputs that are unit vectors.
         threshold: of ``values``, a squared error a unit, in squared units of the input; of ``softmax``, a probability.
         prediction_weight: of the prediction losses.
-        kernel: ``auto``, ``fused`` (level 1 in torch's fused layer, those above over their inputs alone) or
-            ``reference``.
+        zoneout: probability with which a unit of a level that steps keeps its h (Krueger et al. 2016, arXiv 1606.01305;
+            in neither paper), and
+        zoneout_c: its c, of lstm; in evaluation both are the expectation.
+        kernel: ``auto``, ``fused`` (level 1 in torch's fused layer, which knows no zoneout, those above over their
+            inputs alone) or ``reference``.
 
     Raises:
         InvalidInput: for sizes below 1, an unknown cell, prediction or kernel, a threshold or weight below 0, a
-            probability that is not in (0, 1]; and in training, for ``softmax`` of inputs that are not unit vectors.
+            probability that is not in (0, 1], rates outside [0, 1], a zoneout_c of other cells than lstm, or ``fused``
+            with zoneout; and in training, for ``softmax`` of inputs that are not unit vectors.
     """
 
     def __init__(
@@ -77,11 +82,14 @@ class HistoryCompressor(Backbone):
         predict: str = "values",
         threshold: float = 0.7,
         prediction_weight: float = 1.0,
+        zoneout: float = 0.0,
+        zoneout_c: float = 0.0,
         kernel: str = "auto",
     ) -> None:
+        self.cell = one_of("cell", cell, tuple(CELLS))
+        self.zoneout = zoneout_rates(zoneout, zoneout_c, cell)
         level_sizes = sizes("hidden_size", hidden_size, positive_int("num_levels", num_levels))
         super().__init__(positive_int("input_size", input_size), level_sizes, kernel)
-        self.cell = one_of("cell", cell, tuple(CELLS))
         self.symbols = one_of("predict", predict, PREDICTIONS) == "softmax"
         in_range("threshold", threshold, 0, *[1] * self.symbols, open_low=self.symbols)
         self.limit = -math.log(threshold) if self.symbols else threshold  # of e
@@ -128,7 +136,8 @@ class HistoryCompressor(Backbone):
         for level, (layer, previous) in enumerate(zip(self.layers, before, strict=True)):
             rests = alone and not active
             read = _with_time(x_t, held[level - 1]) if level else x_t
-            new = previous if rests else step_layer(self.cell, layer, read, previous)
+            stepped = previous if rests else step_layer(self.cell, layer, read, previous)
+            new = zone_out_each(stepped, previous, self.zoneout, self.training)
             after.append(tuple(torch.where(active[:, None], n, old) for n, old in zip(new, previous, strict=True)))
             if level:
                 counters.append(torch.where(active, 0, held[level - 1] + 1))
@@ -164,7 +173,7 @@ class HistoryCompressor(Backbone):
         return self.prediction_weight * total
 
     def kernels(self, x: Tensor | None) -> Mapping[str, str | None]:
-        return {"fused": None, "reference": None}
+        return {"fused": "torch's fused layers have no zoneout" if any(self.zoneout) else None, "reference": None}
 
     def fast(self, kernel: str, x: Float[Tensor, "B T D"], state: State, trace: bool) -> Folded:
         *before, (begun, *held) = groups(state)

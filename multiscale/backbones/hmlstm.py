@@ -78,12 +78,15 @@ class HMLSTM(Backbone):
         forget_bias: what the forget gate's bias starts at; the others start at 0.
         init: ``orthogonal``, the recurrent weights of each gate start orthogonal and the others Glorot-uniform;
             ``uniform``, all weights in +-1/sqrt(H_l), as in ``torch.nn.LSTM``.
+        zoneout: probability with which a unit that is updated or flushed keeps its h_{t-1} (Krueger et al. 2016,
+            arXiv 1606.01305; not in the paper), which then is h_t for whatever reads it; and
+        zoneout_c: its c_{t-1}; in evaluation both are the expectation. They run in the reference kernel alone.
         kernel: ``native``, the whole sequence as one function with C++ gates (CPU, needs a C++ compiler); ``fused``,
             the same with torch's gates; ``reference``, the fold of ``step``; ``auto``, the first of these that can run.
 
     Raises:
-        InvalidInput: for sizes below 1, an unknown word, a slope that is not above 0, a cost below 0, ``select`` with
-            ``soft``, ``nested`` with a rule for COPY steps, or a kernel that cannot run here.
+        InvalidInput: for sizes below 1, an unknown word, a slope that is not above 0, a cost below 0, rates outside
+            [0, 1], ``select`` with ``soft``, ``nested`` with a rule for COPY steps, or a kernel that cannot run here.
     """
 
     slope: Tensor
@@ -108,6 +111,8 @@ class HMLSTM(Backbone):
         boundary_bias: bool = True,
         forget_bias: float = 1.0,
         init: str = "orthogonal",
+        zoneout: float = 0.0,
+        zoneout_c: float = 0.0,
         kernel: str = "auto",
     ) -> None:
         positive_int("input_size", input_size)
@@ -119,7 +124,7 @@ class HMLSTM(Backbone):
         # Which kernels there are depends on these.
         self.options = Options(
             detector.decision, choice, rule, layer_norm, top_down, flush, copy, boundary_bias, forget_bias, init,
-            boundary_source, choice_share,
+            boundary_source, choice_share, zoneout, zoneout_c,
         )  # fmt: skip
         super().__init__(input_size, level_sizes, kernel)
         self.detector = detector
@@ -190,8 +195,9 @@ class HMLSTM(Backbone):
         return hs, (hs, cs, zs[:-1]), StepTrace(updates, boundaries, *decided)
 
     def stepper(self) -> Step:
-        """Leaves out the products that no boundary asks for; not those of soft boundaries, which ask for all."""
-        if self.options.boundary == "soft":
+        """Leaves out the products that no boundary asks for; soft boundaries ask for all, and zoneout is the
+        reference's."""
+        if self.options.boundary == "soft" or self.options.zoneout or self.options.zoneout_c:
             return self.step
         return hmlstm_stream.stepper([*cast(Iterable[HMLSTMLayer], self.layers)], self._affine(), float(self.slope))
 
@@ -242,10 +248,12 @@ class HMLSTM(Backbone):
     def kernels(self, x: Tensor | None) -> Mapping[str, str | None]:
         # Not x's own type: under autocast it may be short, and the kernels work in that of the parameters.
         missing = native.unavailable() if x is None else native.unavailable(x.device, self.slope.dtype)
+        unknown = None
         if self.options.source == "change":
-            missing = fold = "boundary_source=change compares two states at each step, in the reference alone"
-            return {"native": missing, "fused": fold, "reference": None}
-        return {"native": missing, "fused": None, "reference": None}
+            unknown = "boundary_source=change compares two states at each step, in the reference alone"
+        elif self.options.zoneout or self.options.zoneout_c:
+            unknown = "the whole-sequence kernels have no zoneout"
+        return {"native": unknown or missing, "fused": unknown, "reference": None}
 
     def fast(self, kernel: str, x: Float[Tensor, "B T D"], state: State, trace: bool) -> Folded:
         x, first = self._wide(x, groups(state))

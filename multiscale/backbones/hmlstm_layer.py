@@ -11,6 +11,7 @@ from multiscale.kernels.hmlstm.decisions import Rows
 from multiscale.kernels.hmlstm.operations import Options, after_copy, is_open, operation
 from multiscale.kernels.hmlstm.products import LayerWeights
 from multiscale.nn.straight_through import hard_sigmoid, scale_gradient, step_boundary
+from multiscale.nn.zoneout import zone_out_each
 
 SMALLEST = 1e-3  # norm of a state that has a direction
 
@@ -143,6 +144,8 @@ class HMLSTMLayer(nn.Module):
         c = rewritten * new + update * forget * c_prev + copy * c_prev  # Eq. 2
         read = c if self.cell_norm is None else self.cell_norm(c)
         h = rewritten * output_gate * torch.tanh(read) + copy * h_prev  # Eq. 3
+        rates = (self.options.zoneout, self.options.zoneout_c)
+        h, c = zone_out_each((h, c), (h_prev, c_prev), rates, self.training)
         if above is None:
             zero = torch.zeros_like(z_prev)
             return h, c, zero, rewritten, zero, zero, zero

@@ -22,6 +22,7 @@ from torch.nn import functional as F
 from multiscale.backbones.base import Backbone, Folded, Levels, Product, State, StepTrace, fold_steps, tensors
 from multiscale.backbones.clockwork import module_of_unit, split_units
 from multiscale.checks import InvalidInput, flag, in_range, one_of, positive_int, real, sizes
+from multiscale.nn.zoneout import zone_out
 
 LEAKS = ("output", "argument")
 LINKS = ("full", "neighbours")
@@ -56,11 +57,13 @@ class LeakyRNN(Backbone):
         learned: learn tau of every unit, from what is given, but at least 1.05; it stays above 1.
         links: ``full``, or ``neighbours``: a group reads itself, the next faster and the next slower.
         input_to: ``all`` groups, or the ``fastest`` alone.
+        zoneout: probability with which a unit keeps its state whole, h or with leak=argument u (Krueger et al. 2016,
+            arXiv 1606.01305; in neither paper); in evaluation it is the expectation.
         kernel: ``auto``, ``hoisted`` (what the input drives is computed for all steps at once) or ``reference``.
 
     Raises:
-        InvalidInput: for sizes or time constants below 1, no time constants, fewer units than groups, or an unknown
-            leak, links, input_to or kernel.
+        InvalidInput: for sizes or time constants below 1, no time constants, fewer units than groups, a rate
+            outside [0, 1], or an unknown leak, links, input_to or kernel.
     """
 
     tau: Tensor
@@ -75,6 +78,7 @@ class LeakyRNN(Backbone):
         learned: bool = False,
         links: str = "full",
         input_to: str = "all",
+        zoneout: float = 0.0,
         kernel: str = "auto",
     ) -> None:
         spans, level_sizes = groups_by_time(time_constants, hidden_size)
@@ -82,6 +86,7 @@ class LeakyRNN(Backbone):
         self.leak = one_of("leak", leak, LEAKS)
         self.links = one_of("links", links, LINKS)
         self.input_to = one_of("input_to", input_to, INPUT_TO)
+        self.zoneout = in_range("zoneout", zoneout, 0, 1)
         tau = torch.tensor([tau for span, n in zip(spans, level_sizes, strict=True) for tau in spread(*span, n)])
         self.theta = nn.Parameter(-torch.log(tau.clamp(min=LEAST) - 1)) if flag("learned", learned) else None
         self.register_buffer("tau", tau, persistent=False)
@@ -156,11 +161,11 @@ class LeakyRNN(Backbone):
         a = a.to(before.dtype)
         if self.leak == "output":
             new = torch.tanh(drive + F.linear(before, recurrent)).to(before.dtype)
-            h = after = torch.lerp(before, new, a)  # (1 - a) before + a new
         else:
             new = (drive + F.linear(torch.tanh(before), recurrent)).to(before.dtype)
-            after = torch.lerp(before, new, a)
-            h = torch.tanh(after)
+        leaked = torch.lerp(before, new, a)  # (1 - a) before + a new
+        after = zone_out(leaked, before, self.zoneout, self.training)
+        h = after if self.leak == "output" else torch.tanh(after)
         return h.split(self.level_sizes, 1), (after,), StepTrace(update)
 
     def kernels(self, x: Tensor | None) -> Mapping[str, str | None]:

@@ -21,8 +21,9 @@ from torch import Tensor, nn
 from torch.nn import functional as F
 
 from multiscale.backbones.base import Backbone, Folded, Levels, Product, State, StepTrace, tensors
-from multiscale.checks import InvalidInput, flag, one_of, positive_int, sizes
+from multiscale.checks import InvalidInput, flag, in_range, one_of, positive_int, sizes
 from multiscale.nn.scan import scan
+from multiscale.nn.zoneout import kept_share
 
 Recurrence: TypeAlias = Callable[[Tensor, Tensor, Tensor], Tensor]
 """(forget, what is added, state before) -> states, at one step or, by :func:`scan`, at all."""
@@ -58,11 +59,14 @@ class GatedLinearRNN(Backbone):
             second to l, of a softmax over all layers of Gamma, which starts at 0. So gamma^1 = 0, and gamma^l grows
             with l, from (l - 1) / L at the start.
         output_gate: let out LayerNorm(sigma(W_g x_t + b_g) h_t) in place of h_t.
+        zoneout: probability with which a unit keeps its h (Krueger et al. 2016, arXiv 1606.01305; in neither paper),
+            drawn as a share m of 0 or 1; in evaluation m is that probability. The recurrence stays linear,
+            h_t = (m + (1 - m) f_t) h_{t-1} + (1 - m)(1 - f_t) c_t. The kernels draw in different orders.
         kernel: ``auto``, ``scan`` (all steps of a layer at once) or ``reference``.
 
     Raises:
-        InvalidInput: for sizes below 1, an unknown candidate or kernel, floors for layers of unequal size, or an output
-            gate, whose norm is over the units of a layer, on a single unit.
+        InvalidInput: for sizes below 1, an unknown candidate or kernel, floors for layers of unequal size, a rate
+            outside [0, 1], or an output gate, whose norm is over the units of a layer, on a single unit.
     """
 
     def __init__(
@@ -73,12 +77,14 @@ class GatedLinearRNN(Backbone):
         candidate: str = "linear",
         floors: bool = False,
         output_gate: bool = False,
+        zoneout: float = 0.0,
         kernel: str = "auto",
     ) -> None:
         level_sizes = sizes("hidden_size", hidden_size, positive_int("num_layers", num_layers))
         super().__init__(positive_int("input_size", input_size), level_sizes, kernel)
         self.candidate = one_of("candidate", candidate, tuple(CANDIDATES))
         self.output_gate = flag("output_gate", output_gate)
+        self.zoneout = in_range("zoneout", zoneout, 0, 1)
         if flag("floors", floors) and len(set(level_sizes)) > 1:
             raise InvalidInput(f"floors needs layers of one size; got hidden_size {list(level_sizes)}.")
         if output_gate and min(level_sizes) == 1:
@@ -131,9 +137,13 @@ class GatedLinearRNN(Backbone):
             forget = torch.sigmoid(gates[0])
             if bound is not None:
                 forget = bound + (1 - bound) * forget
-            h = recur(forget, (1 - forget) * CANDIDATES[self.candidate](gates[1]), before)
+            updates.append(1 - forget.mean(-1))
+            added = (1 - forget) * CANDIDATES[self.candidate](gates[1])
+            if self.zoneout:
+                kept = kept_share(forget, self.zoneout, self.training)
+                forget, added = kept + (1 - kept) * forget, (1 - kept) * added
+            h = recur(forget, added, before)
             below = norm(torch.sigmoid(gates[2]) * h) if self.output_gate else h
             levels.append(below)
             hidden.append(h)
-            updates.append(1 - forget.mean(-1))
         return tuple(levels), tuple(hidden), torch.stack(updates, -1)

@@ -23,6 +23,7 @@ from torch.nn import functional as F
 from multiscale.backbones.base import Backbone, Folded, Levels, Product, State, StepTrace, fold_steps, tensors
 from multiscale.backbones.clockwork import split_units
 from multiscale.checks import InvalidInput, flag, in_range, one_of, positive_int, real
+from multiscale.nn.zoneout import zone_out_each, zoneout_rates
 
 
 class PhasedLSTM(Backbone):
@@ -45,12 +46,15 @@ class PhasedLSTM(Backbone):
         time: ``steps``, t counts them from 0; ``input``, t is the last feature of x_t, which the time gate alone reads:
             samples may be irregular, and periods and shifts are in its unit.
         peepholes: false, the gates do not read the cell. They start from N(0, 0.1^2), as in the authors' code.
+        zoneout: probability with which a unit keeps its h, however open it is (Krueger et al. 2016, arXiv 1606.01305;
+            not in the paper), and
+        zoneout_c: its c; in evaluation both are the expectation.
         kernel: ``auto``, ``hoisted`` (the input's product and the openness are made for all steps at once) or
             ``reference``.
 
     Raises:
         InvalidInput: for sizes below 1, fewer units than groups, a range that does not ascend, an open ratio not in
-            (0, 1], a leak not in [0, 1], an unknown word, or no feature beside the time.
+            (0, 1], a leak or a rate not in [0, 1], an unknown word, or no feature beside the time.
     """
 
     def __init__(
@@ -63,6 +67,8 @@ class PhasedLSTM(Backbone):
         leak: float = 1e-3,
         time: str = "steps",
         peepholes: bool = True,
+        zoneout: float = 0.0,
+        zoneout_c: float = 0.0,
         kernel: str = "auto",
     ) -> None:
         features = positive_int("input_size", input_size) - (one_of("time", time, ("steps", "input")) == "input")
@@ -74,6 +80,7 @@ class PhasedLSTM(Backbone):
         super().__init__(input_size, level_sizes, kernel)
         self.open_ratio = in_range("open_ratio", open_ratio, 0, 1, open_low=True)
         self.leak = in_range("leak", leak, 0, 1)
+        self.zoneout = zoneout_rates(zoneout, zoneout_c)
         self.time = time
         self.lstm = nn.LSTM(features, hidden_size)
         self.peephole = nn.Parameter(0.1 * torch.randn(3, hidden_size)) if flag("peepholes", peepholes) else None
@@ -142,7 +149,8 @@ class PhasedLSTM(Backbone):
         if self.peephole is not None:
             o = o + self.peephole[2] * new_c
         new_h = torch.sigmoid(o) * torch.tanh(new_c)
-        h, c = k * new_h + (1 - k) * h, k * new_c + (1 - k) * c
+        new = k * new_h + (1 - k) * h, k * new_c + (1 - k) * c
+        h, c = zone_out_each(new, (h, c), self.zoneout, self.training)
         update = torch.stack([part.mean(1) for part in k.split(self.level_sizes, 1)], 1)
         return h.split(self.level_sizes, 1), (h, c, t + 1), StepTrace(update)
 

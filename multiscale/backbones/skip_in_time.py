@@ -20,7 +20,8 @@ from torch import Tensor, nn
 from torch.nn import functional as F
 
 from multiscale.backbones.base import Backbone, Folded, Levels, Product, State, StepTrace, fold_steps, groups, tensors
-from multiscale.checks import InvalidInput, flag, positive_int, sizes
+from multiscale.checks import InvalidInput, flag, in_range, positive_int, sizes
+from multiscale.nn.zoneout import zone_out
 
 Past = tuple[Float[Tensor, "B _"], ...]
 """The last m_l states of a level, [B, H_l] each, the oldest first."""
@@ -46,11 +47,14 @@ class SkipInTimeRNN(Backbone):
         lags: K_l in steps, distinct, one list a level, from the input upwards, none of which reaches less far than the
             one before it.
         gates: gated feedback.
+        zoneout: probability with which a unit keeps its h_{t-1} (Krueger et al. 2016, arXiv 1606.01305; in neither
+            paper); in evaluation it is the expectation.
         kernel: ``auto``, ``hoisted`` (what a level reads of the one below is computed for all steps at once; with
             gates this is so of the first alone) or ``reference``.
 
     Raises:
-        InvalidInput: for sizes or lags below 1, no lags, lags twice or in the wrong order, or an unknown kernel.
+        InvalidInput: for sizes or lags below 1, no lags, lags twice or in the wrong order, a rate outside [0, 1], or an
+            unknown kernel.
     """
 
     def __init__(
@@ -59,6 +63,7 @@ class SkipInTimeRNN(Backbone):
         hidden_size: int | Sequence[int],
         lags: Sequence[Sequence[int]],
         gates: bool = False,
+        zoneout: float = 0.0,
         kernel: str = "auto",
     ) -> None:
         self.lags = checked_lags(lags)
@@ -66,7 +71,8 @@ class SkipInTimeRNN(Backbone):
         super().__init__(positive_int("input_size", input_size), level_sizes, kernel)
         self.gates = flag("gates", gates)
         widths = zip((input_size, *level_sizes), level_sizes, self.lags, strict=False)
-        self.layers = nn.ModuleList(_Layer(*width, level_sizes if gates else ()) for width in widths)
+        gated, zoneout = level_sizes if gates else (), in_range("zoneout", zoneout, 0, 1)
+        self.layers = nn.ModuleList(_Layer(*width, gated, zoneout) for width in widths)
 
     @property
     def level_names(self) -> tuple[str, ...]:
@@ -127,10 +133,12 @@ class _Layer(nn.Module):
         size: H_l.
         lags: K_l.
         gated: with gates, the sizes of all levels.
+        zoneout: its rate.
     """
 
-    def __init__(self, below: int, size: int, lags: tuple[int, ...], gated: Sequence[int]) -> None:
+    def __init__(self, below: int, size: int, lags: tuple[int, ...], gated: Sequence[int], zoneout: float) -> None:
         super().__init__()
+        self.zoneout = zoneout
         self.lags = tuple(k for k in lags if k > 1) if gated else lags
         everyone = sum(gated)
         self.input = normal(size, below)
@@ -153,7 +161,8 @@ class _Layer(nn.Module):
             drive, gate_drive = drive.split([len(self.bias), len(before)], 1)
             gates = torch.sigmoid(gate_drive + F.linear(torch.cat(tuple(before), 1), self.gate_recurrent))
             reads = [*(gate * h for gate, h in zip(gates.split(1, 1), before, strict=True)), *reads]
-        return torch.tanh(drive + F.linear(torch.cat(reads, 1), self.lagged)).to(past[-1].dtype)
+        h = torch.tanh(drive + F.linear(torch.cat(reads, 1), self.lagged)).to(past[-1].dtype)
+        return zone_out(h, past[-1], self.zoneout, self.training)
 
     def advance(self, drive: Tensor, past: State) -> tuple[Levels, State, StepTrace]:
         """One step of a layer without gates, by itself."""

@@ -24,6 +24,7 @@ from multiscale.checks import flag, in_range, one_of, positive_int, real, sizes
 from multiscale.nn.cells import CELLS, STATES, CellState
 from multiscale.nn.layout import lay_by_columns
 from multiscale.nn.straight_through import straight_through
+from multiscale.nn.zoneout import zone_out_each, zoneout_rates
 
 
 class SkipRNN(Backbone):
@@ -44,11 +45,15 @@ class SkipRNN(Backbone):
         cost_per_update: lambda of the paper's budget loss, lambda sum_t u_t: what an update adds to the loss of the
             sequence, or the part of one, that training reads at once, in nats; the mean over the batch.
         learned_start: s_0 is learned, from zeros; false, it is zero.
+        zoneout: probability with which a unit keeps its h through an update (Krueger et al. 2016, arXiv 1606.01305; not
+            in the paper), and
+        zoneout_c: its c, of lstm; in evaluation both are the expectation.
         kernel: ``auto``, ``hoisted`` (the first layer's product with the input is made for all steps at once) or
             ``reference``.
 
     Raises:
-        InvalidInput: for sizes below 1, an unknown cell or kernel, a bias that is not finite or a cost below 0.
+        InvalidInput: for sizes below 1, an unknown cell or kernel, a bias that is not finite, a cost below 0, rates
+            outside [0, 1] or a zoneout_c of other cells than lstm.
     """
 
     def __init__(
@@ -60,11 +65,14 @@ class SkipRNN(Backbone):
         update_bias: float = 1.0,
         cost_per_update: float = 0.0,
         learned_start: bool = True,
+        zoneout: float = 0.0,
+        zoneout_c: float = 0.0,
         kernel: str = "auto",
     ) -> None:
         level_sizes = sizes("hidden_size", hidden_size, positive_int("num_layers", num_layers))
         super().__init__(positive_int("input_size", input_size), level_sizes, kernel)
         self.cell = one_of("cell", cell, tuple(CELLS))
+        self.zoneout = zoneout_rates(zoneout, zoneout_c, cell)
         self.cost_per_update = in_range("cost_per_update", cost_per_update, 0)
         self.layers = make_layers(cell, input_size, level_sizes)
         self.gate = nn.Linear(level_sizes[-1], 1)
@@ -134,7 +142,7 @@ class SkipRNN(Backbone):
         update, probability = self._decide(state)
         by_layer = list(zip(*before, strict=True))
         after = [
-            tuple(update * n.to(old.dtype) + (1 - update) * old for n, old in zip(new, previous, strict=True))
+            tuple(update * n + (1 - update) * old for n, old in zip(new, previous, strict=True))
             for new, previous in zip(self._candidates(drive, by_layer), by_layer, strict=True)
         ]
         by_kind = tuple(zip(*after, strict=True))
@@ -146,7 +154,8 @@ class SkipRNN(Backbone):
         for layer, previous in zip(self.layers, by_layer, strict=True):
             weight_ih, weight_hh, bias_ih, bias_hh = layer.parameters()
             u = F.linear(found[-1][0], weight_ih, bias_ih) if found else drive
-            found.append(CELLS[self.cell](u, F.linear(previous[0], weight_hh, bias_hh), previous))
+            new = CELLS[self.cell](u, F.linear(previous[0], weight_hh, bias_hh), previous)
+            found.append(zone_out_each(new, previous, self.zoneout, self.training))
         return found
 
     def kernels(self, x: Tensor | None) -> Mapping[str, str | None]:

@@ -18,7 +18,7 @@ from multiscale.backbones.base import Backbone, Folded, Levels, Product, State, 
 from multiscale.checks import InvalidInput, in_range, one_of, positive_int, sizes
 from multiscale.nn.cells import CELLS, GATES, STATES, CellState
 from multiscale.nn.layout import lay_by_columns
-from multiscale.nn.zoneout import zone_out
+from multiscale.nn.zoneout import zone_out_each, zoneout_rates
 
 LAYERS: dict[str, Callable[..., nn.RNNBase]] = {"tanh": nn.RNN, "lstm": nn.LSTM, "gru": nn.GRU}
 """torch's whole-sequence layer of each cell, which also holds its parameters."""
@@ -72,9 +72,7 @@ class StackedRNN(Backbone):
         positive_int("input_size", input_size)
         self.layer_norm = layer_norm
         self.cell = one_of("cell", cell, tuple(CELLS))
-        self.zoneout = in_range("zoneout", zoneout, 0, 1), in_range("zoneout_c", zoneout_c, 0, 1)
-        if zoneout_c and cell != "lstm":
-            raise InvalidInput(f"zoneout_c must be 0 for cell {cell}, which has no c; got {zoneout_c}.")
+        self.zoneout = zoneout_rates(zoneout, zoneout_c, cell)
         level_sizes = sizes("hidden_size", hidden_size, positive_int("num_layers", num_layers))
         super().__init__(input_size, level_sizes, kernel)
         self.layers = make_layers(cell, input_size, level_sizes)
@@ -118,8 +116,7 @@ class StackedRNN(Backbone):
         below, after = x_t, []
         for layer, norms, *previous in zip(self.layers, self.norms, *groups(state), strict=True):
             new = step_layer(self.cell, layer, below, tuple(previous), *norms.children())
-            parts = zip(new, previous, self.zoneout, strict=False)  # an h alone, or h and c
-            after.append(tuple(zone_out(part, old, rate, self.training) for part, old, rate in parts))
+            after.append(zone_out_each(new, previous, self.zoneout, self.training))
             below = after[-1][0]
         by_kind = tuple(zip(*after, strict=True))
         return by_kind[0], by_kind, StepTrace(x_t.new_ones(len(x_t), len(after)))

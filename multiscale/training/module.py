@@ -1,4 +1,4 @@
-"""The one LightningModule: encoder -> backbone -> head -> loss + weight * penalty."""
+"""The one LightningModule: encoder -> backbone -> head -> loss + weight * penalty, dropout before and behind it."""
 
 from collections.abc import Callable
 from typing import Any
@@ -13,6 +13,7 @@ from multiscale.backbones.base import Backbone, BackboneOutput, State, detach
 from multiscale.backbones.bidirectional import flip, join
 from multiscale.data.batch import Batch
 from multiscale.data.facts import Facts
+from multiscale.nn.dropout import Locked
 from multiscale.training.checkpoint.lightning_internals import is_logging_step
 from multiscale.training.measure import Measure
 from multiscale.training.sampling import flip_coins, sample_inputs
@@ -53,6 +54,7 @@ class SequenceModule(pl.LightningModule):
     ) -> None:
         super().__init__()
         self.encoder, self.backbone, self.head, self.task = encoder, backbone, head, task
+        self.drop_input, self.drop_output = (Locked(rate) for rate in task.dropout)
         self.optimizer, self.scheduler, self.interval = optimizer, scheduler, interval
         self.reverse, self.streams = reverse, streams
         self.val_tally, self.test_tally = (Tally(self.level_sizes, task.measured) for _ in range(2))
@@ -91,11 +93,11 @@ class SequenceModule(pl.LightningModule):
         ``mask`` [B, T] tells the real steps; without it, all are. ``carry``: as for :meth:`Backbone.forward`.
         """
         mask = torch.ones(inputs.shape[:2], dtype=torch.bool, device=inputs.device) if mask is None else mask
-        x = self.encoder(inputs)
+        x = self.drop_input(self.encoder(inputs))
         hidden = self.backbone(x, state, trace=trace, carry=carry)
         if self.reverse is not None:
             hidden = join(hidden, self.reverse(flip(x, mask), trace=trace), mask)
-        return self.head([self.task.read(level, mask) for level in hidden.levels]), hidden
+        return self.head([self.drop_output(self.task.read(level, mask)) for level in hidden.levels]), hidden
 
     def setup(self, stage: str) -> None:
         self.processes = self.trainer.world_size

@@ -27,6 +27,7 @@ HMLSTM_OPTIONS = [
     {"flush": False, "layer_norm": True, "copy": False},
     {"copy": False},
     {"boundary": "soft"},
+    {"zoneout": 0.2, "zoneout_c": 0.3},
 ]
 
 
@@ -64,8 +65,11 @@ def test_clocks_in_any_order_stream(connectivity):
     check_backbone(lambda d: HardClockRNN(d, [3, 1, 4], [5, 2, 5], [4, 0, 1], connectivity), [law])
 
 
-def test_a_stack_that_skips_streams():
-    check_backbone(lambda d: SkipRNN(d, [4, 3], 2, cell="gru", update_bias=-2.0), [law])
+@pytest.mark.parametrize("zoneout", [0.0, 0.3])
+def test_networks_that_skip_stream(zoneout):
+    check_backbone(lambda d: SkipRNN(d, [4, 3], 2, cell="gru", update_bias=-2.0, zoneout=zoneout), [law])
+    check_backbone(lambda d: HistoryCompressor(d, [4, 3], 2, zoneout=zoneout, zoneout_c=zoneout), [law])
+    check_backbone(lambda d: Chunking(d, [4, 3, 4], zoneout=zoneout, zoneout_c=zoneout), [law])
 
 
 def macs(stream, x_t, state=None) -> int:

@@ -47,6 +47,7 @@ SETTINGS = {
         "+callbacks.kept.dirpath=kept",
     ],
     "looked at before": ["trainer.num_sanity_val_steps=1"],
+    "regularised": ["model.zoneout=0.2", "model.zoneout_c=0.3", "task.dropout=0.2"],
 }
 
 

@@ -21,7 +21,7 @@ class Options:
 
     Raises:
         InvalidInput: for an unknown word, a switch that is neither true nor false, a forget bias that is no number,
-            or ``choice="select"`` of soft boundaries, which leave nothing to select.
+            rates of zoneout outside [0, 1], or ``choice="select"`` of soft boundaries, which leave nothing to select.
     """
 
     boundary: str = "step"
@@ -36,6 +36,8 @@ class Options:
     init: str = "orthogonal"
     source: str = "preact"
     choice_share: float = 1.0
+    zoneout: float = 0.0
+    zoneout_c: float = 0.0
 
     def __post_init__(self) -> None:
         one_of("boundary", self.boundary, DECISIONS)
@@ -46,7 +48,8 @@ class Options:
         for name in ("layer_norm", "top_down", "flush", "copy", "boundary_bias"):
             flag(name, getattr(self, name))
         real("forget_bias", self.forget_bias)
-        in_range("choice_share", self.choice_share, 0, 1)
+        for name in ("choice_share", "zoneout", "zoneout_c"):
+            in_range(name, getattr(self, name), 0, 1)
         if self.choice == "select" and self.boundary == "soft":
             raise InvalidInput("choice must be mix with boundary='soft', which decides nothing; got 'select'.")
 

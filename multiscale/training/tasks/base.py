@@ -9,6 +9,7 @@ from torch import Tensor, nn
 from multiscale.checks import InvalidInput, in_range, one_of
 from multiscale.data.batch import Batch
 from multiscale.data.facts import Facts
+from multiscale.nn.dropout import Rates, rate_pair
 from multiscale.nn.schedules import Schedule
 from multiscale.training.measure import Measure
 
@@ -19,6 +20,13 @@ class Task(ABC):
     Args:
         monitor: the validation metric that chooses the best weights; one that is to fall.
         penalty_weight: multiplies the backbone's penalty in the training loss.
+        dropout: share of the units that the backbone reads, and of those of each level that the head reads, which are
+            dropped in training, the same at all steps of a sequence (:class:`multiscale.nn.dropout.Locked`); one number
+            for both or [backbone's, head's]. A backbone that predicts its own input, or finds the time in it, meets it
+            so.
+
+    Raises:
+        InvalidInput: for a metric that is none to be lowered, a weight below 0, or rates outside [0, 1].
     """
 
     kind: ClassVar[str]  # of the facts of the data it can be set on
@@ -30,10 +38,11 @@ class Task(ABC):
         None  # epoch -> epsilon, for a task that can ``draw``; None: every input is the true one
     )
 
-    def __init__(self, monitor: str, penalty_weight: float = 1.0) -> None:
+    def __init__(self, monitor: str, penalty_weight: float = 1.0, dropout: Rates = 0.0) -> None:
         falling = [f"val/{name}" for name in self.reported if name not in self.rising]
         self.monitor = one_of("monitor", monitor, falling)
         self.penalty_weight = in_range("penalty_weight", penalty_weight, 0)
+        self.dropout = rate_pair("dropout", dropout)
 
     def check(self, facts: Facts) -> None:
         """Raise :class:`InvalidInput` if the task cannot be set on data of these facts."""

@@ -10,6 +10,7 @@ from torch.nn import functional as F
 from multiscale.checks import positive_int
 from multiscale.data.batch import Batch
 from multiscale.data.facts import SequenceFacts
+from multiscale.nn.dropout import Rates
 from multiscale.training.measure import Measure
 from multiscale.training.tasks.sequences import SequenceTask
 
@@ -23,7 +24,7 @@ class Handwriting(SequenceTask):
 
     Args:
         components: M.
-        monitor, penalty_weight: as for :class:`Task`.
+        monitor, penalty_weight, dropout: as for :class:`Task`.
     """
 
     kind = "strokes"
@@ -31,8 +32,10 @@ class Handwriting(SequenceTask):
     reported = ("nll", "log_likelihood")
     rising = ("log_likelihood",)
 
-    def __init__(self, components: int, monitor: str = "val/nll", penalty_weight: float = 1.0) -> None:
-        super().__init__(monitor, penalty_weight)
+    def __init__(
+        self, components: int, monitor: str = "val/nll", penalty_weight: float = 1.0, dropout: Rates = 0.0
+    ) -> None:
+        super().__init__(monitor, penalty_weight, dropout)
         self.components = positive_int("components", components)
 
     def output_size(self, facts: SequenceFacts) -> int:

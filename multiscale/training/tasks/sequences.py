@@ -9,6 +9,7 @@ from torch.nn import functional as F
 from multiscale.checks import InvalidInput, flag
 from multiscale.data.batch import IGNORE, Batch, last_step
 from multiscale.data.facts import Facts, LabelFacts, SequenceFacts
+from multiscale.nn.dropout import Rates
 from multiscale.nn.encoders import OneHot, Values
 from multiscale.training.measure import Measure
 from multiscale.training.tasks.base import Task
@@ -18,7 +19,7 @@ class SequenceTask(Task):
     """Reads numbers as they are and symbols as unit vectors; a target for the whole sequence is read off the last step.
 
     Args:
-        monitor, penalty_weight: as for :class:`Task`.
+        monitor, penalty_weight, dropout: as for :class:`Task`.
     """
 
     per_step = True  # else the whole sequence has one target; data tell
@@ -47,7 +48,7 @@ class Classification(SequenceTask):
 
     Args:
         bidirectional: a second backbone reads each sequence from its end; needs one class a sequence.
-        monitor, penalty_weight: as for :class:`Task`.
+        monitor, penalty_weight, dropout: as for :class:`Task`.
     """
 
     kind = "labels"
@@ -56,8 +57,10 @@ class Classification(SequenceTask):
     rising = ("accuracy",)
     blank: int | None = None  # the class that counts in no accuracy, if the data have one
 
-    def __init__(self, bidirectional: bool = False, monitor: str = "val/error", penalty_weight: float = 1.0) -> None:
-        super().__init__(monitor, penalty_weight)
+    def __init__(
+        self, bidirectional: bool = False, monitor: str = "val/error", penalty_weight: float = 1.0, dropout: Rates = 0.0
+    ) -> None:
+        super().__init__(monitor, penalty_weight, dropout)
         self.bidirectional = flag("bidirectional", bidirectional)
 
     def check(self, facts: Facts) -> None:
@@ -88,8 +91,8 @@ class Regression(SequenceTask):
     kind = "numbers"
     reported = ("mse",)
 
-    def __init__(self, monitor: str = "val/mse", penalty_weight: float = 1.0) -> None:
-        super().__init__(monitor, penalty_weight)
+    def __init__(self, monitor: str = "val/mse", penalty_weight: float = 1.0, dropout: Rates = 0.0) -> None:
+        super().__init__(monitor, penalty_weight, dropout)
 
     def measure(self, outputs: Tensor, batch: Batch) -> dict[str, Measure]:
         weight = self.weight(outputs.float(), batch)
@@ -106,8 +109,8 @@ class Multilabel(SequenceTask):
     kind = "switches"
     reported = ("nll",)
 
-    def __init__(self, monitor: str = "val/nll", penalty_weight: float = 1.0) -> None:
-        super().__init__(monitor, penalty_weight)
+    def __init__(self, monitor: str = "val/nll", penalty_weight: float = 1.0, dropout: Rates = 0.0) -> None:
+        super().__init__(monitor, penalty_weight, dropout)
 
     def measure(self, outputs: Tensor, batch: Batch) -> dict[str, Measure]:
         targets = batch.targets.reshape(outputs.shape).float()
@@ -123,8 +126,8 @@ class Waveform(SequenceTask):
     measured = ("loss", "nmse")
     reported = ("mse", "nmse")
 
-    def __init__(self, monitor: str = "val/nmse", penalty_weight: float = 1.0) -> None:
-        super().__init__(monitor, penalty_weight)
+    def __init__(self, monitor: str = "val/nmse", penalty_weight: float = 1.0, dropout: Rates = 0.0) -> None:
+        super().__init__(monitor, penalty_weight, dropout)
 
     def measure(self, outputs: Tensor, batch: Batch) -> dict[str, Measure]:
         weight = self.weight(outputs.float(), batch)[..., None]

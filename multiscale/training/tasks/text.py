@@ -10,6 +10,7 @@ from torch.nn import functional as F
 from multiscale.checks import positive_int
 from multiscale.data.batch import IGNORE, Batch
 from multiscale.data.facts import TextFacts
+from multiscale.nn.dropout import Rates
 from multiscale.nn.encoders import Embedding
 from multiscale.nn.schedules import Schedule
 from multiscale.training.measure import Measure
@@ -22,7 +23,7 @@ class LanguageModel(Task):
 
     Args:
         embedding_size: units of the character embedding.
-        monitor, penalty_weight: as for :class:`Task`.
+        monitor, penalty_weight, dropout: as for :class:`Task`.
         sampling: epoch to epsilon, the probability that a character is read in training as the text has it; else one
             is read that was drawn from the network's own prediction, see :mod:`multiscale.training.sampling`. The first
             of a chunk is always the text's: what predicts it belongs to the chunk before. None: no character is drawn.
@@ -40,8 +41,9 @@ class LanguageModel(Task):
         monitor: str = "val/bpc",
         penalty_weight: float = 1.0,
         sampling: Schedule | None = None,
+        dropout: Rates = 0.0,
     ) -> None:
-        super().__init__(monitor, penalty_weight)
+        super().__init__(monitor, penalty_weight, dropout)
         self.embedding_size = positive_int("embedding_size", embedding_size)
         self.sampling = None if sampling is None else check_epsilon(sampling)
 
