@@ -18,7 +18,7 @@ from multiscale.nn.clocks.pulse import PulseClock
 
 HOOKS = {
     *("level_names", "detecting", "penalty", "parameter_groups", "measures", "products", "anneal"),
-    *("kernels", "fast", "idle_weights", "observes", "observe", "aligns", "align"),
+    *("held", "exposed", "kernels", "fast", "idle_weights", "observes", "observe", "aligns", "align"),
 }
 for module in pkgutil.iter_modules(backbones.__path__):
     import_module(f"{backbones.__name__}.{module.name}")
