@@ -14,7 +14,7 @@ transform, then binary pulses, in place of the fixed periods of a Clockwork RNN.
 | b      | bias           | [H]                                                            |
 """
 
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from typing import Any
 
 import torch
@@ -91,12 +91,7 @@ class LearnedClockRNN(Backbone):
 
     def parameter_groups(self) -> list[dict[str, Any]]:
         """The network's parameters, and the clock's without weight decay and with ``clock_lr`` if given."""
-        clock = list(self.clock.parameters())
-        of_clock = {id(p) for p in clock}
-        own: dict[str, Any] = {"params": clock, "weight_decay": 0.0}
-        if self.clock_lr is not None:
-            own["lr"] = self.clock_lr
-        return [{"params": [p for p in self.parameters() if id(p) not in of_clock]}, own]
+        return clock_groups(self, [self.clock], self.clock_lr)
 
     def idle_weights(self) -> int:
         return count_idle(self.connectivity, self.level_sizes)
@@ -155,3 +150,12 @@ class LearnedClockRNN(Backbone):
         own = {name: p for name, p in self.state_dict().items() if not name.startswith("clock.")}
         hard.load_state_dict(own)
         return hard.train(self.training)
+
+
+def clock_groups(network: nn.Module, clocks: Sequence[Clock], clock_lr: float | None) -> list[dict[str, Any]]:
+    """A network's parameters, and after them those of its clocks, without weight decay and with a rate if given."""
+    own: dict[str, Any] = {"params": [p for clock in clocks for p in clock.parameters()], "weight_decay": 0.0}
+    if clock_lr is not None:
+        own["lr"] = clock_lr
+    of_clocks = {id(p) for p in own["params"]}
+    return [{"params": [p for p in network.parameters() if id(p) not in of_clocks]}, own]
