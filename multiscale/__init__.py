@@ -22,6 +22,7 @@ if TYPE_CHECKING:
     from multiscale.backbones.skip_in_time import SkipInTimeRNN
     from multiscale.backbones.skip_rnn import SkipRNN
     from multiscale.backbones.stacked import StackedRNN
+    from multiscale.backbones.symmetric import SymmetricClockRNN
     from multiscale.nn.clocks.pulse import PulseClock, SparsePulseClock
     from multiscale.nn.clocks.wave import DCTClock, DirectClock
 
@@ -46,6 +47,7 @@ __all__ = [
     "SkipRNN",
     "SparsePulseClock",
     "StackedRNN",
+    "SymmetricClockRNN",
 ]
 
 _HOMES = {
@@ -68,6 +70,7 @@ _HOMES = {
     "SkipRNN": "multiscale.backbones.skip_rnn",
     "SparsePulseClock": "multiscale.nn.clocks.pulse",
     "StackedRNN": "multiscale.backbones.stacked",
+    "SymmetricClockRNN": "multiscale.backbones.symmetric",
 }
 
 

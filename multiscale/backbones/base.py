@@ -40,7 +40,6 @@ class StepTrace(NamedTuple):
 Folded: TypeAlias = tuple[Levels, State, StepTrace | None]
 """What a whole sequence comes to: levels, L of [B, T, H_l], the next state, and, if asked for, the trace [B, T, L]."""
 
-
 Step: TypeAlias = Callable[[Tensor, State], tuple[Levels, State, StepTrace]]
 """What one step reads and the state before it -> levels, next state, trace."""
 
@@ -75,8 +74,7 @@ class Product(NamedTuple):
 
 
 class Backbone(nn.Module, ABC):
-    """A recurrent network on several time scales: inputs [B, T, D] and a state to L hidden sequences
-    and the next state.
+    """A recurrent network on several time scales: inputs [B, T, D] and a state to L hidden sequences and a state.
 
     A subclass defines ``initial_state`` and ``step``; it may have faster kernels over the same parameters, which must
     agree with the fold of ``step``. It sees neither tokens nor losses. What it need not define are hooks; nothing else
@@ -149,11 +147,17 @@ class Backbone(nn.Module, ABC):
         and where it does not, the optimizer's hold."""
         return [{"params": list(self.parameters())}]
 
-    def measures(self) -> dict[str, Tensor]:
-        """What the backbone can tell of its levels beyond a trace, by name: [L] numbers each, to be logged over epochs.
+    def held(self) -> Iterable[nn.Parameter]:
+        """Parameters that the optimizer's next step is not to move, whatever their gradients."""
+        return ()
 
-        ``period`` [L], if given, is in steps.
-        """
+    def exposed(self, levels: Levels) -> Levels:
+        """The levels of a training sequence for whoever reads them: one that the task is not to train is cut here."""
+        return levels
+
+    def measures(self) -> dict[str, Tensor]:
+        """What the backbone can tell of its levels beyond a trace, by name: [L] numbers each, to be logged over epochs;
+        ``period``, if given, in steps."""
         return {}
 
     def matrices(self) -> dict[str, Tensor]:
@@ -252,6 +256,7 @@ class Backbone(nn.Module, ABC):
         if observing and steps is not None:
             penalty = penalty + self.observe(x, state, levels, steps)
         full = full_trace(steps, self.level_names) if trace and steps is not None else None
+        levels = self.exposed(levels) if self.training else levels
         return BackboneOutput(levels, after, penalty, full, steps if aligning else None)
 
     @final
@@ -279,8 +284,8 @@ def any_weight(backbone: nn.Module) -> Tensor:
 def _log_choice(backbone: str, kernel: str, available: tuple[tuple[str, str | None], ...]) -> None:
     """Log, once, what runs; as a warning where better ones cannot."""
     better = [f"{name}: {why}" for name, why in takewhile(lambda item: item[0] != kernel, available)]
-    level = logging.WARNING if better else logging.INFO
-    log.log(level, "%s: kernel %s%s", backbone, kernel, f" ({'; '.join(better)})" if better else "")
+    why = f" ({'; '.join(better)})" if better else ""
+    log.log(logging.WARNING if better else logging.INFO, "%s: kernel %s%s", backbone, kernel, why)
 
 
 def full_trace(steps: StepTrace, names: tuple[str, ...]) -> Trace:
@@ -340,6 +345,4 @@ def groups(state: State) -> tuple[tuple[Tensor, ...], ...]:
 
 def detach(state: State) -> State:
     """The same state, cut from the gradient."""
-    if isinstance(state, Tensor):
-        return state.detach()
-    return tuple(detach(part) for part in state)
+    return state.detach() if isinstance(state, Tensor) else tuple(detach(part) for part in state)

@@ -13,7 +13,7 @@
 """
 
 import math
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from functools import partial
 
 import torch
@@ -29,6 +29,7 @@ from multiscale.nn.layout import lay_by_columns
 from multiscale.nn.zoneout import zone_out_each, zoneout_rates
 
 PREDICTIONS = ("values", "softmax")
+TRAINING = ("together", "in_turn")
 
 
 class HistoryCompressor(Backbone):
@@ -44,10 +45,16 @@ class HistoryCompressor(Backbone):
     sequence's loss. Its gradient reaches the states, and through them trains the levels; it does not reach the x_t
     that is predicted. Surprises are hard: no gradient passes through them, nor through n.
 
-    Of the papers this is the hierarchy of predictors, trained all at once, by back-propagation in the place of
-    real-time recurrent learning, on any cell; the threshold and log(1 + n), for their representation of time, are this
-    file's. Left out are the collapse of the hierarchy into one network (chunker and automatizer), the training of one
-    level after the other, and the prediction of times.
+    Of the papers this is the hierarchy of predictors, by back-propagation in the place of real-time recurrent learning,
+    on any cell; the threshold and log(1 + n), for their representation of time, are this file's, and so is training all
+    levels at once, ``together``. Left out are the collapse of the hierarchy into one network (chunker and automatizer)
+    and the prediction of times.
+
+    Trained ``in_turn``, as the papers have it, with E for ``epochs_per_level``: in the epochs [(l - 1) E, l E), and for
+    the top level from (L - 1) E on, W, U, b, V and v of level l alone are moved. Those of the others stay bit for bit,
+    below as they were learned, above as they were drawn. The top level learns from its predictions and from the task;
+    those below from their predictions alone: what leaves them is cut from the task's gradient. Encoder and head learn
+    at all times; under an encoder that learns, what a level reads may thus still change after its turn.
 
     The trace's boundary of a level is its surprise. It marks the step that begins a segment, which cannot be known
     before it is read: the segment before ended one step earlier. Against references that mark ends, such as
@@ -64,13 +71,16 @@ class HistoryCompressor(Backbone):
         zoneout: probability with which a unit of a level that steps keeps its h (Krueger et al. 2016, arXiv 1606.01305;
             in neither paper), and
         zoneout_c: its c, of lstm; in evaluation both are the expectation.
+        training: ``together`` or ``in_turn``.
+        epochs_per_level: E of ``in_turn``, possibly a fraction.
         kernel: ``auto``, ``fused`` (level 1 in torch's fused layer, which knows no zoneout, those above over their
             inputs alone) or ``reference``.
 
     Raises:
         InvalidInput: for sizes below 1, an unknown cell, prediction or kernel, a threshold or weight below 0, a
-            probability that is not in (0, 1], rates outside [0, 1], a zoneout_c of other cells than lstm, or ``fused``
-            with zoneout; and in training, for ``softmax`` of inputs that are not unit vectors.
+            probability that is not in (0, 1], rates outside [0, 1], a zoneout_c of other cells than lstm,
+            ``fused`` with zoneout, an unknown training, E that is not above 0, or a weight of 0 in_turn; and in training, for
+            ``softmax`` of inputs that are not unit vectors.
     """
 
     def __init__(
@@ -84,6 +94,8 @@ class HistoryCompressor(Backbone):
         prediction_weight: float = 1.0,
         zoneout: float = 0.0,
         zoneout_c: float = 0.0,
+        training: str = "together",
+        epochs_per_level: float = 1.0,
         kernel: str = "auto",
     ) -> None:
         self.cell = one_of("cell", cell, tuple(CELLS))
@@ -93,7 +105,10 @@ class HistoryCompressor(Backbone):
         self.symbols = one_of("predict", predict, PREDICTIONS) == "softmax"
         in_range("threshold", threshold, 0, *[1] * self.symbols, open_low=self.symbols)
         self.limit = -math.log(threshold) if self.symbols else threshold  # of e
-        self.prediction_weight = in_range("prediction_weight", prediction_weight, 0)
+        self.in_turn = one_of("training", training, TRAINING) == "in_turn"
+        self.prediction_weight = in_range("prediction_weight", prediction_weight, 0, open_low=self.in_turn)
+        self.epochs_per_level = in_range("epochs_per_level", epochs_per_level, 0, open_low=True)
+        self.turn = 0  # the level that learns, counted from 0, where one learns after the other
         first, *above = level_sizes
         self.layers = make_layers(cell, input_size, [first])
         for n in above:
@@ -104,6 +119,20 @@ class HistoryCompressor(Backbone):
         """Those of each level where it steps, and after them V^l; the top's serves in training alone."""
         predictions = (Product(level, n * self.input_size) for level, n in enumerate(self.level_sizes[:-1]))
         return (*layer_products(self.layers), *predictions)
+
+    def anneal(self, epoch: float) -> None:
+        self.turn = sum(epoch >= level * self.epochs_per_level for level in range(1, len(self.layers)))
+
+    def held(self) -> Iterable[nn.Parameter]:
+        """Those of all levels but the one whose turn it is."""
+        if self.in_turn:
+            for parts in (self.layers, self.predictors):
+                for level, part in enumerate(parts):
+                    yield from part.parameters() if level != self.turn else ()
+
+    def exposed(self, levels: Levels) -> Levels:
+        """In turn, the task trains the top level alone."""
+        return (*(level.detach() for level in levels[:-1]), levels[-1]) if self.in_turn else levels
 
     def penalty(self) -> Tensor:
         """Zero, with a gradient of zero for V and v, which have no other where nothing is observed."""

@@ -15,7 +15,7 @@ transform, then binary pulses, in place of the fixed periods of a Clockwork RNN.
 | b      | bias           | [H]                                                            |
 """
 
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from typing import Any
 
 import torch
@@ -123,12 +123,15 @@ class LearnedClockRNN(Backbone):
     def parameter_groups(self) -> list[dict[str, Any]]:
         """The network's parameters, and without weight decay the clock's, with ``clock_lr`` if given, and the gates' of
         learned links."""
-        clock: dict[str, Any] = {"params": list(self.clock.parameters()), "weight_decay": 0.0}
-        if self.clock_lr is not None:
-            clock["lr"] = self.clock_lr
-        links = [] if self.link_gates is None else [{"params": [self.link_gates.scores], "weight_decay": 0.0}]
-        apart = {id(p) for group in (clock, *links) for p in group["params"]}
-        return [{"params": [p for p in self.parameters() if id(p) not in apart]}, clock, *links]
+        rest, clock = clock_groups(self, [self.clock], self.clock_lr)
+        if self.link_gates is None:
+            return [rest, clock]
+        scores = self.link_gates.scores
+        return [
+            {"params": [p for p in rest["params"] if p is not scores]},
+            clock,
+            {"params": [scores], "weight_decay": 0.0},
+        ]
 
     def idle_weights(self) -> int:
         idle = count_idle(self.connectivity, self.level_sizes)
@@ -196,3 +199,12 @@ class LearnedClockRNN(Backbone):
             own["recurrent"] = self.connected().detach()
         hard.load_state_dict(own)
         return hard.train(self.training)
+
+
+def clock_groups(network: nn.Module, clocks: Sequence[Clock], clock_lr: float | None) -> list[dict[str, Any]]:
+    """A network's parameters, and after them those of its clocks, without weight decay and with a rate if given."""
+    own: dict[str, Any] = {"params": [p for clock in clocks for p in clock.parameters()], "weight_decay": 0.0}
+    if clock_lr is not None:
+        own["lr"] = clock_lr
+    of_clocks = {id(p) for p in own["params"]}
+    return [{"params": [p for p in network.parameters() if id(p) not in of_clocks]}, own]

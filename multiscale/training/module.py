@@ -163,6 +163,11 @@ class SequenceModule(pl.LightningModule):
         if "updates" in means:  # last, so that the order of the columns does not hang on which step was the first
             self.log("train/updates", means["updates"], prog_bar=True, batch_size=batch_size)
 
+    def on_before_optimizer_step(self, optimizer: Optimizer) -> None:
+        for backbone in (self.backbone, self.reverse):
+            for parameter in backbone.held() if backbone is not None else ():
+                parameter.grad = None  # which no optimizer takes for a step, nor momentum or decay for one
+
     def forget_batch(self) -> None:
         """Go back to the state that the last training batch began with."""
         self.carried["train"] = self._before

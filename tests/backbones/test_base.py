@@ -19,7 +19,8 @@ from tests.conftest import backbone
 
 HOOKS = {
     *("level_names", "detecting", "penalty", "parameter_groups", "measures", "products", "anneal"),
-    *("matrices", "kernels", "fast", "idle_weights", "observes", "observe", "aligns", "align", "stepper"),
+    *("matrices", "held", "exposed", "kernels", "fast", "idle_weights", "observes", "observe", "aligns", "align"),
+    "stepper",
 }
 for module in pkgutil.iter_modules(backbones.__path__):
     import_module(f"{backbones.__name__}.{module.name}")

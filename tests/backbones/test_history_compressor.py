@@ -9,6 +9,7 @@ from multiscale.backbones.base import detach
 from multiscale.backbones.history_compressor import HistoryCompressor
 from multiscale.backbones.stacked import LAYERS, StackedRNN
 from multiscale.checks import InvalidInput
+from multiscale.testing import laws
 from tests.conftest import backbone
 
 KERNELS = ("reference", "fused")
@@ -249,9 +250,64 @@ def test_levels_and_their_predictions_are_due_where_they_step():
         ({"predict": "softmax", "threshold": 0}, "threshold must be a number above 0 and at most 1; got 0"),
         ({"predict": "softmax", "threshold": 1.5}, "threshold must be a number above 0 and at most 1; got 1.5"),
         ({"prediction_weight": -0.1}, "prediction_weight must be a number at least 0; got -0.1"),
+        ({"training": "in turn"}, "training must be one of together, in_turn; got 'in turn'. Did you mean 'in_turn'"),
+        ({"epochs_per_level": 0}, "epochs_per_level must be a number above 0; got 0"),
+        ({"training": "in_turn", "prediction_weight": 0}, "prediction_weight must be a number above 0; got 0"),
         ({"kernel": "fuse"}, "Did you mean 'fused'"),
     ],
 )
 def test_bad_arguments_are_refused_by_name(wrong, message):
     with pytest.raises(InvalidInput, match=message):
         HistoryCompressor(**{"input_size": 3, "hidden_size": 4, **wrong})
+
+
+# One level after the other.
+
+
+def numbers(module: nn.Module) -> torch.Tensor:
+    return torch.cat([p.detach().flatten().clone() for p in module.parameters()])
+
+
+def test_in_turn_one_level_at_a_time_moves_and_the_others_stand_still_bit_for_bit():
+    """Also those that have momentum from their own turn, and would decay."""
+    model = randomized(training="in_turn", epochs_per_level=0.5).train()
+    optimizer = torch.optim.AdamW(model.parameters(), lr=0.1, weight_decay=0.1)
+    for epoch, learning in [(0, 0), (0.49, 0), (0.5, 1), (0.99, 1), (1, 2), (1.5, 2), (99, 2), (0.2, 0)]:
+        model.anneal(epoch)
+        before = [numbers(nn.ModuleList(parts)) for parts in zip(model.layers, model.predictors, strict=True)]
+        optimizer.zero_grad()
+        output = model(inputs(steps=30))
+        (sum(level.sum() for level in output.levels) + output.penalty).backward()
+        assert all(p.grad is not None for p in model.parameters())
+        for p in model.held():
+            p.grad = None
+        optimizer.step()
+        after = [numbers(nn.ModuleList(parts)) for parts in zip(model.layers, model.predictors, strict=True)]
+        for level, (old, new) in enumerate(zip(before, after, strict=True)):
+            assert bool((old != new).all()) if level == learning else torch.equal(old, new), (epoch, level)
+
+
+@pytest.mark.parametrize("kernel", KERNELS)
+def test_in_turn_the_task_trains_the_top_level_alone_and_predictions_train_all(kernel):
+    models = [randomized(training=training, kernel=kernel).train() for training in ("in_turn", "together")]
+    for model in models:
+        sum(level.sum() for level in model(inputs()).levels).backward()
+    by_level = [[[p.grad for p in layer.parameters()] for layer in model.layers] for model in models]
+    assert all(grad is None for level in by_level[0][:-1] for grad in level)
+    torch.testing.assert_close(by_level[0][-1], by_level[1][-1], rtol=0, atol=0)
+    penalties = [model(inputs()).penalty for model in models]
+    grads = [torch.autograd.grad(p, [*m.parameters()]) for p, m in zip(penalties, models, strict=True)]
+    torch.testing.assert_close(*grads, rtol=0, atol=0)
+
+
+def test_in_turn_is_together_in_all_that_is_computed_and_holds_nothing_together():
+    models = [randomized(training=training).eval() for training in ("in_turn", "together")]
+    x, levels = inputs(), []
+    for model in models:
+        levels.append(model(x).levels)
+        assert all(level.requires_grad for level in levels[-1])  # in evaluation there is nothing to cut
+    torch.testing.assert_close(*levels, rtol=0, atol=0)
+    assert [len([*model.held()]) for model in models] == [12, 0]
+
+
+test_in_turn_it_keeps_every_law = laws("history_compressor", "model.training=in_turn", "model.hidden_size=13")

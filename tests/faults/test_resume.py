@@ -91,6 +91,20 @@ def test_it_goes_on_bit_for_bit(tmp_path, whole, model, place):
     assert rows == expected_rows
 
 
+IN_TURN = ["model=history_compressor", "model.training=in_turn"]
+IN_TURN += ["model.epochs_per_level=0.5", "model.num_levels=4"]  # the second begins in the middle of an epoch
+
+
+@pytest.mark.parametrize("place", ["before anything", "middle", "edge", "validation", "accumulation"])
+def test_levels_that_learn_in_turn_go_on_bit_for_bit(tmp_path, whole, place):
+    words = [*IN_TURN, *(["+trainer.accumulate_grad_batches=3"] if place == "accumulation" else [])]
+    stopped(tmp_path, place, *words)
+    tensors, rows = result(tmp_path)
+    expected_tensors, expected_rows = whole(*words)
+    assert not differing(tensors, expected_tensors)
+    assert rows == expected_rows
+
+
 @pytest.mark.parametrize(
     ("place", "words"),
     [

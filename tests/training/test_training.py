@@ -49,6 +49,28 @@ def test_the_annealed_slope_reaches_the_backbone_at_every_step(data, tmp_path):
     assert spy.slopes[-1][1] > 2
 
 
+class Kept(pl.Callback):
+    """The backbone's parameters after every epoch."""
+
+    def __init__(self):
+        self.epochs: list[dict[str, torch.Tensor]] = []
+
+    def on_train_epoch_end(self, trainer, pl_module):
+        self.epochs.append({name: p.detach().clone() for name, p in pl_module.backbone.named_parameters()})
+
+
+def test_what_a_backbone_holds_is_moved_by_no_step_whatever_momentum_or_decay_it_has(data, tmp_path):
+    kept = Kept()
+    words = ["model=history_compressor", "model.training=in_turn", "model.num_levels=3", "model.hidden_size=5"]
+    words += ["optim.optimizer._target_=torch.optim.AdamW", "+optim.optimizer.weight_decay=0.1"]
+    module = network(data, *words)
+    first = {name: p.detach().clone() for name, p in module.backbone.named_parameters()}
+    trainer(tmp_path, callbacks=[kept], max_epochs=4, limit_train_batches=3).fit(module, datamodule=Loaders(data))
+    for learning, (before, after) in enumerate(zip([first, *kept.epochs], kept.epochs, strict=False)):
+        moved = {name.split(".")[1] for name in before if not torch.equal(before[name], after[name])}
+        assert moved == {str(min(learning, 2))}, learning
+
+
 PARTS = ("inputs", "targets")
 
 
