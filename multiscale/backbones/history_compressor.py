@@ -79,8 +79,8 @@ class HistoryCompressor(Backbone):
     Raises:
         InvalidInput: for sizes below 1, an unknown cell, prediction or kernel, a threshold or weight below 0, a
             probability that is not in (0, 1], rates outside [0, 1], a zoneout_c of other cells than lstm,
-            ``fused`` with zoneout, an unknown training, E that is not above 0, or a weight of 0 in_turn; and in training, for
-            ``softmax`` of inputs that are not unit vectors.
+            ``fused`` with zoneout, an unknown training, E that is not above 0, or a weight of 0 in_turn; and in
+            training, for ``softmax`` of inputs that are not unit vectors.
     """
 
     def __init__(
