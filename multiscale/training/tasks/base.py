@@ -21,8 +21,8 @@ class Task(ABC):
     """
 
     kind: ClassVar[str]  # of the facts of the data it can be set on
-    measured: ClassVar[tuple[str, ...]] = ("loss",)  # what ``measure`` gives
-    reported: ClassVar[tuple[str, ...]]  # what ``metrics`` gives
+    measured: tuple[str, ...] = ("loss",)  # what ``measure`` gives; it and the next are known after ``check``
+    reported: tuple[str, ...]  # what ``metrics`` gives
     rising: ClassVar[tuple[str, ...]] = ()  # of ``reported``, what is better the larger it is
     bidirectional: bool = False
 

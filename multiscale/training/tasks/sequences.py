@@ -8,7 +8,7 @@ from torch.nn import functional as F
 
 from multiscale.checks import InvalidInput, flag
 from multiscale.data.batch import IGNORE, Batch, last_step
-from multiscale.data.facts import Facts, LabelFacts, SequenceFacts
+from multiscale.data.facts import BinaryFacts, Facts, LabelFacts, SequenceFacts
 from multiscale.nn.encoders import OneHot, Values
 from multiscale.training.measure import Measure
 from multiscale.training.tasks.base import Task
@@ -97,23 +97,44 @@ class Regression(SequenceTask):
 
 
 class Multilabel(SequenceTask):
-    """Which of many switches are on at each step: negative log-likelihood in nats a step (NLL).
+    """Which of many switches are on at each step: negative log-likelihood in nats a step (NLL), and accuracy.
 
     The switches are independent given the past, so that the NLL of a step is the sum of their binary cross-entropies,
-    and the NLL of a split is the mean over all of its steps.
+    and the NLL of a split is the mean over all of its steps. The accuracy is the share of steps at which all switches
+    are right, those that are on above a probability of 1/2 and the others below; of data that have decisive steps,
+    ``accuracy_decisive`` is that of these alone.
     """
 
     kind = "switches"
-    reported = ("nll",)
+    measured: tuple[str, ...] = ("loss", "accuracy")
+    reported: tuple[str, ...] = ("nll", "accuracy")
+    rising = ("accuracy", "accuracy_decisive")
+    decisive: tuple[int, ...] = ()
 
     def __init__(self, monitor: str = "val/nll", penalty_weight: float = 1.0) -> None:
         super().__init__(monitor, penalty_weight)
+
+    def check(self, facts: Facts) -> None:
+        super().check(facts)
+        assert isinstance(facts, BinaryFacts)
+        self.decisive = facts.decisive
+        if self.decisive:
+            self.measured = (*Multilabel.measured, "accuracy_decisive")
+            self.reported = (*Multilabel.reported, "accuracy_decisive")
 
     def measure(self, outputs: Tensor, batch: Batch) -> dict[str, Measure]:
         targets = batch.targets.reshape(outputs.shape).float()
         each = F.binary_cross_entropy_with_logits(outputs.float(), targets, reduction="none").sum(-1)
         weight = self.weight(each[..., None], batch)
-        return {"loss": Measure((each * weight).sum(), weight.sum())}
+        right = ((outputs > 0) == (targets > 0)).all(-1) * weight
+        measures = {
+            "loss": Measure((each * weight).sum(), weight.sum()),
+            "accuracy": Measure(right.sum(), weight.sum()),
+        }
+        if self.decisive:
+            alone = (targets.sum(-1) == 1) & targets[..., self.decisive].any(-1)
+            measures["accuracy_decisive"] = Measure((right * alone).sum(), (weight * alone).sum())
+        return measures
 
 
 class Waveform(SequenceTask):
