@@ -5,9 +5,10 @@ from collections.abc import Mapping
 from typing import Any, ClassVar
 
 from torch import Tensor, nn
+from torch.nn import functional as F
 
 from multiscale.checks import InvalidInput, in_range, one_of
-from multiscale.data.batch import Batch
+from multiscale.data.batch import IGNORE, Batch
 from multiscale.data.facts import Facts
 from multiscale.training.measure import Measure
 
@@ -24,6 +25,7 @@ class Task(ABC):
     measured: tuple[str, ...] = ("loss",)  # what ``measure`` gives; it and the next are known after ``check``
     reported: tuple[str, ...]  # what ``metrics`` gives
     rising: ClassVar[tuple[str, ...]] = ()  # of ``reported``, what is better the larger it is
+    linear: ClassVar[bool] = False  # has ``regressands``
     bidirectional: bool = False
 
     def __init__(self, monitor: str, penalty_weight: float = 1.0) -> None:
@@ -64,7 +66,17 @@ class Task(ABC):
         None for a task whose predictions are no distribution."""
         return None
 
+    def regressands(self, batch: Batch, size: int) -> tuple[Tensor, Tensor]:
+        """What linear regression is to make of a batch, [B, S, size], and where it counts, [B, S]; S steps are read."""
+        raise NotImplementedError(f"{type(self).__name__} is no regression.")
+
     def metrics(self, means: Mapping[str, Tensor]) -> dict[str, Tensor]:
         """Everything in ``reported``, from the means of what was measured on a split: these themselves, in their order,
         unless a task says otherwise."""
         return {name: means[key] for name, key in zip(self.reported, self.measured, strict=True)}
+
+
+def one_hot(targets: Tensor, size: int) -> tuple[Tensor, Tensor]:
+    """Unit vectors [B, S, size] of classes [B, S], and where there is a class."""
+    counted = targets != IGNORE
+    return F.one_hot(targets.where(counted, 0), size), counted

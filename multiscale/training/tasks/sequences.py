@@ -11,7 +11,7 @@ from multiscale.data.batch import IGNORE, Batch, last_step
 from multiscale.data.facts import BinaryFacts, Facts, LabelFacts, SequenceFacts
 from multiscale.nn.encoders import OneHot, Values
 from multiscale.training.measure import Measure
-from multiscale.training.tasks.base import Task
+from multiscale.training.tasks.base import Task, one_hot
 
 
 class SequenceTask(Task):
@@ -21,6 +21,7 @@ class SequenceTask(Task):
         monitor, penalty_weight: as for :class:`Task`.
     """
 
+    linear = True
     per_step = True  # else the whole sequence has one target; data tell
 
     def check(self, facts: Facts) -> None:
@@ -40,6 +41,10 @@ class SequenceTask(Task):
     def weight(self, outputs: Tensor, batch: Batch) -> Tensor:
         """[B, T] or [B, 1], 1 where an output counts."""
         return batch.mask.to(outputs.dtype) if self.per_step else outputs.new_ones(outputs.shape[:2])
+
+    def regressands(self, batch: Batch, size: int) -> tuple[Tensor, Tensor]:
+        targets = batch.targets.reshape(len(batch.mask), -1, size)
+        return targets, batch.mask if self.per_step else batch.mask[:, :1]
 
 
 class Classification(SequenceTask):
@@ -77,6 +82,9 @@ class Classification(SequenceTask):
         scored = counted if self.blank is None else counted & (targets != self.blank)
         right = ((outputs.argmax(-1) == targets) & scored).sum()
         return {"loss": Measure(total, counted.sum()), "accuracy": Measure(right, scored.sum())}
+
+    def regressands(self, batch: Batch, size: int) -> tuple[Tensor, Tensor]:
+        return one_hot(batch.targets.reshape(len(batch.mask), -1), size)
 
     def metrics(self, means: Mapping[str, Tensor]) -> dict[str, Tensor]:
         return {"cross_entropy": means["loss"], "accuracy": means["accuracy"], "error": 1 - means["accuracy"]}
@@ -135,6 +143,10 @@ class Multilabel(SequenceTask):
             alone = (targets.sum(-1) == 1) & targets[..., self.decisive].any(-1)
             measures["accuracy_decisive"] = Measure((right * alone).sum(), (weight * alone).sum())
         return measures
+
+    def regressands(self, batch: Batch, size: int) -> tuple[Tensor, Tensor]:
+        targets, counted = super().regressands(batch, size)
+        return 2 * targets - 1, counted
 
 
 class Waveform(SequenceTask):

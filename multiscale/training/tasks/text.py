@@ -12,7 +12,7 @@ from multiscale.data.batch import IGNORE, Batch
 from multiscale.data.facts import TextFacts
 from multiscale.nn.encoders import Embedding
 from multiscale.training.measure import Measure
-from multiscale.training.tasks.base import Task
+from multiscale.training.tasks.base import Task, one_hot
 
 
 class LanguageModel(Task):
@@ -25,6 +25,7 @@ class LanguageModel(Task):
 
     kind = "text"
     reported = ("bpc",)
+    linear = True
 
     def __init__(self, embedding_size: int, monitor: str = "val/bpc", penalty_weight: float = 1.0) -> None:
         super().__init__(monitor, penalty_weight)
@@ -49,6 +50,9 @@ class LanguageModel(Task):
     def expected_surprisal(self, outputs: Tensor) -> Tensor:
         logits = outputs.detach().float()
         return Categorical(logits=logits, validate_args=False).entropy() / math.log(2)  # NaN is told by the loss
+
+    def regressands(self, batch: Batch, size: int) -> tuple[Tensor, Tensor]:
+        return one_hot(batch.targets, size)
 
     def metrics(self, means: Mapping[str, Tensor]) -> dict[str, Tensor]:
         return {"bpc": means["loss"] / math.log(2)}
