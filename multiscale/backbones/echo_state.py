@@ -27,8 +27,8 @@ class EchoStateNetwork(Backbone):
     h_t^l = (1 - a) h_{t-1}^l + a tanh(W_in h_t^{l-1} + W h_{t-1}^l) with h^0 = x: Jaeger's Eq. 1.2 without feedback of
     the output; leaky units of Jaeger, Lukosevicius, Popovici, Siewert 2007 (Neural Networks 20(3)), whose W carries the
     radius also where a < 1; stacked as in Gallicchio, Micheli, Pedrelli 2017 (Neurocomputing 268), without its bias.
-    The readout is whatever head it gets, trained by gradient, not the sources' linear regression; gradient also passes
-    through the reservoirs to an embedding before them.
+    The readout is whatever head it gets, trained by gradient, which also passes through the reservoirs to an embedding
+    before them; the sources' linear regression is ``callbacks=ridge``.
 
     Args:
         input_size: D, units of the input.

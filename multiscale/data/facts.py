@@ -94,9 +94,13 @@ class NumberFacts(SequenceFacts):
 
 @dataclass(frozen=True, kw_only=True)
 class BinaryFacts(SequenceFacts):
-    """Sequences in which each step sets some of ``output_size`` switches."""
+    """Sequences in which each step sets some of ``output_size`` switches.
+
+    Steps at which one of ``decisive`` is the only one on, if there are any, have an accuracy of their own.
+    """
 
     kind = "switches"
+    decisive: tuple[int, ...] = ()
 
 
 @dataclass(frozen=True, kw_only=True)

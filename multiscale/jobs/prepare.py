@@ -266,7 +266,7 @@ def _finish(config: DictConfig, solved: bool, data: DataModule, parts: Parts) ->
     from multiscale.training.build import assemble
     from multiscale.training.checkpoint import weights
     from multiscale.training.checkpoint.callback import Checkpoints, WholeFiles
-    from multiscale.training.data_check import DataCheck
+    from multiscale.training.data_check import DataCheck, FitCheck
 
     with silence():
         for where in ("trainer", "logger", "callbacks"):
@@ -288,4 +288,10 @@ def _finish(config: DictConfig, solved: bool, data: DataModule, parts: Parts) ->
             weights.adopt(module, config.init_from)
         places = {"logger": loggers, "callbacks": listed, "default_root_dir": config.folder, "plugins": plugins}
         trainer = make(config, "trainer", **places)
+        for name, callback in callbacks.items():
+            if isinstance(callback, FitCheck):
+                try:
+                    callback.check(trainer, module)
+                except InvalidInput as error:
+                    raise InvalidInput(f"callbacks.{name} {error}") from error
         return Prepared(config, solved, data, module, listed, loggers, trainer)

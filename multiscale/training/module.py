@@ -142,6 +142,11 @@ class SequenceModule(pl.LightningModule):
         self._log_progress(detached, hidden.penalty.detach(), len(batch.inputs))
         return loss
 
+    def backward(self, loss: Tensor) -> None:  # type: ignore[override]  # Lightning passes no more
+        """The gradient of the loss, unless nothing is to have one."""
+        if loss.requires_grad:
+            loss.backward()
+
     def _over_processes(self, measures: dict[str, Measure]) -> dict[str, Measure]:
         """The same totals, over the mean weight of all processes: the mean of their means is then that of one batch."""
         if self.processes == 1:

@@ -102,6 +102,7 @@ SMALL = {
     "frequency": ["data.batch_size=4", "data.duration=[8,12]", "data.sequences=[20,8,8]"],
     "clocked_symbols": ["data.batch_size=4", "data.steps=9", "data.sequences=[20,8,8]"],
     "first_symbol": ["data.batch_size=4", "data.delay=4", "data.sequences=[20,8,8]"],
+    "embedded_reber": ["data.batch_size=4", "data.strings=2", "data.sequences=[20,8,8]"],
     "copy_memory": ["data.batch_size=4", "data.delay=5", "data.sequences=[20,8,8]"],
     "jsb_chorales": ["data.batch_size=4", "data.verify=false"],
     "iam_ondb": ["data.batch_size=4"],

@@ -5,9 +5,10 @@ from collections.abc import Mapping
 from typing import Any, ClassVar
 
 from torch import Tensor, nn
+from torch.nn import functional as F
 
 from multiscale.checks import InvalidInput, in_range, one_of
-from multiscale.data.batch import Batch
+from multiscale.data.batch import IGNORE, Batch
 from multiscale.data.facts import Facts
 from multiscale.nn.dropout import Rates, rate_pair
 from multiscale.nn.schedules import Schedule
@@ -30,12 +31,13 @@ class Task(ABC):
     """
 
     kind: ClassVar[str]  # of the facts of the data it can be set on
-    measured: ClassVar[tuple[str, ...]] = ("loss",)  # what ``measure`` gives
-    reported: ClassVar[tuple[str, ...]]  # what ``metrics`` gives
+    measured: tuple[str, ...] = ("loss",)  # what ``measure`` gives; it and the next are known after ``check``
+    reported: tuple[str, ...]  # what ``metrics`` gives
     rising: ClassVar[tuple[str, ...]] = ()  # of ``reported``, what is better the larger it is
+    linear: ClassVar[bool] = False  # has ``regressands``
     bidirectional: bool = False
     sampling: Schedule | None = (
-        None  # epoch -> epsilon, for a task that can ``draw``; None: every input is the true one
+        None  # epoch to epsilon, for a task that can ``draw``; None: all inputs are the true ones
     )
 
     def __init__(self, monitor: str, penalty_weight: float = 1.0, dropout: Rates = 0.0) -> None:
@@ -77,6 +79,10 @@ class Task(ABC):
         None for a task whose predictions are no distribution."""
         return None
 
+    def regressands(self, batch: Batch, size: int) -> tuple[Tensor, Tensor]:
+        """What linear regression is to make of a batch, [B, S, size], and where it counts, [B, S]; S steps are read."""
+        raise NotImplementedError(f"{type(self).__name__} is no regression.")
+
     def draw(self, outputs: Tensor) -> Tensor:
         """A sample of each step's target by the network's own prediction, in the form of an input of the next step,
         for a task that may be set with ``sampling``."""
@@ -86,3 +92,9 @@ class Task(ABC):
         """Everything in ``reported``, from the means of what was measured on a split: these themselves, in their order,
         unless a task says otherwise."""
         return {name: means[key] for name, key in zip(self.reported, self.measured, strict=True)}
+
+
+def one_hot(targets: Tensor, size: int) -> tuple[Tensor, Tensor]:
+    """Unit vectors [B, S, size] of classes [B, S], and where there is a class."""
+    counted = targets != IGNORE
+    return F.one_hot(targets.where(counted, 0), size), counted

@@ -31,6 +31,7 @@ class Handwriting(SequenceTask):
     measured = ("loss", "sequence")
     reported = ("nll", "log_likelihood")
     rising = ("log_likelihood",)
+    linear = False
 
     def __init__(
         self, components: int, monitor: str = "val/nll", penalty_weight: float = 1.0, dropout: Rates = 0.0

@@ -8,11 +8,11 @@ from torch.nn import functional as F
 
 from multiscale.checks import InvalidInput, flag
 from multiscale.data.batch import IGNORE, Batch, last_step
-from multiscale.data.facts import Facts, LabelFacts, SequenceFacts
+from multiscale.data.facts import BinaryFacts, Facts, LabelFacts, SequenceFacts
 from multiscale.nn.dropout import Rates
 from multiscale.nn.encoders import OneHot, Values
 from multiscale.training.measure import Measure
-from multiscale.training.tasks.base import Task
+from multiscale.training.tasks.base import Task, one_hot
 
 
 class SequenceTask(Task):
@@ -22,6 +22,7 @@ class SequenceTask(Task):
         monitor, penalty_weight, dropout: as for :class:`Task`.
     """
 
+    linear = True
     per_step = True  # else the whole sequence has one target; data tell
 
     def check(self, facts: Facts) -> None:
@@ -41,6 +42,10 @@ class SequenceTask(Task):
     def weight(self, outputs: Tensor, batch: Batch) -> Tensor:
         """[B, T] or [B, 1], 1 where an output counts."""
         return batch.mask.to(outputs.dtype) if self.per_step else outputs.new_ones(outputs.shape[:2])
+
+    def regressands(self, batch: Batch, size: int) -> tuple[Tensor, Tensor]:
+        targets = batch.targets.reshape(len(batch.mask), -1, size)
+        return targets, batch.mask if self.per_step else batch.mask[:, :1]
 
 
 class Classification(SequenceTask):
@@ -81,6 +86,9 @@ class Classification(SequenceTask):
         right = ((outputs.argmax(-1) == targets) & scored).sum()
         return {"loss": Measure(total, counted.sum()), "accuracy": Measure(right, scored.sum())}
 
+    def regressands(self, batch: Batch, size: int) -> tuple[Tensor, Tensor]:
+        return one_hot(batch.targets.reshape(len(batch.mask), -1), size)
+
     def metrics(self, means: Mapping[str, Tensor]) -> dict[str, Tensor]:
         return {"cross_entropy": means["loss"], "accuracy": means["accuracy"], "error": 1 - means["accuracy"]}
 
@@ -100,23 +108,48 @@ class Regression(SequenceTask):
 
 
 class Multilabel(SequenceTask):
-    """Which of many switches are on at each step: negative log-likelihood in nats a step (NLL).
+    """Which of many switches are on at each step: negative log-likelihood in nats a step (NLL), and accuracy.
 
     The switches are independent given the past, so that the NLL of a step is the sum of their binary cross-entropies,
-    and the NLL of a split is the mean over all of its steps.
+    and the NLL of a split is the mean over all of its steps. The accuracy is the share of steps at which all switches
+    are right, those that are on above a probability of 1/2 and the others below; of data that have decisive steps,
+    ``accuracy_decisive`` is that of these alone.
     """
 
     kind = "switches"
-    reported = ("nll",)
+    measured: tuple[str, ...] = ("loss", "accuracy")
+    reported: tuple[str, ...] = ("nll", "accuracy")
+    rising = ("accuracy", "accuracy_decisive")
+    decisive: tuple[int, ...] = ()
 
     def __init__(self, monitor: str = "val/nll", penalty_weight: float = 1.0, dropout: Rates = 0.0) -> None:
         super().__init__(monitor, penalty_weight, dropout)
+
+    def check(self, facts: Facts) -> None:
+        super().check(facts)
+        assert isinstance(facts, BinaryFacts)
+        self.decisive = facts.decisive
+        if self.decisive:
+            self.measured = (*Multilabel.measured, "accuracy_decisive")
+            self.reported = (*Multilabel.reported, "accuracy_decisive")
 
     def measure(self, outputs: Tensor, batch: Batch) -> dict[str, Measure]:
         targets = batch.targets.reshape(outputs.shape).float()
         each = F.binary_cross_entropy_with_logits(outputs.float(), targets, reduction="none").sum(-1)
         weight = self.weight(each[..., None], batch)
-        return {"loss": Measure((each * weight).sum(), weight.sum())}
+        right = ((outputs > 0) == (targets > 0)).all(-1) * weight
+        measures = {
+            "loss": Measure((each * weight).sum(), weight.sum()),
+            "accuracy": Measure(right.sum(), weight.sum()),
+        }
+        if self.decisive:
+            alone = (targets.sum(-1) == 1) & targets[..., self.decisive].any(-1)
+            measures["accuracy_decisive"] = Measure((right * alone).sum(), (weight * alone).sum())
+        return measures
+
+    def regressands(self, batch: Batch, size: int) -> tuple[Tensor, Tensor]:
+        targets, counted = super().regressands(batch, size)
+        return 2 * targets - 1, counted
 
 
 class Waveform(SequenceTask):

@@ -15,7 +15,7 @@ from multiscale.nn.encoders import Embedding
 from multiscale.nn.schedules import Schedule
 from multiscale.training.measure import Measure
 from multiscale.training.sampling import check_epsilon, draw_symbols
-from multiscale.training.tasks.base import Task
+from multiscale.training.tasks.base import Task, one_hot
 
 
 class LanguageModel(Task):
@@ -34,6 +34,7 @@ class LanguageModel(Task):
 
     kind = "text"
     reported = ("bpc",)
+    linear = True
 
     def __init__(
         self,
@@ -69,6 +70,9 @@ class LanguageModel(Task):
 
     def draw(self, outputs: Tensor) -> Tensor:
         return draw_symbols(outputs)
+
+    def regressands(self, batch: Batch, size: int) -> tuple[Tensor, Tensor]:
+        return one_hot(batch.targets, size)
 
     def metrics(self, means: Mapping[str, Tensor]) -> dict[str, Tensor]:
         return {"bpc": means["loss"] / math.log(2)}
