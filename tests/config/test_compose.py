@@ -17,6 +17,9 @@ ELSEWHERE = ["data", "task", "experiment"]  # in test_tasks.py and test_experime
 FILES = [(group, path.stem) for group in GROUPS for path in sorted((CONF / group).glob("*.yaml"))]
 
 
+NEEDS = {"ridge": ["head=concat"]}  # of other groups
+
+
 def reason_to_skip(group: str, choice: str) -> str | None:
     if (group, choice) == ("trainer", "gpu") and not torch.cuda.is_available():
         return "needs a GPU"
@@ -27,7 +30,7 @@ def reason_to_skip(group: str, choice: str) -> str | None:
 def test_every_choice_composes_and_builds(group, choice):
     if reason := reason_to_skip(group, choice):
         pytest.skip(reason)
-    prepare(jobs([f"{group}={choice}"])[0])
+    prepare(jobs([f"{group}={choice}", *NEEDS.get(choice, [])])[0])
 
 
 @pytest.mark.parametrize("choice", [path.stem for path in sorted((CONF / "logger").glob("*.yaml"))])
