@@ -10,48 +10,9 @@ boundaries=false     mark with | where level 1 ended a segment, with || where le
 
 import codecs
 import sys
-from collections.abc import Iterator
-from typing import NamedTuple
-
-import torch
 
 from multiscale.checks import InvalidInput, in_range, positive_int
 from multiscale.cli import arguments, command
-from multiscale.training.language_model import check_boundaries, load_language_model
-from multiscale.training.module import SequenceModule
-
-
-class Written(NamedTuple):
-    """One symbol that the model has read, and the highest level that ended a segment at it; 0 if none did."""
-
-    symbol: int
-    level: int
-
-
-@torch.no_grad()
-def write(
-    module: SequenceModule, prompt: list[int], length: int, temperature: float, seed: int, boundaries: bool = False
-) -> Iterator[Written]:
-    """The symbols of ``prompt`` and then ``length`` more drawn ones (:func:`draw`), each as soon as it is read."""
-    generator = torch.Generator().manual_seed(seed)
-    state, symbols = None, prompt
-    for count in range(length + 1):
-        logits, hidden = module(torch.tensor([symbols]), state, trace=boundaries)
-        state = hidden.state
-        fired = None if hidden.trace is None else hidden.trace.boundary
-        for t, symbol in enumerate(symbols):
-            levels = [] if fired is None else fired[0, t].nonzero()[:, 0].tolist()
-            yield Written(symbol, max(levels, default=-1) + 1)
-        if count < length:
-            symbols = [draw(logits[0, -1], temperature, generator)]
-
-
-def draw(logits: torch.Tensor, temperature: float, generator: torch.Generator) -> int:
-    """One symbol from softmax(logits / temperature); at 0 the likeliest."""
-    if temperature == 0:
-        return int(logits.argmax())
-    shares = torch.softmax((logits.double() - logits.max()) / temperature, -1)
-    return int(torch.multinomial(shares, 1, generator=generator))
 
 
 def main(words: list[str]) -> None:
@@ -63,6 +24,12 @@ def main(words: list[str]) -> None:
     in_range("seed", given["seed"], 0, 2**63 - 1)
     if not given["prompt"]:
         raise InvalidInput("prompt must be at least one character; got ''.")
+
+    from multiscale.training.lean import import_lightning  # seconds, which no mistake above need wait for
+
+    import_lightning()
+    from multiscale.training.language_model import check_boundaries, load_language_model, write
+
     module, facts = load_language_model(given["checkpoint"])
     prompt = facts.encode(given["prompt"], "prompt")
     if given["boundaries"]:
