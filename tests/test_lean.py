@@ -36,6 +36,7 @@ def loaded(program: str, *words: str, cwd=ROOT) -> set[str]:
         ("generate", "prompt="),
         ("segment", "--help"),
         ("search", "search=x"),
+        ("benchmark", "model=hmlst"),
     ],
 )
 def test_help_and_mistakes_load_nothing_heavy(door, words):
