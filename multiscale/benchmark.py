@@ -1,43 +1,67 @@
-"""How fast the backbones are, side by side, as ratios: no absolute time is printed but the time to compile.
+"""How fast the backbones are, side by side, as ratios: ``python -m multiscale.benchmark [model=hmlstm] [key=value]``.
 
-  python -m multiscale.benchmark model=hmlstm
-
-model      which report: a file of multiscale/benchmarks
-sizes      units x batch x steps, with commas between, as 512x64x100,64x8x100; else the report's own
+model      a model file; without it, all of them. hmlstm and clockwork have reports of their own below the table, and
+           streaming is one of steps read one at a time
+sizes      units a layer x batch x steps, with commas between, as 512x64x100,64x8x100; default 128x32x64
 rounds     how often the peers take turns
-precision  float32 or bf16; else the report's own
-threads    of PyTorch
+precision  float32 or bf16
+threads    of PyTorch, as 1,2; a report of its own has the last
 device     cpu or cuda
+
+No absolute time is printed but the time to compile. All models take minutes; what is under way is told on stderr.
 """
 
-import pkgutil
 from importlib import import_module
+from pathlib import Path
 
-import torch
-
-from multiscale import benchmarks
-from multiscale.benchmarks.timing import Settings, sizes_of
-from multiscale.checks import one_of, positive_int
+from multiscale.checks import InvalidInput, one_of, positive_int
 from multiscale.cli import arguments, command
 
-MODELS = sorted({module.name for module in pkgutil.iter_modules(benchmarks.__path__)} - {"timing"})
+HOME = Path(__file__).parent / "benchmarks"
+NO_MODEL = ("__init__", "timing", "backbones")
+REPORTS = sorted(path.stem for path in HOME.glob("*.py") if path.stem not in NO_MODEL)  # models with one of their own
 
 
 def benchmark(words: list[str]) -> None:
-    """Print the report of one model.
+    """Print the table of one model or all, and the report of a model that has one.
 
     Raises:
         InvalidInput: for a mistake in the words.
     """
-    known = {"model": str, "sizes": "", "rounds": 7, "precision": "", "threads": torch.get_num_threads()}
-    given = arguments(words, {**known, "device": "cpu"})
-    model = one_of("model", given["model"], MODELS)
+    known = {"model": "", "sizes": "", "rounds": 7, "precision": "", "threads": "1,2", "device": "cpu"}
+    given = arguments(words, known)
+    threads = counts(given["threads"])
+
+    from multiscale.config.compose import CONF  # with Hydra, and below with torch: no --help waits for either
+
+    models = sorted(path.stem for path in (CONF / "model").glob("*.yaml"))
+    known_models = sorted({*models, *REPORTS})
+    chosen = [one_of("model", given["model"], known_models)] if given["model"] else models
+
+    import torch
+
+    from multiscale.benchmarks import backbones
+    from multiscale.benchmarks.timing import Settings, sizes_of
+
     sizes = sizes_of(given["sizes"]) if given["sizes"] else None
     settings = Settings(sizes, given["rounds"], given["precision"] or None, given["device"])
-    torch.set_num_threads(positive_int("threads", given["threads"]))
-    torch.manual_seed(0)
-    print(f"torch {torch.__version__}, {settings.device}, {torch.get_num_threads()} threads, {settings.rounds} rounds")
-    import_module(f"{benchmarks.__name__}.{model}").report(settings)
+    print(f"torch {torch.__version__}, {settings.device}, {given['threads']} threads, {settings.rounds} rounds")
+    if set(chosen) <= set(models):
+        backbones.report(settings, chosen, threads)
+    if given["model"] in REPORTS:
+        torch.set_num_threads(threads[-1])
+        torch.manual_seed(0)
+        import_module(f"multiscale.benchmarks.{given['model']}").report(settings)
+
+
+def counts(text: str) -> list[int]:
+    """Numbers of threads as they are written on a command line, with commas between."""
+    try:
+        return [positive_int("threads", int(part)) for part in text.split(",")]
+    except InvalidInput:
+        raise
+    except ValueError as error:
+        raise InvalidInput(f"threads must be whole numbers with commas between, as 1,2; got {text!r}.") from error
 
 
 if __name__ == "__main__":

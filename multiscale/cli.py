@@ -1,5 +1,6 @@
 """Small command lines of the form key=value, with what is wrong in one line and exit code 2."""
 
+import gc
 import os
 import sys
 from collections.abc import Callable, Mapping
@@ -9,6 +10,18 @@ from multiscale.checks import InvalidInput, nearest
 
 USER_ERROR = 2
 INTERRUPTED = 130
+USUAL = gc.get_threshold()
+SELDOM = 1_000_000  # objects made between two looks for garbage; the imports of a run make half as many
+
+
+def collect_seldom() -> None:
+    """Look for garbage seldom: imports make objects by the hundred thousand, and as good as all of them stay."""
+    gc.set_threshold(SELDOM, *USUAL[1:])
+
+
+def collect_as_usual() -> None:
+    """Look for garbage as Python does, which a training needs: graphs of tensors may be rings."""
+    gc.set_threshold(*USUAL)
 
 
 def arguments(words: list[str], known: Mapping[str, Any]) -> dict[str, Any]:
@@ -48,6 +61,7 @@ def _converted(key: str, text: str, kind: type) -> Any:
 
 def command(work: Callable[[list[str]], None], help_text: str) -> None:
     """Run ``work`` on the words of the command line; ``--help`` prints how it is called."""
+    collect_seldom()
     words = sys.argv[1:]
     if {"--help", "-h"} & set(words):
         print(help_text.strip())

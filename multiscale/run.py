@@ -6,11 +6,12 @@ A sweep is ``-m`` with lists: ``-m model=hmlstm,clockwork``; what was stopped go
 
 import sys
 
-from multiscale.cli import INTERRUPTED
+from multiscale.cli import INTERRUPTED, collect_seldom
 
 
 def main() -> None:
     """The command line, which Ctrl-C ends without a traceback from its first moments on."""
+    collect_seldom()
     try:
         from multiscale.jobs.run import run_words  # Hydra takes a part of a second, what it runs more
 

@@ -59,10 +59,12 @@ def main(words: list[str]) -> None:
     """The command line."""
     try:
         from multiscale.jobs.plan import read
-        from multiscale.jobs.study import Search, number, reason, run_trial
     except ImportError as error:
         raise InvalidInput(f"a search needs Optuna: pip install 'multiscale-rnn[search]' ({error}).") from error
     plan, console = read(words), Console()
+
+    from multiscale.jobs.study import Search, number, reason, run_trial  # with torch
+
     folder = Path("searches").resolve() / plan.study
 
     def objective(place: int, params: list[str]) -> float:

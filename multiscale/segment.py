@@ -10,60 +10,17 @@ threads=1            of PyTorch
 
 import json
 import sys
-from itertools import pairwise
-from typing import NamedTuple
-
-import torch
 
 from multiscale.checks import InvalidInput, expand, one_of, positive_int
 from multiscale.cli import arguments, command
-from multiscale.data.facts import TextFacts
-from multiscale.data.text import read_text, utf8
-from multiscale.training.language_model import check_boundaries, load_language_model
-from multiscale.training.module import SequenceModule
-
-CHUNK = 4096  # symbols read at a time; the state is carried on
-
-
-class Level(NamedTuple):
-    """How one level cuts a text: ``ends`` are the last symbols of its segments, which together are the text."""
-
-    name: str
-    ends: list[int]
-    segments: list[str]
-
-
-@torch.no_grad()
-def segment(module: SequenceModule, facts: TextFacts, text: str) -> list[Level]:
-    """How each level that detects boundaries, fastest first, cuts ``text``; a last segment may be unfinished.
-
-    Raises:
-        InvalidInput: for a character that the model does not know.
-    """
-    symbols = facts.encode(text)
-    state, fired = None, []
-    names: tuple[str, ...] = ()
-    for start in range(0, len(symbols), CHUNK):
-        hidden = module(torch.tensor([symbols[start : start + CHUNK]]), state, trace=True)[1]
-        assert hidden.trace is not None
-        assert hidden.trace.boundary is not None
-        state, names = hidden.state, hidden.trace.names
-        fired.append(hidden.trace.boundary[0])
-    marks = torch.cat(fired)
-    levels = []
-    for number, name in enumerate(names[: module.backbone.detecting]):
-        ends = marks[:, number].nonzero()[:, 0].tolist()
-        cuts = [0, *(end + 1 for end in ends)]
-        cuts += [len(symbols)] if cuts[-1] < len(symbols) else []
-        parts = [facts.decode(symbols[a:b]) for a, b in pairwise(cuts)]
-        levels.append(Level(name, ends, parts))
-    return levels
 
 
 def given_text(text: str, file: str) -> str:
     """The text that is meant by exactly one of the two; raises :class:`InvalidInput` for none, both, or a bad file."""
     if bool(text) == bool(file):
         raise InvalidInput("exactly one of text and file must be given, and not be empty.")
+    from multiscale.data.text import read_text, utf8  # with torch
+
     if file == "-":
         return utf8(sys.stdin.buffer.read(), "file '-'")
     return text or read_text(expand(file), "file")
@@ -76,6 +33,14 @@ def main(words: list[str]) -> None:
     one_of("format", given["format"], ("text", "json"))
     positive_int("threads", given["threads"])
     text = given_text(given["text"], given["file"])
+
+    from multiscale.training.lean import import_lightning  # seconds, which no mistake above need wait for
+
+    import_lightning()
+    import torch
+
+    from multiscale.training.language_model import check_boundaries, load_language_model, segment
+
     torch.set_num_threads(given["threads"])
     module, facts = load_language_model(given["checkpoint"])
     check_boundaries(module, "checkpoint must be that of a backbone with boundaries, such as hmlstm; it has none.")

@@ -12,6 +12,7 @@ import torch
 from multiscale import cli, generate, segment
 from multiscale.checks import InvalidInput
 from multiscale.data.facts import NumberFacts, TextFacts
+from multiscale.training import language_model
 from multiscale.training.build import load
 from multiscale.training.language_model import load_language_model
 from multiscale.training.loaders import Loaders
@@ -43,7 +44,7 @@ def checkpoint(data, folder):
 def test_what_is_written_is_what_the_whole_text_would_predict(checkpoint):
     module, facts = load_language_model(checkpoint())
     prompt = facts.encode("the quick ")
-    symbols = [w.symbol for w in generate.write(module, prompt, 30, temperature=0, seed=0)]
+    symbols = [w.symbol for w in language_model.write(module, prompt, 30, temperature=0, seed=0)]
     assert symbols[: len(prompt)] == prompt
     assert len(symbols) == len(prompt) + 30
     with torch.no_grad():
@@ -53,21 +54,21 @@ def test_what_is_written_is_what_the_whole_text_would_predict(checkpoint):
 
 def test_the_seed_decides_what_is_drawn(checkpoint):
     module, facts = load_language_model(checkpoint())
-    runs = [[w.symbol for w in generate.write(module, facts.encode("the"), 60, 1.0, seed)] for seed in (1, 1, 2)]
+    runs = [[w.symbol for w in language_model.write(module, facts.encode("the"), 60, 1.0, seed)] for seed in (1, 1, 2)]
     assert runs[0] == runs[1] != runs[2]
 
 
 @pytest.mark.parametrize("temperature", [0.5, 1.0, 2.0])
 def test_draws_follow_the_tempered_softmax(temperature):
     logits, generator = torch.tensor([1.0, 0.0, -1.0]), torch.Generator().manual_seed(0)
-    drawn = Counter(generate.draw(logits, temperature, generator) for _ in range(4000))
+    drawn = Counter(language_model.draw(logits, temperature, generator) for _ in range(4000))
     expected = torch.softmax(logits / temperature, 0)
     for symbol, share in enumerate(expected.tolist()):
         assert drawn[symbol] / 4000 == pytest.approx(share, abs=0.03)
 
 
 def test_a_tiny_temperature_is_the_likeliest_without_overflow():
-    assert generate.draw(torch.tensor([80.0, 90.0, 3.0]), 1e-300, torch.Generator()) == 1
+    assert language_model.draw(torch.tensor([80.0, 90.0, 3.0]), 1e-300, torch.Generator()) == 1
 
 
 def test_boundaries_are_marked_where_the_trace_has_them(checkpoint, capsys):
@@ -91,8 +92,8 @@ def test_the_segments_of_every_level_are_the_text_and_end_where_the_trace_says(c
     text = "the quick brown fox jumps over the lazy dog, again and again. " * 3
     with torch.no_grad():
         boundary = module(torch.tensor([facts.encode(text)]), trace=True)[1].trace.boundary[0]
-    monkeypatch.setattr(segment, "CHUNK", 50)
-    levels = segment.segment(module, facts, text)
+    monkeypatch.setattr(language_model, "CHUNK", 50)
+    levels = language_model.segment(module, facts, text)
     assert [level.name for level in levels] == ["layer 1", "layer 2"]
     for number, level in enumerate(levels):
         assert "".join(level.segments) == text

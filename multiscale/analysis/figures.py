@@ -7,7 +7,7 @@ import pytorch_lightning as pl
 import torch
 from torch import Tensor
 
-from multiscale.analysis import excerpt, plots
+from multiscale.analysis import excerpt
 from multiscale.checks import positive_int
 from multiscale.training.logging.loggers import log_image
 from multiscale.training.module import SequenceModule
@@ -51,6 +51,8 @@ class Figures(pl.Callback):
         data = trainer.datamodule.data  # type: ignore[attr-defined]
         if not trainer.is_global_zero or not isinstance(module, SequenceModule):
             return
+        from multiscale.analysis import plots  # matplotlib, which a run needs no sooner
+
         shown = excerpt.read(module, data)
         figures = {"raster": plots.draw_raster(shown.update, shown.names, shown.true_periods, shown.start)}
         if shown.boundary is not None:

@@ -1,6 +1,7 @@
 """Peers that take turns in one process, and the median over the rounds of each round's ratio to the first of them, so
 that a busy machine slows all alike."""
 
+import sys
 import time
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
@@ -84,10 +85,14 @@ def measure(peers: Mapping[str, Peer], rounds: int, device: str = "cpu") -> dict
     return ratios(round_robin(peers, rounds, device), next(iter(peers)))
 
 
-def round_robin(peers: Mapping[str, Peer], rounds: int, device: str = "cpu") -> Times:
-    """Seconds forward and backward of every peer in each of ``rounds`` turns, after one turn to warm up."""
+def round_robin(peers: Mapping[str, Peer], rounds: int, device: str = "cpu", what: str = "measuring") -> Times:
+    """Seconds forward and backward of every peer in each of ``rounds`` turns, after one turn to warm up.
+
+    ``what`` is measured is told on stderr, with the turn.
+    """
     times: Times = {name: [] for name in peers}
     for round_ in range(rounds + 1):
+        _tell(f"{what}: " + (f"turn {round_} of {rounds}" if round_ else "warming up"))
         for name, peer in peers.items():
             # An idle pool of threads spins on for a while after a call, and would take a core from the next peer.
             time.sleep(PAUSE)
@@ -95,6 +100,12 @@ def round_robin(peers: Mapping[str, Peer], rounds: int, device: str = "cpu") -> 
             if round_:
                 times[name].append(found)
     return times
+
+
+def _tell(text: str) -> None:
+    """Say what is under way: in one line that changes, or where nobody watches a line each."""
+    watched = sys.stderr.isatty()
+    print(f"\r\x1b[K{text}" if watched else text, end="" if watched else "\n", file=sys.stderr, flush=True)
 
 
 def ratios(times: Times, to: str) -> dict[str, Timing]:
@@ -154,4 +165,6 @@ def table(title: str, columns: Sequence[str], rows: Sequence[Sequence[object]]) 
     widths = [max(len(row[i]) for row in cells) for i in range(len(columns))]
     lines = ["| " + " | ".join(v.ljust(w) for v, w in zip(row, widths, strict=True)) + " |" for row in cells]
     rule = "|" + "|".join("-" * (w + 2) for w in widths) + "|"
+    if sys.stderr.isatty():
+        print("\r\x1b[K", end="", file=sys.stderr, flush=True)
     print(f"\n{title}\n", lines[0], rule, *lines[1:], sep="\n")

@@ -13,7 +13,6 @@ from optuna.distributions import BaseDistribution, CategoricalDistribution, Floa
 from multiscale.checks import InvalidInput, first_line, nearest, one_of, positive_int, real
 from multiscale.cli import arguments
 from multiscale.config.compose import CONF, compose_jobs, jobs
-from multiscale.jobs.prepare import check_jobs
 
 DEFAULTS = {"trials": 20, "study": str, "sampler": "tpe", "seed": 0, "startup": 10}
 RANGE = ("low", "high", "log", "step")
@@ -128,6 +127,8 @@ def _read_settings(
 
 def _check_space(plan: Plan) -> None:
     """Compose every choice and both ends of every range; prepare the first and the last of all together."""
+    from multiscale.jobs.prepare import check_jobs  # torch takes a second or two
+
     values_of = {key: _ends(kind) for key, kind in plan.space.items()}
     for key, values in values_of.items():
         for value in values:

@@ -15,6 +15,7 @@ from multiscale.cli import fail
 from multiscale.config.compose import CONF, CommandLine, NeedsPlus, compose_jobs, read_line
 from multiscale.config.hydra_internals import run_single
 from multiscale.config.identity import freeze
+from multiscale.jobs.check import check_words
 from multiscale.runs.signals import Interrupted, Signals, end_with_parent
 
 
@@ -51,9 +52,10 @@ def _run(line: CommandLine) -> None:
     """A single run: composed once, prepared once."""
     (job,) = compose_jobs(line.words, line.config_dir, several=False)
 
-    from multiscale.jobs.prepare import check_start, prepare  # torch takes a second or two
+    check_words([job])
 
-    check_start(job.config)
+    from multiscale.jobs.prepare import prepare  # torch takes a second or two
+
     prepared = prepare(job.config)
 
     from multiscale.jobs.start import needs_processes, start_job
@@ -74,11 +76,13 @@ def _run(line: CommandLine) -> None:
 
 def _sweep(line: CommandLine) -> int:
     """Check every job, run them, and tell in the end how each went; returns the exit code."""
+    jobs = compose_jobs(line.words, line.config_dir, multirun=True)
+    check_words(jobs)
+
     from multiscale.jobs.prepare import check_jobs
     from multiscale.jobs.sweep import Sweep, check_folder, conclude, name_folders
     from multiscale.runs.folder import make
 
-    jobs = compose_jobs(line.words, line.config_dir, multirun=True)
     check_jobs(jobs)
     check_folder(line.words)
     make(Path(jobs[0].composed.hydra.sweep.dir), "hydra.sweep.dir")

@@ -107,6 +107,9 @@ def run_here(folder: Path, prepared: Prepared | None = None) -> int:
 
 
 def _run(folder: Path, prepared: Prepared | None) -> int:
+    from multiscale.training.lean import import_lightning
+
+    import_lightning()
     from multiscale.jobs.train import train
     from multiscale.training.finite import NotFinite
 

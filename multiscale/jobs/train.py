@@ -6,6 +6,7 @@ from pathlib import Path
 
 from pytorch_lightning.utilities.exceptions import SIGTERMException
 
+from multiscale.cli import collect_as_usual
 from multiscale.config.identity import to_plain
 from multiscale.jobs.prepare import Prepared, prepare
 from multiscale.jobs.summary import describe_levels, describe_run, show, summarise
@@ -61,6 +62,7 @@ def _train(job: Prepared, signals: Signals, status: Status) -> float:
             end_at_epoch(trainer, checkpoint["epoch"])
         elif checkpoint:
             open_to_validation(trainer, checkpoint)
+        collect_as_usual()
         trainer.fit(module, loaders, ckpt_path=last, weights_only=True if last else None)
         best = keeper.best if keeper is not None and keeper.best.exists() else None
         measured = trainer.callback_metrics.get(module.task.monitor, math.nan)

@@ -10,7 +10,7 @@ import sys
 from pathlib import Path
 from typing import TYPE_CHECKING
 
-from multiscale.cli import INTERRUPTED
+from multiscale.cli import INTERRUPTED, collect_seldom
 from multiscale.runs.processes import is_rank
 from multiscale.runs.signals import end_with_parent
 
@@ -21,6 +21,7 @@ if TYPE_CHECKING:
 def main() -> int:
     """Run the job, which Ctrl-C ends without a traceback from its first moments on; returns the exit code."""
     end_with_parent()
+    collect_seldom()
     try:
         return _run(Path(sys.argv[1]))
     except KeyboardInterrupt:

@@ -3,8 +3,6 @@
 from collections.abc import Mapping
 from typing import Any
 
-import torch
-
 from multiscale.checks import InvalidInput, positive_int
 
 
@@ -40,6 +38,8 @@ def count_gpus(accelerator: str) -> int:
     """GPUs that the accelerator would use; 0 for the CPU, and where there are none."""
     if accelerator in ("cpu", "tpu"):
         return 0
+    import torch  # which takes a second, and for a run on the CPU is not needed to see a mistake
+
     cuda = torch.cuda.device_count() if accelerator != "mps" and torch.cuda.is_available() else 0
     return cuda or int(accelerator != "cuda" and torch.backends.mps.is_available())
 

@@ -61,7 +61,7 @@ def check_resumable(trainer: Mapping[str, Any], callbacks: Mapping[str, Any]) ->
                 )
 
 
-def check_words(trainer: Mapping[str, Any]) -> None:
+def check_kinds(trainer: Mapping[str, Any]) -> None:
     """Raise :class:`InvalidInput` for an accelerator, strategy or precision that Lightning does not know."""
     from pytorch_lightning import Trainer
     from pytorch_lightning.accelerators import AcceleratorRegistry

@@ -5,13 +5,13 @@ import math
 import pytest
 import torch
 
-from multiscale.benchmark import MODELS, benchmark
-from multiscale.benchmarks import timing
+from multiscale.benchmark import REPORTS, benchmark
+from multiscale.benchmarks import backbones, timing
 from multiscale.benchmarks.hmlstm import multiplications
 from multiscale.benchmarks.streaming import RATES, rarely_ending
 from multiscale.benchmarks.timing import Settings, Size, measure, ratios, sizes_of
 from multiscale.checks import InvalidInput
-from tests.conftest import ROOT
+from tests.conftest import MODELS, ROOT
 
 
 @pytest.fixture(autouse=True)
@@ -25,7 +25,38 @@ def test_the_report_of_a_model_has_every_part(capsys):
     for part in ("torch.nn.LSTM", "reference", "fused", "layer norm", "worst gradient", "Compiling", "On a GPU"):
         assert part in printed
     assert "6 units, B 3, T 5" in printed
+    assert printed.index("| hmlstm ") < printed.index("| reference")
     assert " s." in printed or "not run" in printed
+
+
+def test_without_a_model_there_is_a_row_for_each_with_a_ratio_for_every_column(capsys):
+    benchmark(["sizes=16x2x3", "rounds=1", "threads=1"])
+    captured = capsys.readouterr()
+    rows = [[cell.strip() for cell in line.split("|")[1:-1]] for line in captured.out.splitlines() if "|" in line]
+    assert [row[0] for row in rows[2:]] == ["torch.nn.LSTM", *MODELS]
+    assert rows[2][2:] == ["48", *["1.00"] * 4]
+    assert all(int(row[2]) == pytest.approx(48, rel=0.1) for row in rows[2:])
+    assert all(float(cell) > 0 for row in rows[2:] for cell in row[4:])
+    assert "training, 1 thread: turn 1 of 1" in captured.err.splitlines()
+
+
+def test_a_model_that_takes_no_size_near_enough_is_named(monkeypatch):
+    monkeypatch.setattr(backbones, "NEAR", 0)
+    with pytest.raises(InvalidInput, match="sizes must be such that clockwork takes a hidden_size near 3: "):
+        backbones.backbone("clockwork", Size(1, 1, 1))
+
+
+def test_a_lone_stacked_lstm_has_the_weights_of_its_peer():
+    peer = torch.nn.LSTM(16, 16, 3)
+    assert backbones.describe("x", backbones.backbone("stacked_lstm", Size(16, 1, 1)), peer)[2:] == (48, 1.0)
+
+
+def test_one_by_one_goes_through_the_steps_of_the_whole():
+    network, x = backbones.backbone("gru", Size(8, 1, 1)).eval(), torch.randn(1, 6, 8)
+    seen = []
+    network.register_forward_hook(lambda *call: seen.append(call[2].levels[-1]))
+    backbones.one_by_one(network, x)()
+    assert torch.allclose(torch.cat(seen, 1), network(x).levels[-1], atol=1e-6)
 
 
 def test_the_clockworks_report_has_its_peers(capsys):
@@ -60,13 +91,13 @@ def test_a_ratio_is_the_median_over_rounds_of_each_rounds_own():
     ("words", "message"),
     [
         (["modl=hmlstm"], "modl does not exist; there is model, sizes, .* Did you mean 'model'?"),
-        (["model=hmlst"], "model must be one of clockwork, hmlstm, streaming; got 'hmlst'. Did you mean 'hmlstm'?"),
-        (["model=timing"], "model must be one of clockwork, hmlstm, streaming; got 'timing'"),
-        ([], "model must be given, as model=..."),
+        (["model=hmlst"], "model must be one of chunking, .*; got 'hmlst'. Did you mean 'hmlstm'?"),
+        (["model=timing"], "model must be one of chunking, .*; got 'timing'"),
         (["hmlstm"], "arguments must be of the form key=value; got 'hmlstm'"),
         (["model=hmlstm", "rounds=none"], "rounds must be a whole number; got 'none'"),
         (["model=hmlstm", "rounds=0"], "rounds must be a whole number of at least 1; got 0"),
-        (["model=hmlstm", "threads=0"], "threads must be a whole number of at least 1; got 0"),
+        (["model=hmlstm", "threads=1,0"], "threads must be a whole number of at least 1; got 0"),
+        (["model=hmlstm", "threads=two"], "threads must be whole numbers with commas between, as 1,2; got 'two'"),
         (["model=hmlstm", "sizes=6x3"], "sizes must be like 512x64x100"),
         (["model=hmlstm", "precision=float16"], "precision must be one of float32, bf16"),
         (["model=streaming", "precision=bf16"], "precision must be float32 for model=streaming; got 'bf16'"),
@@ -86,12 +117,14 @@ def test_a_mistake_ends_with_2_and_one_line(cli):
 def test_help_says_how_it_is_called(cli):
     done = cli("--help", module="benchmark", PYTHONPATH=str(ROOT))
     assert done.returncode == 0
-    assert "python -m multiscale.benchmark model=hmlstm" in done.stdout
+    assert "python -m multiscale.benchmark [model=hmlstm]" in done.stdout
+    assert done.stderr == ""
 
 
 def test_every_report_is_found_by_the_name_of_its_file():
     files = {path.stem for path in (ROOT / "multiscale/benchmarks").glob("*.py")}
-    assert set(MODELS) == files - {"__init__", "timing"}
+    assert set(REPORTS) == files - {"__init__", "timing", "backbones"}
+    assert set(REPORTS) <= set(MODELS)
 
 
 def test_words_become_sizes_and_settings():

@@ -20,6 +20,7 @@ from multiscale.runs import files
 from multiscale.runs.machine import describe_machine
 from multiscale.runs.metrics import read_column
 from multiscale.runs.processes import get_rank
+from multiscale.training.lean import stand_in
 from multiscale.training.logging.base import RunLogger
 from multiscale.training.logging.wandb_mode import mode_of
 
@@ -29,6 +30,8 @@ STEP = "trainer/global_step"  # the x-axis of every curve
 RISING = re.compile(r"(val|trace)/(accuracy|log_likelihood|f1)(_.*)?")  # the higher, the better
 WIDTH, IMAGES, ROWS = 1600, 60, 1000  # of a picture in pixels; pictures of one name; rows of a table
 EXIT_CODES = {"finished": 0, "failed": 1, "interrupted": 143}  # the last is what a shell tells of SIGTERM
+# Not its public face either: to ask whether a job of W&B Launch staged inputs, it loads all of Launch, half a second.
+LAUNCH = "wandb.sdk.launch.inputs.internal"
 FLUSH = "x_transaction_log_flush_interval"  # not W&B's public face: seconds of rows that a killed run may lack
 
 
@@ -203,7 +206,8 @@ class SafeWandb(RunLogger):
     def _begin(self, arguments: dict[str, Any]) -> Any:
         import wandb as client
 
-        client.setup(client.Settings(silent=True))  # or it tells where it found a key
+        # Silent, or it tells where it found a key; with the mode, or an offline run loads what reports on it.
+        client.setup(client.Settings(silent=True, mode=arguments["mode"]))
         often: dict[str, Any] = {FLUSH: 1.0} if FLUSH in client.Settings.model_fields else {}
         settings = client.Settings(
             silent=True,
@@ -214,7 +218,8 @@ class SafeWandb(RunLogger):
             finish_timeout_raises=True,
             **often,
         )
-        run = client.init(**arguments, dir=str(self.folder), settings=settings, reinit="finish_previous")
+        with stand_in(LAUNCH, StagedLaunchInputs=_NothingStaged):
+            run = client.init(**arguments, dir=str(self.folder), settings=settings, reinit="finish_previous")
         run.define_metric(STEP)
         run.define_metric("*", step_metric=STEP, step_sync=True)
         return run
@@ -251,6 +256,11 @@ class SafeWandb(RunLogger):
         if state == "interrupted":
             self.run.mark_preempting()
         self.run.finish(exit_code=EXIT_CODES[state])
+
+
+class _NothingStaged:
+    def apply(self, run: Any) -> None:
+        """Whoever staged inputs would have loaded W&B's own."""
 
 
 def _release() -> None:
