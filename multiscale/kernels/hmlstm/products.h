@@ -74,14 +74,17 @@ struct Short : Arithmetic<float> {
 template <typename A, typename T>
 static void pack(const T* w, int64_t k_stride, int64_t c_stride, int64_t depth, int64_t columns,
                  typename A::Element* out) {
-  const int64_t rows = A::depth(depth);
-  std::vector<typename A::Element> column(rows);
-  for (int64_t c = 0; c < padded<T>(columns); ++c) {
-    if (c < columns) A::convert(w + c * c_stride, depth, k_stride, column.data());
-    else std::fill(column.begin(), column.end(), typename A::Element{});
-    typename A::Element* to = out + c / kPanel<T> * kPanel<T> * rows + c % kPanel<T>;
-    for (int64_t k = 0; k < rows; ++k) to[k * kPanel<T>] = column[k];
-  }
+  const int64_t rows = A::depth(depth), block = 32;  // numbers at once of the depth, whose panel rows stay in cache
+  typename A::Element column[block] = {};
+  for (int64_t first = 0; first < padded<T>(columns); first += kPanel<T>, out += kPanel<T> * rows)
+    for (int64_t k = 0; k < depth; k += block)
+      for (int64_t c = first; c < first + kPanel<T>; ++c) {
+        const int64_t numbers = std::min(block, depth - k);
+        if (c < columns) A::convert(w + k * k_stride + c * c_stride, numbers, k_stride, column);
+        else std::fill(column, column + block, typename A::Element{});
+        typename A::Element* to = out + A::depth(k) * kPanel<T> + c - first;
+        for (int64_t i = 0; i < A::depth(numbers); ++i) to[i * kPanel<T>] = column[i];
+      }
 }
 
 template <typename A, typename T, int R>
