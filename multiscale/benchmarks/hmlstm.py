@@ -2,27 +2,34 @@
 
 import tempfile
 import time
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from pathlib import Path
+from typing import Any
 
 import torch
 from torch import Tensor, nn
 
 from multiscale.backbones.base import groups
 from multiscale.backbones.hmlstm import HMLSTM
-from multiscale.benchmarks.timing import Peer, Settings, Size, measure, relative_error, table, training_pass
+from multiscale.benchmarks.timing import Peer, Settings, Size, levels_of, measure, relative_error, table, training_pass
 from multiscale.kernels import compiler
 from multiscale.kernels.hmlstm import native
 
 LAYERS = 3
 TABLE: tuple[tuple[Size, str, float | None], ...] = (
-    (Size(512, 64, 100), "float32", 1.3),
-    (Size(128, 64, 100), "float32", 1.6),
-    (Size(64, 8, 100), "float32", 4.0),
-    (Size(512, 64, 100), "bf16", 1.4),
+    (Size(512, 64, 100), "float32", 1.05),
+    (Size(128, 64, 100), "float32", 1.15),
+    (Size(64, 8, 100), "float32", 1.3),
+    (Size(512, 64, 100), "bf16", 1.0),
 )
 SLOW = 2  # rounds of the kernels that are there for their clarity
 PAPER = (270, 56, 9)  # updates of each layer in 270 steps
+RATES = {"rests": (0.2, 0.05), "dense": (0.5, 0.5)}  # of the boundaries of the first layer, and of the second
+PLANS: dict[str, dict[str, Any]] = {
+    "mix, surrogates pass gradient": {"slope": 1.0},
+    "mix, surrogates saturated": {"slope": 1e4},
+    "select": {"choice": "select"},
+}
 
 
 def report(settings: Settings) -> None:
@@ -37,6 +44,7 @@ def report(settings: Settings) -> None:
     speed(settings, rows)
     if settings.device == "cpu":
         error(rows[-1][0])
+        resting(settings, rows)
         skipping(settings, rows[0][0])
         print(f"\nCompiling the gates, once a machine: {compile_seconds()}.")
     if settings.device != "cuda":
@@ -67,7 +75,7 @@ def speed(settings: Settings, rows: Sequence[tuple[Size, str, float | None]]) ->
         slow = {"torch.nn.LSTM": peers["torch.nn.LSTM"], **{k: v for k, v in peers.items() if k not in quick}}
         found = measure(quick, settings.rounds, settings.device) | measure(slow, SLOW, settings.device)
         for name, timing in found.items():
-            goal = f"{target:.1f}" if name == best and target is not None else ""
+            goal = f"{target:.2f}" if name == best and target is not None else ""
             lines.append((size, precision, name, timing.total, timing.forward, timing.backward, goal))
         updates = networks[best](x.detach(), trace=True).trace.update.mean((0, 1))
         rates.append((size, precision, *(f"{100 * rate:.0f}%" for rate in updates.tolist())))
@@ -105,6 +113,62 @@ def passes(model: HMLSTM, x: Tensor, cotangent: Tensor) -> tuple[list[Tensor], l
     levels = model(x).levels
     gradients = torch.autograd.grad(sum((level * cotangent).sum() for level in levels), (x, *model.parameters()))
     return [level.detach() for level in levels], list(gradients)
+
+
+def resting(settings: Settings, rows: Sequence[tuple[Size, str, float | None]]) -> None:
+    """Training and evaluation of levels whose boundaries are given, rare or dense, against ``torch.nn.LSTM``."""
+    if kernels()[0] != "native":
+        print("\nLevels that rest: not run, the fast gates are not available.")
+        return
+    lines: list[Sequence[object]] = []
+    for size, precision, _ in rows:
+        x = torch.randn(size.batch, size.steps, size.units, requires_grad=True)
+        lstm = nn.LSTM(size.units, size.units, LAYERS, batch_first=True)
+        training = {"torch.nn.LSTM": training_pass(lstm, x, precision)}
+        evaluation = {"torch.nn.LSTM": evaluation_pass(lstm, x, precision, levels_of)}
+        updates: dict[str, str] = {}
+        for name, rates in RATES.items():
+            fires = boundaries(size, rates)
+            for plan, options in PLANS.items():
+                model = HMLSTM(size.units, size.units, LAYERS, kernel="native", **options)
+                training[f"{name}, {plan}"] = training_pass(model, x, precision, told(fires))
+                updates[f"{name}, {plan}"] = " / ".join(f"{n / size.steps:.2f}" for n in multiplications(fires)[2])
+            evaluation[name] = evaluation_pass(model, x, precision, told(fires))
+        trained, evaluated = measure(training, settings.rounds), measure(evaluation, settings.rounds)
+        for name, timing in trained.items():
+            lines.append((size, precision, updates.get(name, ""), name, timing.total, timing.forward, timing.backward))
+        for name, timing in evaluated.items():
+            lines.append((size, precision, "", f"{name}, evaluation", timing.total, timing.total, ""))
+    columns = ("size", "precision", "updates a step", "boundaries, choice", "both", "forward", "backward")
+    table("Time with given boundaries, as a multiple of torch.nn.LSTM's", columns, lines)
+
+
+def boundaries(size: Size, rates: tuple[float, float]) -> Tensor:
+    """[2, T, B], drawn at these rates, the second layer's only where the first has one if they are fewer."""
+    first = torch.rand(size.steps, size.batch) < rates[0]
+    second = torch.rand(size.steps, size.batch) < (rates[1] / rates[0] if rates[1] < rates[0] else rates[1])
+    return torch.stack((first, second & first if rates[1] < rates[0] else second)).to(torch.float32)
+
+
+def told(fires: Tensor) -> Callable[[nn.Module, Tensor], Sequence[Tensor]]:
+    """All levels of an HM-LSTM whose boundaries are these."""
+    thresholds = 2 - 3 * fires  # a hard sigmoid lies in [0, 1], so boundaries are where they are told to be
+
+    def levels(model: nn.Module, x: Tensor) -> Sequence[Tensor]:
+        assert isinstance(model, HMLSTM)
+        first = groups(model.initial_state(len(x), x.device, x.dtype))
+        return model.run_kernel("native", x, first, thresholds).levels
+
+    return levels
+
+
+def evaluation_pass(network: nn.Module, x: Tensor, precision: str, read: Callable[..., Sequence[Tensor]]) -> Peer:
+    def run() -> None:
+        short = precision != "float32"
+        with torch.no_grad(), torch.autocast("cpu", torch.bfloat16 if short else None, enabled=short):
+            read(network, x)
+
+    return run
 
 
 @torch.no_grad()

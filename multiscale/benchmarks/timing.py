@@ -137,15 +137,18 @@ def levels_of(network: nn.Module, x: Tensor) -> Sequence[Tensor]:
     return network(x).levels if isinstance(network, Backbone) else network(x)[:1]
 
 
-def training_pass(network: nn.Module, x: Tensor, precision: str) -> Peer:
-    """One pass of a training step: all hidden sequences, and a fixed random gradient into each of them."""
+def training_pass(
+    network: nn.Module, x: Tensor, precision: str, read: Callable[[nn.Module, Tensor], Sequence[Tensor]] = levels_of
+) -> Peer:
+    """One pass of a training step: all hidden sequences, as ``read`` takes them from the network, and a fixed random
+    gradient into each of them."""
     cotangents: list[Tensor] = []
 
     def run() -> Tensor:
         network.zero_grad(set_to_none=True)
         short = precision != "float32"
         with torch.autocast(x.device.type, PRECISIONS[precision] if short else None, enabled=short):
-            levels = levels_of(network, x)
+            levels = read(network, x)
         if not cotangents:
             cotangents.extend(torch.randn_like(level) for level in levels)
         products = [torch.dot(a.flatten(), b.flatten()) for a, b in zip(levels, cotangents, strict=True)]

@@ -45,7 +45,8 @@ def cache_folder() -> Path:
 
 @cache
 def load(source: Path) -> ctypes.CDLL:
-    """The library of a C++ file; one that was kept is used if it is whole, as the digest beside it tells.
+    """The library of a C++ file and the headers beside it; one that was kept is used if it is whole, as its digest
+    tells.
 
     Raises:
         CannotCompile: without a compiler, or if it fails.
@@ -53,7 +54,7 @@ def load(source: Path) -> ctypes.CDLL:
     cxx = compiler()
     # What -march=native means, and the compiler's version: a home folder may be shared by unlike machines.
     target = _run([cxx, "-march=native", "-dM", "-E", "-x", "c++", os.devnull])
-    key = hashlib.sha256("\0".join((source.read_text(), target, *FLAGS)).encode()).hexdigest()[:16]
+    key = hashlib.sha256("\0".join((*_texts(source), target, *FLAGS)).encode()).hexdigest()[:16]
     library = cache_folder() / f"{source.stem}-{key}.so"
     if not _is_whole(library):
         log.info("compiling %s into %s", source.name, library)
@@ -71,6 +72,11 @@ def load(source: Path) -> ctypes.CDLL:
         return ctypes.CDLL(str(library))
     except OSError as error:
         raise CannotCompile(f"{library} does not load: {error}") from error
+
+
+def _texts(source: Path) -> list[str]:
+    """What is compiled: the file, and every header that lies beside it."""
+    return [path.read_text() for path in (source, *sorted(source.parent.glob("*.h")))]
 
 
 def _is_whole(library: Path) -> bool:

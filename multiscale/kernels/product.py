@@ -62,20 +62,26 @@ def rows_product(multiply: Multiply, x: Tensor, rows: Tensor, out: Tensor) -> Te
     return out
 
 
-def outer(left: Tensor, right: Tensor, dtype: torch.dtype, rows: Tensor | None = None) -> Tensor:
-    """left^T right: [R, N] and [R, K] -> [N, K], multiplied in ``dtype``; ``rows`` where neither is zero, if known."""
+def outer(
+    left: Tensor,
+    right: Tensor,
+    dtype: torch.dtype,
+    left_rows: Tensor | None = None,
+    right_rows: Tensor | None = None,
+) -> Tensor:
+    """left^T right: [R, N] and [R, K] -> [N, K], multiplied in ``dtype``; of these rows each, None for all of them."""
     packs = dtype == left.dtype and _packs(left.numel() * right.size(1), left, right)
-    if rows is None and not packs:
+    if left_rows is None and right_rows is None and not packs:
         return torch.mm(left.to(dtype).t(), right.to(dtype)).to(left.dtype)
     # A few rows at a time, whose transposed copies stay in cache.
     total = left.new_zeros(left.size(1), right.size(1))
-    for start in range(0, len(left) if rows is None else len(rows), _ROWS_AT_ONCE):
-        some: Tensor | slice = slice(start, start + _ROWS_AT_ONCE)
-        some = some if rows is None else rows[some]
+    for start in range(0, len(left) if left_rows is None else len(left_rows), _ROWS_AT_ONCE):
+        these = slice(start, start + _ROWS_AT_ONCE)
+        a = left[these] if left_rows is None else left[left_rows[these]]
+        b = right[these] if right_rows is None else right[right_rows[these]]
         if packs:
             # oneDNN has no fast product by a matrix with gaps between its rows.
-            gapless = right[some].contiguous().t()
-            total += torch.ops.mkldnn._linear_pointwise(left[some].t(), gapless, None, "none", [], "")
+            total += torch.ops.mkldnn._linear_pointwise(a.t(), b.contiguous().t(), None, "none", [], "")
         else:
-            total += torch.mm(left[some].to(dtype).t(), right[some].to(dtype))
+            total += torch.mm(a.to(dtype).t(), b.to(dtype))
     return total

@@ -22,7 +22,16 @@ def _no_pause(monkeypatch):
 def test_the_report_of_a_model_has_every_part(capsys):
     benchmark(["model=hmlstm", "sizes=6x3x5", "rounds=1"])
     printed = capsys.readouterr().out
-    for part in ("torch.nn.LSTM", "reference", "fused", "layer norm", "worst gradient", "Compiling", "On a GPU"):
+    for part in (
+        "torch.nn.LSTM",
+        "reference",
+        "fused",
+        "layer norm",
+        "worst gradient",
+        "Compiling",
+        "On a GPU",
+        "rests",
+    ):
         assert part in printed
     assert "6 units, B 3, T 5" in printed
     assert printed.index("| hmlstm ") < printed.index("| reference")

@@ -118,8 +118,7 @@ def test_evaluation_that_skips_rows_gives_what_training_gives(options, kernel, s
     torch.testing.assert_close(skipped.state, dense.state, rtol=0, atol=1e-13)
 
 
-@pytest.mark.parametrize("kernel", KERNELS)
-def test_only_rows_that_a_boundary_asks_for_are_multiplied(kernel, monkeypatch):
+def test_torchs_gates_multiply_only_rows_that_a_boundary_asks_for(monkeypatch):
     monkeypatch.setattr(product, "_WORTH_SKIPPING", 0)
     monkeypatch.setattr(rows, "_WORTH_COUNTING", 0)
     asked = []
@@ -131,7 +130,7 @@ def test_only_rows_that_a_boundary_asks_for_are_multiplied(kernel, monkeypatch):
         return found
 
     monkeypatch.setattr(rows.OpenRows, "of_step", recorded)
-    found = as_kernel(model(), kernel)
+    found = as_kernel(model(), "fused")
     with torch.no_grad():
         trace = found(torch.randn(6, 20, D), trace=True).trace
     z = torch.cat((torch.zeros(6, 1, 3), trace.boundary), 1)

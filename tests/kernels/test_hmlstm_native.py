@@ -67,7 +67,7 @@ def test_a_struct_that_is_not_the_librarys_is_refused(mirror, name, afresh, monk
         _fields_ = [*getattr(native, mirror)._fields_, ("one_more", ctypes.c_int64)]
 
     monkeypatch.setattr(native, mirror, Longer)
-    with pytest.raises(RuntimeError, match=f"{name} has .* bytes in gates.cpp and .* in Longer"):
+    with pytest.raises(RuntimeError, match=f"{name} has .* bytes in .*\.h and .* in Longer"):
         HMLSTM(D, SIZES)
 
 

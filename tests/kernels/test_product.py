@@ -32,7 +32,7 @@ def test_packed_and_plain_products_are_one(rows, monkeypatch):
     found = {}
     for least in (1 << 62, 0):
         monkeypatch.setattr(product, "_WORTH_PACKING", least)
-        found[least] = product.product(weight, 6, torch.float32)(x).clone(), product.outer(left, x, x.dtype, rows)
+        found[least] = product.product(weight, 6, torch.float32)(x).clone(), product.outer(left, x, x.dtype, rows, rows)
     torch.testing.assert_close(*found.values())
     torch.testing.assert_close(found[0], (x @ weight.T, left.T @ x))
 

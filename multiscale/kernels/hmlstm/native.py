@@ -1,11 +1,12 @@
-"""The functions of :mod:`multiscale.kernels.hmlstm.gates` in C++, for CPU tensors of float32 or float64."""
+"""The functions of :mod:`multiscale.kernels.hmlstm.gates` and whole sequences of them in C++, for CPU tensors of
+float32 or float64."""
 
 import ctypes
 import re
 from collections.abc import Mapping, Sequence
 from functools import cache
 from pathlib import Path
-from typing import Any, TypeVar
+from typing import Any, NamedTuple, TypeVar
 
 import torch
 from torch import Tensor
@@ -13,7 +14,8 @@ from torch import Tensor
 from multiscale.kernels.compiler import CannotCompile, load
 from multiscale.kernels.hmlstm.gates import Gradients, Layer, NormBuffers
 
-SOURCE = Path(__file__).with_name("gates.cpp")
+SOURCE = Path(__file__).with_name("native.cpp")
+HEADERS = {"Layer": "gates.h", "Norm": "norms.h", "Loop": "sequence.h"}
 COPY_BOUNDARY = {"recompute": 0, "hold": 1, "zero": 2, "nested": 3}
 DTYPES = {torch.float32: "float32", torch.float64: "float64"}
 
@@ -21,24 +23,29 @@ T = TypeVar("T")
 
 
 def _fields(struct: str) -> list[tuple[str, type]]:
-    """The fields of a struct of the C++ file, as it declares them: pointers, and whole numbers of 64 bits."""
-    found = re.search(rf"^struct {struct} {{.*?\n(.*?)^}};", SOURCE.read_text(), re.M | re.S)
+    """The fields of a struct of the C++ files, as it declares them: pointers, and whole numbers of 64 bits."""
+    found = re.search(rf"^struct {struct} {{.*?\n(.*?)^}};", SOURCE.with_name(HEADERS[struct]).read_text(), re.M | re.S)
     assert found is not None
-    declared = [line.strip(" ;").split(" ", 1) for line in found[1].splitlines()]
-    kinds = {"int64_t": ctypes.c_int64, "T": ctypes.c_void_p}
-    return [(name.strip(" *"), kinds[kind]) for kind, names in declared for name in names.split(",")]
+    declared = [name for line in found[1].splitlines() for name in line.strip(" ;").split(" ", 1)[1].split(",")]
+    return [(name.strip(" *"), ctypes.c_void_p if "*" in name else ctypes.c_int64) for name in declared]
 
 
 class _Struct(ctypes.Structure):
-    """``Layer`` of the C++ file."""
+    """``Layer`` of the C++ files."""
 
     _fields_ = _fields("Layer")
 
 
 class _NormStruct(ctypes.Structure):
-    """``Norm`` of the C++ file."""
+    """``Norm`` of the C++ files."""
 
     _fields_ = _fields("Norm")
+
+
+class _LoopStruct(ctypes.Structure):
+    """``Loop`` of the C++ files."""
+
+    _fields_ = _fields("Loop")
 
 
 @cache
@@ -50,10 +57,10 @@ def library() -> ctypes.CDLL:
         RuntimeError: if a struct has another size here than there.
     """
     found = load(SOURCE)
-    for name, mirror in (("Layer", _Struct), ("Norm", _NormStruct)):
+    for name, mirror in (("Layer", _Struct), ("Norm", _NormStruct), ("Loop", _LoopStruct)):
         there, here = getattr(found, f"sizeof_{name}")(), ctypes.sizeof(mirror)
         if there != here:
-            raise RuntimeError(f"{name} has {there} bytes in {SOURCE.name} and {here} in {mirror.__name__}.")
+            raise RuntimeError(f"{name} has {there} bytes in {HEADERS[name]} and {here} in {mirror.__name__}.")
     return found
 
 
@@ -90,6 +97,65 @@ class Norm(_Function):
 
     def __call__(self, t: int, rows: Tensor, out: Tensor) -> None:
         self.function(self.address, t, rows.data_ptr(), out.data_ptr())
+
+
+class LoopStep(NamedTuple):
+    """What the loop over time reads and writes of one layer, beside its ``Layer``; rows are of [T B]."""
+
+    skip: bool  # the products that a closed gate hides
+    shortened: bool  # multiply in bfloat16
+    first_z_matters: bool  # the boundary before the first step gets a gradient that is asked for
+    recurrent: Tensor  # [>= 4H, H]
+    bottom_up: Tensor
+    top_down: Tensor | None
+    packed: Tensor  # room for the three
+    products: Tensor  # room for 4H columns of B rows
+    operand_gradients: Tensor | None  # room for K columns of B rows
+    alive: Tensor | None  # [T + 1, B], which z pass gradient on; None at the top
+    alive_below: Tensor | None
+    written: Tensor  # [T + 1], how many rows of the steps before are in
+    written_rows: Tensor  # [T B], those that update or flush
+    compared: Tensor
+    compared_rows: Tensor  # [T B], those that copy and whose gates are computed
+    slots: Tensor  # [B]
+    dlevel: Tensor | None = None  # [B, T, H], rows without gaps
+    dboundary: Tensor | None = None  # [T + 1, B]
+
+
+class Loop:
+    """A sequence of all layers in one call, ``forward`` or ``backward``."""
+
+    def __init__(
+        self, name: str, layers: Sequence[Layer], steps: Sequence[LoopStep], gradients: Sequence[Gradients] = ()
+    ) -> None:
+        dtype = layers[0].cell.dtype
+        self.structs = [_struct(layers, l, gradients) for l in range(len(layers))]
+        self.loops = [_loop_struct(ctypes.addressof(s), step) for s, step in zip(self.structs, steps, strict=True)]
+        self.function = getattr(library(), f"{name}_sequence_{DTYPES[dtype]}")
+        self.function.restype = None
+        self.function.argtypes = (ctypes.c_void_p, ctypes.c_int64, ctypes.c_int64)
+
+    def __call__(self, steps: int) -> None:
+        pointers = (ctypes.c_void_p * len(self.loops))(*(ctypes.addressof(loop) for loop in self.loops))
+        self.function(pointers, len(self.loops), steps)
+
+
+def _loop_struct(layer: int, step: LoopStep) -> _LoopStruct:
+    strides = (0, 0) if step.dlevel is None else (step.dlevel.stride(1), step.dlevel.stride(0))
+    values = step._asdict() | {"layer": layer, "dlevel_step": strides[0], "dlevel_row": strides[1]}
+    return _LoopStruct(**_addresses(values))
+
+
+def padded(columns: int, dtype: torch.dtype) -> int:
+    """As how many columns the library packs so many."""
+    panel = int(library().panel_bytes()) // dtype.itemsize
+    return -(-columns // panel) * panel
+
+
+def multiplies(dtype: torch.dtype, product_dtype: torch.dtype) -> bool:
+    """Whether the library has products in ``product_dtype`` for a state of ``dtype``."""
+    short = (dtype, product_dtype) == (torch.float32, torch.bfloat16)
+    return dtype == product_dtype or (short and bool(library().short_products()))
 
 
 def unavailable(device: torch.device | None = None, dtype: torch.dtype | None = None) -> str | None:

@@ -17,6 +17,9 @@ from multiscale.kernels.hmlstm.rows import OpenRows
 from multiscale.kernels.product import Multiply, outer, product, rows_product
 from multiscale.kernels.workspace import Workspace
 
+Given = tuple[Sequence[Tensor | None], Sequence[Tensor | None]]
+"""The gradients of the levels [B, T, H] and of the boundaries [T + 1, B], none of them of the top layer."""
+
 
 class Plan(NamedTuple):
     """What is not a tensor: the options, in what precision to multiply, and whose gates to use."""
@@ -87,26 +90,33 @@ class LayerProducts(ABC):
         operands = self.layer.operands[:-1].flatten(0, 1)
         parts = operands.split(self.widths, 1)
         found = [
-            outer(dproduct.flatten(0, 1), part, self.dtype, rows)
+            outer(dproduct.flatten(0, 1), part, self.dtype, rows, rows)
             for dproduct, part, rows in zip(dproducts, parts, self.rows.of_sequence(), strict=True)
         ]
-        return self._with_boundary(d, operands, torch.cat(found, 1))
-
-    def _with_boundary(self, d: Gradients, operands: Tensor, full: Tensor) -> list[Tensor | None]:
-        """[4H, K] and the boundary's row below it, apart for the three matrices."""
-        if d.pre_boundary is not None and not self.layer.reads_hidden:
-            full = torch.cat((full, d.pre_boundary.view(1, -1) @ operands))
-        recurrent, *parts = full.split(self.widths, 1)
-        if d.pre_boundary is not None and self.layer.reads_hidden:
-            states = self.layer.operands[1:, :, : self.layer.size].flatten(0, 1)
-            recurrent = torch.cat((recurrent, d.pre_boundary.view(1, -1) @ states))
-        return [recurrent, *parts, None][:3]
+        return with_boundary(self.layer, d, torch.cat(found, 1))
 
     def bias_gradient(self, d: Gradients) -> Tensor:
-        gates = d.pre.view(-1, self.columns).sum(0)
-        if d.pre_boundary is None or len(self.weights.bias) == len(gates):
-            return gates
-        return torch.cat((gates, d.pre_boundary.sum()[None]))
+        return bias_gradient(d, d.pre.view(-1, self.columns), len(self.weights.bias))
+
+
+def with_boundary(layer: Layer, d: Gradients, full: Tensor) -> list[Tensor | None]:
+    """[4H, K] and the boundary's row below it, apart for the three matrices."""
+    operands = layer.operands[:-1].flatten(0, 1)
+    if d.pre_boundary is not None and not layer.reads_hidden:
+        full = torch.cat((full, d.pre_boundary.view(1, -1) @ operands))
+    recurrent, *parts = full.split([n for n in (layer.size, layer.below, layer.above) if n], 1)
+    if d.pre_boundary is not None and layer.reads_hidden:
+        states = layer.operands[1:, :, : layer.size].flatten(0, 1)
+        recurrent = torch.cat((recurrent, d.pre_boundary.view(1, -1) @ states))
+    return [recurrent, *parts, None][:3]
+
+
+def bias_gradient(d: Gradients, dpre: Tensor, size: int) -> Tensor:
+    """From dpre [R, 4H], of all rows in which it is not zero."""
+    gates = dpre.sum(0)
+    if d.pre_boundary is None or size == len(gates):
+        return gates
+    return torch.cat((gates, d.pre_boundary.sum()[None]))
 
 
 class Joint(LayerProducts):
@@ -153,5 +163,5 @@ class Joint(LayerProducts):
             matrices = self.matrix_gradients(d, [d.pre for _ in self.matrices])
         else:
             operands = self.layer.operands[:-1].flatten(0, 1)
-            matrices = self._with_boundary(d, operands, outer(d.pre.flatten(0, 1), operands, self.dtype))
+            matrices = with_boundary(self.layer, d, outer(d.pre.flatten(0, 1), operands, self.dtype))
         return *matrices, self.bias_gradient(d), *(None,) * 8

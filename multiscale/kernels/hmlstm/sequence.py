@@ -1,13 +1,15 @@
 """A whole sequence of an HM-LSTM as one function with a backward pass by hand.
 
-Time-major buffers hold every layer's operand [h_{t-1}, z_t^{l-1} h_t^{l-1}, z_{t-1}^l h_{t-1}^{l+1}], so that a step
-of a layer is one product; what follows it is elementwise (:mod:`multiscale.kernels.hmlstm.gates`, or the same in C++),
-and writes straight into the operands of the next step and of the layers beside. The backward pass leaves the gradients
-of all pre-activations, and each weight matrix gets its gradient in one product at the end. The boundary's column is a
-dot product apart, always in the state's own precision.
+Time-major buffers hold every layer's operand [h_{t-1}, z_t^{l-1} h_t^{l-1}, z_{t-1}^l h_{t-1}^{l+1}]; what follows its
+product is elementwise (:mod:`multiscale.kernels.hmlstm.gates`, or the same in C++), and writes straight into the
+operands of the next step and of the layers beside. The backward pass leaves the gradients of the pre-activations, and
+each weight matrix gets its gradient in one product at the end. The boundary's column is a dot product apart, always in
+the state's own precision. The loop over time is in C++ too (:mod:`multiscale.kernels.hmlstm.looped`), but in Python
+(:mod:`multiscale.kernels.hmlstm.stepped`) for torch's gates, with layer norm, and in a short precision that the
+processor does not multiply.
 """
 
-from collections.abc import Callable, Sequence
+from collections.abc import Sequence
 from typing import Any, NamedTuple
 
 import torch
@@ -16,14 +18,14 @@ from torch import Tensor
 from torch.autograd.function import once_differentiable
 
 from multiscale.checks import InvalidInput
-from multiscale.kernels.hmlstm import gates, native
+from multiscale.kernels.hmlstm import native
 from multiscale.kernels.hmlstm.gates import Gradients, Layer
-from multiscale.kernels.hmlstm.norms import Normalised
+from multiscale.kernels.hmlstm.looped import Looped
 from multiscale.kernels.hmlstm.operations import Options, operation
-from multiscale.kernels.hmlstm.products import Joint, LayerProducts, LayerWeights, Plan
+from multiscale.kernels.hmlstm.products import LayerWeights, Plan
+from multiscale.kernels.hmlstm.stepped import Stepped
 from multiscale.kernels.workspace import Workspace
 
-Step = Callable[[int, Tensor], None]
 FORMAT = torch.contiguous_format
 
 
@@ -90,15 +92,17 @@ class _Sequence(torch.autograd.Function):
         workspace = Workspace(x)
         with torch.autocast(x.device.type, enabled=False):
             layers = _layers(plan, x, slope, thresholds, (h, c, z), weights, workspace, keep)
-            products: list[LayerProducts]
-            if plan.options.layer_norm:
-                products = [Normalised(layers, l, w, plan, keep, workspace) for l, w in enumerate(weights)]
+            loop: Stepped | Looped
+            if plan.native and not plan.options.layer_norm and native.multiplies(x.dtype, plan.product_dtype):
+                loop = Looped(
+                    layers, weights, plan, keep, ctx.needs_input_grad[6 + 2 * count : 5 + 3 * count], workspace
+                )
             else:
-                products = [Joint(layers, l, w, plan, keep) for l, w in enumerate(weights)]
-            _run(plan, layers, products, x.size(1))
+                loop = Stepped(layers, weights, plan, keep, workspace)
+            loop.forward()
         ctx.set_materialize_grads(False)
         if keep:
-            ctx.plan, ctx.layers, ctx.products, ctx.workspace = plan, layers, products, workspace
+            ctx.layers, ctx.loop, ctx.workspace = layers, loop, workspace
             # Saved so that autograd notices if a weight is written to before the backward pass reads it.
             ctx.save_for_backward(*flat)
         # The operands are the workspace's, so what leaves is a copy.
@@ -115,15 +119,18 @@ class _Sequence(torch.autograd.Function):
     @staticmethod
     @once_differentiable
     def backward(ctx: Any, *grads: Tensor | None) -> tuple[Tensor | None, ...]:
-        layers, products, count = ctx.layers, ctx.products, len(ctx.layers)
+        layers, loop, count = ctx.layers, ctx.loop, len(ctx.layers)
         _ = ctx.saved_tensors  # raises if one was written to, or if the graph was freed
         workspace = Workspace(layers[0].cell)
         dlevels, dh, dc = grads[:count], grads[count : 2 * count], grads[2 * count : 3 * count]
         dz, dboundaries = grads[3 * count : 4 * count - 1], (*grads[4 * count - 1 :], None)
         with torch.autocast(layers[0].cell.device.type, enabled=False):
             gradients = _gradients(layers, (dh, dc, dz), workspace)
-            _run_backward(ctx.plan, layers, gradients, products, (dlevels, dboundaries), workspace)
-            found = [p.weight_gradients(d) for p, d in zip(products, gradients, strict=True)]
+            loop.backward(gradients, (dlevels, dboundaries), workspace)
+            for d, of_first in zip(gradients, dboundaries, strict=True):
+                if of_first is not None and d.z is not None:
+                    d.z += of_first[0]
+            found = loop.weight_gradients(gradients)
         dinput = gradients[0].input
         assert dinput is not None
         dzs = [d.z[:, None] for d in gradients if d.z is not None]
@@ -191,19 +198,6 @@ def _boundary_weights(w: LayerWeights, size: int) -> tuple[Tensor, Tensor]:
     return bias, torch.cat([m[-1] if len(m) > 4 * size else m.new_zeros(m.size(1)) for m in matrices])
 
 
-def _run(plan: Plan, layers: Sequence[Layer], products: Sequence[LayerProducts], steps: int) -> None:
-    pairs = [(p.pre_activations, _forward_step(plan, layers, l)) for l, p in enumerate(products)]
-    for t in range(steps):
-        for multiply, gate in pairs:
-            gate(t, multiply(t))
-
-
-def _forward_step(plan: Plan, layers: Sequence[Layer], l: int) -> Step:
-    if plan.native:
-        return native.Step("forward", layers, l)
-    return lambda t, pre: gates.forward(layers, l, t, pre)
-
-
 def _gradients(
     layers: Sequence[Layer], state: tuple[Sequence[Any], Sequence[Any], Sequence[Any]], workspace: Workspace
 ) -> list[Gradients]:
@@ -229,43 +223,3 @@ def _gradients(
             )
         )
     return gradients
-
-
-def _run_backward(
-    plan: Plan,
-    layers: Sequence[Layer],
-    gradients: Sequence[Gradients],
-    products: Sequence[LayerProducts],
-    given: tuple[Sequence[Tensor | None], Sequence[Tensor | None]],
-    workspace: Workspace,
-) -> None:
-    """``given`` holds the gradients of the levels and of the boundaries, none of them of the top layer."""
-    work = []
-    for l, (d, p, of_level, of_boundary) in enumerate(zip(gradients, products, *given, strict=True)):
-        backward, scatter = _backward_steps(plan, layers, gradients, l)
-        multiply = p.operand_gradient(gradients, workspace)
-        dlevels = None if of_level is None else of_level.unbind(1)
-        work.append((d, dlevels, of_boundary, backward, multiply, scatter))
-    for t in reversed(range(len(layers[0].operands) - 1)):
-        for d, dlevels, dz, backward, multiply, scatter in reversed(work):
-            if dlevels is not None:
-                d.h += dlevels[t]
-            if dz is not None and d.z is not None:
-                d.z += dz[t + 1]
-            backward(t, d.pre)
-            scatter(t, multiply(t))
-    for d, of_first in zip(gradients, given[1], strict=True):
-        if of_first is not None and d.z is not None:
-            d.z += of_first[0]
-
-
-def _backward_steps(plan: Plan, layers: Sequence[Layer], gradients: Sequence[Gradients], l: int) -> tuple[Step, Step]:
-    if plan.native:
-        return (
-            native.Step("backward", layers, l, gradients),
-            native.Step("scatter", layers, l, gradients),
-        )
-    return (
-        lambda t, _: gates.backward(layers, gradients, l, t),
-        lambda t, doperand: gates.scatter(layers, gradients, l, t, doperand),
-    )
