@@ -36,7 +36,7 @@ class RidgeReadout(FitCheck, pl.Callback):
         washout: steps at the start of each stream, or of each sequence with a target at every step, that do not count.
     """
 
-    def __init__(self, alpha: float = 1.0e-3, washout: int = 0) -> None:
+    def __init__(self, alpha: float = 1.0e-6, washout: int = 0) -> None:
         self.alpha = in_range("alpha", alpha, 0, open_low=True)
         self.washout = int(in_range("washout", washout, 0))
         self.sums: Tensor | None = None  # [F + 1, F + 1 + K], of this process: [X 1]^T [X 1 Y]

@@ -41,10 +41,10 @@ def augmented(rows: np.ndarray, targets: np.ndarray, alpha: float) -> np.ndarray
     return found[0]
 
 
-CASES = {  # experiment, model and washout, and how a target is regressed
+CASES = {  # experiment, model, which is read in evaluation, washout, and how a target is regressed
     "numbers of sequences": ("adding", "echo_state", 0, lambda y, k: y),
     "classes of steps": ("copy_memory", "echo_state", 3, lambda y, k: np.eye(k)[y]),
-    "classes of sequences": ("frequency", "clockwork", 0, lambda y, k: np.eye(k)[y]),
+    "classes of sequences": ("frequency", "clockwork model.clock=random", 0, lambda y, k: np.eye(k)[y]),
     "symbols of streams": ("artificial_language", "stacked_lstm", 21, lambda y, k: np.eye(k)[y]),
     "switches of steps": ("jsb_chorales", "echo_state", 1, lambda y, k: 2 * y - 1),
 }
@@ -55,7 +55,9 @@ def test_the_readout_is_what_scipy_makes_of_all_steps_that_count(case, tmp_path,
     name, model, washout, regressed = CASES[case]
     tiny.chorales(tmp_path)
     monkeypatch.setenv("MULTISCALE_DATA", str(tmp_path))
-    config = jobs([f"experiment={name}", "head=concat", f"model={model}", "model.hidden_size=9", *tiny.SMALL[name]])[0]
+    config = jobs(
+        [f"experiment={name}", "head=concat", *f"model={model}".split(), "model.hidden_size=9", *tiny.SMALL[name]]
+    )[0]
     data = make(config, "data")
     data.setup()
     torch.manual_seed(0)
