@@ -12,6 +12,7 @@ import numpy as np
 
 from multiscale.checks import describe_error, read_file
 from multiscale.comparison.curves import Curve, read_curves
+from multiscale.comparison.statistics import Draw
 from multiscale.config.foreign import parse_yaml
 from multiscale.runs.files import parse_json
 from multiscale.runs.status import FAILED, FINISHED, INTERRUPTED, RUNNING, WAITING, is_gone
@@ -44,7 +45,7 @@ class Run:
         monitor: the validation metric that chose the best weights, as ``val/bpc``; the lower, the better.
         summary: what a finished run wrote; empty else.
         leaves: what of the config decides a result, by dotted keys, with ``own`` for what follows the run's seed.
-        configuration: the same for runs that differ in nothing but the seed; empty if the config cannot be read.
+        configuration: the same for runs that differ in nothing but seed and fold; empty if the config cannot be read.
         setting: the same for runs whose scores can be compared: the same data, task and metric.
         content: the same for runs whose data should have the same checksum.
         label: a short name of the configuration among those of the same data and task that it was read with.
@@ -69,6 +70,18 @@ class Run:
     content: str
     label: str
     details: str = ""
+
+    @property
+    def fold(self) -> int | None:
+        """Of its data, which is the test; None if they have none."""
+        data = section(self.config, "data")
+        fold = data.get("fold") if data.get("folds") else None
+        return fold if isinstance(fold, int) and not isinstance(fold, bool) else None
+
+    @property
+    def draw(self) -> Draw | None:
+        """What sets it apart from the other runs of its configuration; None if its seed is not known."""
+        return self.seed if self.seed is None or self.fold is None else (self.seed, self.fold)
 
     @property
     def metric(self) -> str:

@@ -3,6 +3,7 @@
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from math import isfinite
+from typing import TypeAlias
 
 import numpy as np
 from scipy import stats
@@ -12,6 +13,9 @@ from multiscale.checks import InvalidInput
 LEVEL = 0.95  # of the intervals
 RESAMPLES = 9999
 BOOTSTRAP_SEED = 0  # every interval draws its resamples from a generator of this seed
+Draw: TypeAlias = int | tuple[int, int]
+"""What runs of one configuration differ in: the seed; with folds of the data, (seed, fold)."""
+
 TRIMMED = 0.25  # share of the seeds left out at either end for the interquartile mean
 
 
@@ -21,7 +25,7 @@ class Estimate:
 
     Args:
         values: in the order of the seeds.
-        seeds: of the values.
+        seeds: of the values, each with its fold if there are any.
         mean: the arithmetic mean.
         interval: 95% percentile bootstrap interval of the mean; None for a single value, which has none.
         iqm: interquartile mean, ``scipy.stats.trim_mean(values, 0.25)``: the mean without the floor(n / 4) lowest and
@@ -29,7 +33,7 @@ class Estimate:
     """
 
     values: tuple[float, ...]
-    seeds: tuple[int, ...]
+    seeds: tuple[Draw, ...]
     mean: float
     interval: tuple[float, float] | None
     iqm: float
@@ -40,14 +44,19 @@ class Estimate:
         return len(self.values)
 
 
-def estimate(by_seed: Mapping[int, float]) -> Estimate:
+def estimate(by_seed: Mapping[Draw, float]) -> Estimate:
     """The mean of values given by seed, and how sure it is; raises :class:`InvalidInput` for none or one not finite."""
-    seeds = tuple(sorted(by_seed))
+    seeds = tuple(sorted(by_seed, key=order))
     values = tuple(float(by_seed[seed]) for seed in seeds)
     if not values or not all(isfinite(value) for value in values):
         raise InvalidInput(f"values must be at least one finite number; got {list(values)}.")
     trimmed = stats.trim_mean(np.array(values), TRIMMED)
     return Estimate(values, seeds, float(np.mean(values)), bootstrap_interval(values), float(trimmed))
+
+
+def order(draw: Draw) -> tuple[int, ...]:
+    """By seed, then by fold."""
+    return draw if isinstance(draw, tuple) else (draw,)
 
 
 def bootstrap_interval(values: Sequence[float]) -> tuple[float, float] | None:
@@ -66,7 +75,7 @@ def bootstrap_interval(values: Sequence[float]) -> tuple[float, float] | None:
     return float(found.low), float(found.high)
 
 
-def estimate_difference(by_seed: Mapping[int, float], baseline: Mapping[int, float]) -> Estimate | None:
+def estimate_difference(by_seed: Mapping[Draw, float], baseline: Mapping[Draw, float]) -> Estimate | None:
     """The mean of value - baseline over the seeds that both have; None if they share none."""
     shared = by_seed.keys() & baseline.keys()
     return estimate({seed: by_seed[seed] - baseline[seed] for seed in shared}) if shared else None

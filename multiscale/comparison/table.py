@@ -8,7 +8,7 @@ from dataclasses import dataclass
 from multiscale.checks import InvalidInput, nearest
 from multiscale.comparison.labels import MISSING
 from multiscale.comparison.records import Run, group_by
-from multiscale.comparison.statistics import Estimate, estimate, estimate_difference
+from multiscale.comparison.statistics import Draw, Estimate, estimate, estimate_difference, order
 
 
 @dataclass(frozen=True)
@@ -21,7 +21,7 @@ class Apart:
     @property
     def line(self) -> str:
         """Which run, and why."""
-        return f"{self.run.label}, seed {self.run.seed}: {' '.join(self.reason.split())}"
+        return f"{self.run.label}, {name_draw(self.run.draw)}: {' '.join(self.reason.split())}"
 
 
 @dataclass(frozen=True)
@@ -29,7 +29,7 @@ class Row:
     """One configuration on one data set and task.
 
     Args:
-        runs: those that count, in the order of their seeds.
+        runs: those that count, in the order of their seeds, then folds.
         score: the test metric, the lower, the better.
         difference: score minus the baseline's, over the seeds that both have; None without a baseline or a shared seed.
         baseline: the label of what ``difference`` is from; empty if there is none.
@@ -117,6 +117,11 @@ class Table:
         return settings
 
 
+def name_draw(draw: Draw | None) -> str:
+    """In words."""
+    return f"seed {draw[0]}, fold {draw[1]}" if isinstance(draw, tuple) else f"seed {draw}"
+
+
 def slug(name: str) -> str:
     """A name as it may stand in the name of a file; no longer one of its own."""
     return re.sub(r"[^A-Za-z0-9_.=]+", "-", name)[:50].strip("-")
@@ -139,10 +144,10 @@ def build(runs: Sequence[Run], baseline: str = "") -> Table:
     rows = []
     for inside in group_by(kept, lambda run: run.setting).values():
         alike = group_by(inside, lambda run: run.configuration).values()
-        groups = [tuple(sorted(group, key=lambda run: run.seed or 0)) for group in alike]
+        groups = [tuple(sorted(group, key=lambda run: order(run.draw or 0))) for group in alike]
         scores = {group: estimate(_map_scores(group)) for group in groups}
         groups.sort(key=lambda group: scores[group].mean)
-        seeds = {run.seed for run in inside}
+        draws = {run.draw for run in inside}
         for group in groups:
             beside = _find_baseline(group, groups, baseline)
             difference, notes = _take_difference(group, beside, baseline)
@@ -153,14 +158,14 @@ def build(runs: Sequence[Run], baseline: str = "") -> Table:
                     difference=difference,
                     baseline=beside[0].label if beside else "",
                     measures=_average([run.measures for run in group]),
-                    notes=(*_note_missing(group, seeds, apart), *notes),
+                    notes=(*_note_missing(group, draws, apart), *notes),
                 )
             )
     return Table(tuple(rows), tuple(runs), tuple(apart), baseline)
 
 
 def _select(runs: Sequence[Run]) -> tuple[list[Run], list[Apart]]:
-    """(runs to be averaged, the others): those count that finished, on the data that most used, the last of a seed."""
+    """(runs to be averaged, the others): those count that finished, on the data that most used, the last of a draw."""
     reasons = {run: run.reason for run in runs if run.reason}
     reasons |= _find_other_data([run for run in runs if run not in reasons])
     reasons |= _find_repeated([run for run in runs if run not in reasons])
@@ -182,15 +187,15 @@ def _find_other_data(runs: Sequence[Run]) -> dict[Run, str]:
 def _find_repeated(runs: Sequence[Run]) -> dict[Run, str]:
     """Runs that were run again, with nothing changed, and finished again later."""
     reasons: dict[Run, str] = {}
-    for alike in group_by(runs, lambda run: (run.configuration, run.seed)).values():
+    for alike in group_by(runs, lambda run: (run.configuration, run.draw)).values():
         kept = max(reversed(alike), key=lambda run: (run.folder / "summary.json").stat().st_mtime)
         why = f"run again with the same config and seed, in {kept.folder.name}"
         reasons |= {run: why for run in alike if run is not kept}
     return reasons
 
 
-def _map_scores(group: Sequence[Run]) -> dict[int, float]:
-    return {run.seed: run.score for run in group if run.seed is not None}
+def _map_scores(group: Sequence[Run]) -> dict[Draw, float]:
+    return {run.draw: run.score for run in group if run.draw is not None}
 
 
 def _find_baseline(group: tuple[Run, ...], groups: Sequence[tuple[Run, ...]], name: str) -> tuple[Run, ...] | None:
@@ -209,12 +214,12 @@ def _find_baseline(group: tuple[Run, ...], groups: Sequence[tuple[Run, ...]], na
     return candidates[0] if candidates else None
 
 
-def _note_missing(group: Sequence[Run], seeds: Iterable[int | None], apart: Sequence[Apart]) -> list[str]:
-    """A note for each of ``seeds`` that a configuration lacks, with the reason if it is known."""
+def _note_missing(group: Sequence[Run], draws: Iterable[Draw | None], apart: Sequence[Apart]) -> list[str]:
+    """A note for each of ``draws`` that a configuration lacks, with the reason if it is known."""
     notes = []
-    for seed in sorted({seed for seed in seeds if seed is not None} - {run.seed for run in group}):
-        why = [a.reason for a in apart if a.run.configuration == group[0].configuration and a.run.seed == seed]
-        notes.append(f"seed {seed} is missing" + (f" ({why[-1]})" if why else ""))
+    for draw in sorted({draw for draw in draws if draw is not None} - {run.draw for run in group}, key=order):
+        why = [a.reason for a in apart if a.run.configuration == group[0].configuration and a.run.draw == draw]
+        notes.append(f"{name_draw(draw)} is missing" + (f" ({why[-1]})" if why else ""))
     return notes
 
 

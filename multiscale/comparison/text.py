@@ -12,7 +12,7 @@ from rich.table import Table as Grid
 from rich.text import Text
 
 from multiscale.comparison.records import section
-from multiscale.comparison.statistics import BOOTSTRAP_SEED, RESAMPLES, Estimate
+from multiscale.comparison.statistics import BOOTSTRAP_SEED, RESAMPLES, Estimate, order
 from multiscale.comparison.table import Row, Table
 
 TITLES = {  # of measures that are one number, in the tables that are read
@@ -38,7 +38,20 @@ LEVELS = {  # of those of each level
     "period": "periods",
 }
 TERMINAL = {TITLES[name] for name in ("parameters", "operations", "seconds")} | {LEVELS["f1"]}  # what fits on a line
-RUN_CELLS = ("label", "data", "task", "seed", "state", "metric", "score", "val", "seconds", "data_sha256", "reason")
+RUN_CELLS = (
+    "label",
+    "data",
+    "task",
+    "seed",
+    "fold",
+    "state",
+    "metric",
+    "score",
+    "val",
+    "seconds",
+    "data_sha256",
+    "reason",
+)
 RENAMED = {"label": "configuration", "score": "test", "data_sha256": "SHA-256 of the data"}
 RENAMED |= {"reason": "not counted because"}
 Cells = dict[str, Any]
@@ -169,6 +182,7 @@ def list_runs(table: Table) -> list[Cells]:
             "data": run.data,
             "task": run.task,
             "seed": run.seed,
+            "fold": run.fold,
             "state": run.state,
             "counted": "no" if run in reasons else "yes",
             "reason": reasons.get(run, ""),
@@ -195,7 +209,7 @@ def describe_row(row: Row) -> Cells:
         "data": first.data,
         "task": first.task,
         "metric": first.metric,
-        "seeds": " ".join(str(seed) for seed in row.score.seeds),
+        "seeds": " ".join("/".join(map(str, order(draw))) for draw in row.score.seeds),
         **_describe_estimate("", row.score),
         "baseline": row.baseline,
         **_describe_estimate("difference_", row.difference),

@@ -40,7 +40,7 @@ def freeze(config: DictConfig, overrides: Iterable[str] = (), folder: str = MISS
     Only what lies in the run's folder still says so, as ``${folder}/...``: a folder may be moved. ``identity`` holds
 
     - ``request``: the same for the same config, whatever its places;
-    - ``science``: the same for what differs in the seed, the name, the logs or the number of threads alone;
+    - ``science``: the same for what differs in the seed, the fold, the name, the logs or the number of threads alone;
     - ``seeded``: keys whose value is the seed's;
     - ``changed``: whether the ``overrides`` change the science of what model and data bring.
 
@@ -104,10 +104,15 @@ def to_plain(node: Any) -> Any:
 
 
 def science(config: Mapping[str, Any]) -> dict[str, Any]:
-    """Everything of a frozen config, as plain values, that decides what is learned and measured, but for the seed."""
+    """Everything of a frozen config, as plain values, that decides what is learned and measured.
+
+    But for the seed, and which fold of the data is the test: over both a configuration is averaged.
+    """
     seeded = (config.get("identity") or {}).get("seeded", ())
     kept = {key: value for key, value in config.items() if key not in NOT_SCIENCE and value is not None}
     kept = _replace(kept, set(seeded), OWN)
+    if isinstance(data := kept.get("data"), Mapping):
+        kept["data"] = {key: value for key, value in data.items() if key != "fold"}
     if isinstance(trainer := kept.get("trainer"), Mapping):
         kept["trainer"] = {key: value for key, value in trainer.items() if key not in NOT_TRAINING}
     if isinstance(callbacks := kept.get("callbacks"), Mapping):

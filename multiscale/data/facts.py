@@ -3,9 +3,12 @@
 from collections.abc import Mapping, Sequence
 from dataclasses import asdict, dataclass, field
 from functools import cached_property
-from typing import Any, ClassVar
+from typing import Any, ClassVar, TypeAlias
 
 from multiscale.checks import InvalidInput
+
+Scaling: TypeAlias = Mapping[str, tuple[float, float]]
+"""Of each column, its mean and its deviation over the training part, in units of its own."""
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -90,6 +93,21 @@ class NumberFacts(SequenceFacts):
     """Sequences with numbers to be predicted."""
 
     kind = "numbers"
+
+
+@dataclass(frozen=True, kw_only=True)
+class SeriesLabels(LabelFacts):
+    """Series of scaled columns, of which class i is called ``classes[i]``."""
+
+    scaling: Scaling
+    classes: tuple[str, ...]
+
+
+@dataclass(frozen=True, kw_only=True)
+class SeriesNumbers(NumberFacts):
+    """Series of scaled columns, with scaled numbers to be predicted."""
+
+    scaling: Scaling
 
 
 @dataclass(frozen=True, kw_only=True)

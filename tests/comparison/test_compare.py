@@ -64,6 +64,27 @@ def test_a_difference_from_the_baseline_is_taken_over_shared_seeds(tmp_path):
     assert "-0.4000 [-0.5000, -0.3000], 2 pairs" in text
 
 
+def test_folds_are_averaged_and_paired_with_seeds(tmp_path):
+    scores = {
+        "stacked_lstm": {(0, 0): 2.0, (0, 1): 3.0, (1, 0): 4.0},
+        "hmlstm": {(0, 0): 1.5, (0, 1): 2.7, (1, 1): 0.0},
+    }
+    for model, own in scores.items():
+        for (seed, fold), score in own.items():
+            changes = {"data": {"folds": 2, "fold": fold}}
+            finished(tmp_path / f"{model}_{seed}_{fold}", score, model=model, seed=seed, changes=changes)
+    found = table(tmp_path, "stacked_lstm")
+    row = rows(found)["hmlstm"]
+    assert row.score.n == 3
+    assert row.difference.seeds == ((0, 0), (0, 1))
+    np.testing.assert_allclose(row.difference.values, [-0.5, -0.3])
+    assert row.notes == ("seed 1, fold 0 is missing",)
+    assert found.apart == ()
+    paths = write(found, tmp_path / "to")
+    assert [cells["fold"] for cells in csv.DictReader(paths[0].open())] == ["0", "1", "1", "0", "1", "0"]
+    assert next(csv.DictReader(paths[2].open()))["seeds"] == "0/0 0/1 1/1"
+
+
 def test_without_a_shared_seed_there_is_no_difference_and_a_note(tmp_path):
     sweep(tmp_path, {"stacked_lstm": {0: 2.0}, "hmlstm": {1: 1.5}})
     row = rows(table(tmp_path, "stacked_lstm"))["hmlstm"]

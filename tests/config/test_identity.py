@@ -44,6 +44,14 @@ def test_what_is_the_seed_in_other_words_is_no_science_either():
     assert first["identity"]["science"] == second["identity"]["science"] != one(*other)["identity"]["science"]
 
 
+def test_which_fold_is_the_test_is_no_science_but_how_many_there_are_is():
+    words = ["data=series_file", "data.path=x.csv", "task=sequence_classification", "data.target=class", "data.folds=5"]
+    first, second = (one(*words, f"data.fold={fold}") for fold in (0, 1))
+    assert first["identity"]["science"] == second["identity"]["science"]
+    assert first["identity"]["request"] != second["identity"]["request"]
+    assert one(*words[:-1], "data.folds=4")["identity"]["science"] != first["identity"]["science"]
+
+
 def test_a_group_is_named_by_model_and_data_and_by_digits_where_the_science_was_changed():
     assert group_name(one()) == "clockwork-python_docs" == group_name(one("seed=4"))
     changed = one("model.hidden_size=9", "name=mine")

@@ -87,6 +87,16 @@ def strokes(folder: Path) -> None:
         (folder / f"iam_ondb/{name}.txt").write_text("".join(f" {form}\n" for form in part))
 
 
+def series(folder: Path, steps: int = 240, name: str = "series.csv") -> Path:
+    """Two columns of waves of 8 and of 24 steps with noise, the second of other units and of a phase of its own."""
+    rng, t = np.random.default_rng(0), np.arange(steps)
+    load = np.sin(2 * np.pi * t / 8) + np.sin(2 * np.pi * t / 24) + 0.3 * rng.standard_normal(steps)
+    heat = 20 + 5 * np.cos(2 * np.pi * t / 24) + rng.standard_normal(steps)
+    rows = [f"{i},{a:.4f},{b:.4f}" for i, a, b in zip(t, load, heat, strict=True)]
+    (folder / name).write_text("\n".join(["hour,load,heat", *rows]) + "\n")
+    return folder / name
+
+
 # What makes the experiment of a data set small, beside its files: batch sizes that tiny files fill.
 SMALL = {
     "ptb": ["data.batch_size=4", "data.steps=16", "data.verify=false"],
@@ -107,11 +117,12 @@ SMALL = {
     "jsb_chorales": ["data.batch_size=4", "data.verify=false"],
     "iam_ondb": ["data.batch_size=4"],
     "waveform": ["data.samples=40", "data.repeats=4"],
+    "series_file": ["data.batch_size=4", "data.context=16", "data.season=8", "data.path=series.csv"],
     "text_file": ["data.batch_size=4", "data.steps=16", "data.path=text8/text8"],
 }
 
 
 def data_sets(folder: Path) -> None:
     """Files for every data set that reads files."""
-    for write in (text_sets, digits, speech, chorales, strokes):
+    for write in (text_sets, digits, speech, chorales, strokes, series):
         write(folder)
