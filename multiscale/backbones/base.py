@@ -15,6 +15,7 @@ import torch
 from jaxtyping import Float
 from torch import Tensor, nn
 
+from multiscale.backbones.given import Shapes, check_input, check_state, recorded, shapes
 from multiscale.backbones.stream import Stream
 from multiscale.checks import InvalidInput, one_of, positive_int
 
@@ -96,6 +97,7 @@ class Backbone(nn.Module, ABC):
         super().__init__()
         self.input_size = input_size
         self.level_sizes = level_sizes
+        self._shapes: Shapes | None = None  # of a state, once one was given
         self.use(kernel)
 
     # What a backbone is.
@@ -226,22 +228,31 @@ class Backbone(nn.Module, ABC):
         The state that is returned is the one after the first ``carry`` steps, in [0, T], or after all.
 
         Raises:
-            InvalidInput: if x is not [B, T, D] with T >= 1 and D = ``input_size``, or if the kernel that was asked for
-                by name cannot run on it.
+            InvalidInput: if x is not [B, T, D] with B, T >= 1 and D = ``input_size``, or not of the weights' type and
+                device (under autocast, of any floating type); if the state has not the shapes of the initial one; or if
+                the kernel that was asked for by name cannot run on x. Where torch records operations (jit.trace,
+                export, func) none can but the reference; within torch.compile the others run as they are, uncompiled.
         """
-        if x.dim() != 3 or x.size(1) < 1 or x.size(2) != self.input_size:
-            raise InvalidInput(f"x must be [B, T >= 1, {self.input_size}]; got {list(x.shape)}.")
+        check_input(x, self.input_size, any_weight(self))
         if state is None:
             state = self.initial_state(x.size(0), x.device, x.dtype)
+        else:
+            if self._shapes is None:
+                self._shapes = shapes(self.initial_state(1, x.device, x.dtype))
+            check_state(state, self._shapes, x.size(0))
         available = self.kernels(x)
+        if (why := recorded()) is not None:
+            available = {name: None if name == "reference" else why for name in available}
         kernel = self._chosen(self._wanted, available)
         if kernel != self._ran:
             self._ran = kernel  # to be told; no result depends on it
-            if self._wanted == "auto":
+            if self._wanted == "auto" and why is None and not torch.compiler.is_compiling():
                 _log_choice(type(self).__name__, kernel, tuple(available.items()))
         observing, aligning = self.training and self.observes, self.training and self.aligns
         wanted = trace or observing or aligning
         run = partial(fold, self) if kernel == "reference" else partial(self.fast, kernel)
+        if kernel != "reference" and torch.compiler.is_compiling():
+            run = torch.compiler.disable(run)  # it is compiled already, and keeps buffers that a graph cannot
         levels, after, steps = read(run, x, state, wanted, x.size(1) if carry is None else carry)
         penalty = self.penalty()
         if observing and steps is not None:
