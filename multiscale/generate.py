@@ -7,6 +7,7 @@ temperature=1.0      below 1 bolder in what is likely, above 1 more even; 0 alwa
 seed=0               of the draws
 boundaries=false     mark with | where level 1 ended a segment, with || where level 2 did, and so on
 threads=1            of PyTorch; more of them rather wait for each other over one character
+trust=[]             packages of yours whose classes the checkpoint may name, as [mine.]
 """
 
 import codecs
@@ -56,14 +57,14 @@ def draw(logits: torch.Tensor, temperature: float, generator: torch.Generator) -
 def main(words: list[str]) -> None:
     """Print what the model writes, symbol by symbol."""
     known = {"checkpoint": str, "prompt": str, "length": 500, "temperature": 1.0, "seed": 0}
-    given = arguments(words, {**known, "boundaries": False, "threads": 1})
+    given = arguments(words, {**known, "boundaries": False, "threads": 1, "trust": ()})
     positive_int("length", given["length"])
     in_range("temperature", given["temperature"], 0)
     in_range("seed", given["seed"], 0, 2**63 - 1)
     if not given["prompt"]:
         raise InvalidInput("prompt must be at least one character; got ''.")
     torch.set_num_threads(positive_int("threads", given["threads"]))
-    module, facts = load_language_model(given["checkpoint"])
+    module, facts = load_language_model(given["checkpoint"], given["trust"])
     prompt = facts.encode(given["prompt"], "prompt")
     if given["boundaries"]:
         check_boundaries(module, "boundaries must be false for a model without boundaries; got True.")

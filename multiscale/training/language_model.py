@@ -1,5 +1,7 @@
 """A trained language model of a checkpoint, for those who let it read and write."""
 
+from collections.abc import Sequence
+
 import torch
 from jaxtyping import Float
 from torch import Tensor
@@ -10,9 +12,10 @@ from multiscale.training.build import load
 from multiscale.training.module import SequenceModule
 
 
-def load_language_model(path: str) -> tuple[SequenceModule, TextFacts]:
-    """The model of a checkpoint and what it knows of text; raises :class:`InvalidInput` if it is of another kind."""
-    module = load(path)
+def load_language_model(path: str, trust: Sequence[str] = ()) -> tuple[SequenceModule, TextFacts]:
+    """The model of a checkpoint and what it knows of text, its classes from our packages and those of ``trust`` alone;
+    raises :class:`InvalidInput` if it is of another kind."""
+    module = load(path, trust)
     if not isinstance(module.facts, TextFacts):
         source = "unknown data" if module.facts is None else module.facts.source
         raise InvalidInput(f"checkpoint must be that of a language model; {path!r} is one for {source}.")
