@@ -83,6 +83,10 @@ class Backbone(nn.Module, ABC):
     agree with the fold of ``step``. It sees neither tokens nor losses. What it need not define are hooks; nothing else
     is overridden.
 
+    Beside torch.nn.LSTM: the batch is always first; sequences of several lengths are padded, not packed, with the
+    padding masked in the loss; there is no ``dropout`` between levels, ``bidirectional`` or ``proj_size``: dropout and
+    linear layers go around a backbone, and a second one reads the sequence flipped.
+
     Args:
         input_size: D.
         level_sizes: H_l, fastest level first.
@@ -169,7 +173,8 @@ class Backbone(nn.Module, ABC):
         return 0
 
     def anneal(self, epoch: float) -> None:
-        """Set slopes and temperatures for this point of training, in (fractional) epochs."""
+        """Set slopes and temperatures for this point of training, in (fractional) epochs. Nothing else moves them: a
+        loop of one's own calls this, before each step or each epoch."""
 
     def kernels(self, x: Tensor | None) -> Mapping[str, str | None]:
         """The kernels, best first and ``reference`` last, each with the reason why it cannot run on ``x`` [B, T, D], or
@@ -185,6 +190,10 @@ class Backbone(nn.Module, ABC):
         agrees with it and leaves out what rests; it need tell no scores. Called once, of a copy of the network in
         evaluation, that is the stream's alone: it may rearrange the weights, or read them here and not again."""
         return self.step
+
+    def extra_repr(self) -> str:
+        """What ``print`` tells of it beside its parts: its sizes, and the kernel that was asked for."""
+        return f"input_size={self.input_size}, level_sizes={self.level_sizes}, kernel={self._wanted!r}"
 
     # How it runs.
 

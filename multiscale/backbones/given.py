@@ -1,14 +1,14 @@
 """What a backbone is given to read, and where: held to what it can use, in a line each."""
 
-from typing import TYPE_CHECKING, TypeAlias
+from typing import TypeAlias
 
 import torch
 from torch import Tensor
 
 from multiscale.checks import InvalidInput
 
-if TYPE_CHECKING:
-    from multiscale.backbones.base import State
+Nested: TypeAlias = Tensor | tuple["Nested", ...]
+"""A state, as :mod:`multiscale.backbones.base` has it."""
 
 Shapes: TypeAlias = tuple["int | Shapes", ...]
 """Of a leaf [B, ...] its sizes but B; of a tuple its parts' shapes, after a 0 that no size is."""
@@ -28,12 +28,12 @@ def check_input(x: Tensor, input_size: int, weight: Tensor) -> None:
         )
 
 
-def shapes(state: "State") -> Shapes:
+def shapes(state: Nested) -> Shapes:
     """The shapes of a state."""
     return tuple(state.shape[1:]) if isinstance(state, Tensor) else (0, *(shapes(part) for part in state))
 
 
-def check_state(state: "State", wanted: Shapes, batch: int) -> None:
+def check_state(state: Nested, wanted: Shapes, batch: int) -> None:
     """Raise :class:`InvalidInput` unless a state has the tuples, and its leaves the shapes, of the ``wanted`` ones."""
     if not _fits(state, wanted, batch):
         raise InvalidInput(f"state must be {_told(wanted, batch)}; got {_described(state)}.")
@@ -48,7 +48,7 @@ def recorded() -> str | None:
     return None
 
 
-def _fits(state: "State", wanted: Shapes, batch: int) -> bool:
+def _fits(state: Nested, wanted: Shapes, batch: int) -> bool:
     if isinstance(state, Tensor):
         return state.shape == (batch, *wanted)
     parts = wanted[1:]

@@ -19,7 +19,7 @@ from tests.conftest import backbone
 
 HOOKS = {
     *("level_names", "detecting", "penalty", "parameter_groups", "measures", "products", "anneal"),
-    *("kernels", "fast", "idle_weights", "observes", "observe", "aligns", "align", "stepper"),
+    *("kernels", "fast", "idle_weights", "observes", "observe", "aligns", "align", "stepper", "extra_repr"),
 }
 for module in pkgutil.iter_modules(backbones.__path__):
     import_module(f"{backbones.__name__}.{module.name}")

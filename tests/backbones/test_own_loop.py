@@ -8,7 +8,7 @@ import pytest
 import torch
 from torch import nn
 
-from multiscale import HMLSTM
+from multiscale import HMLSTM, EchoStateNetwork, GatedLinearRNN, HistoryCompressor, SkipRNN, StackedRNN
 from multiscale.backbones.base import Backbone, State
 from multiscale.checks import InvalidInput
 from multiscale.testing import _leaves as leaves
@@ -137,3 +137,22 @@ def test_a_compiled_network_gives_the_same_numbers(kernel, x):
         (second.levels[-1].sum() + first.levels[0].sum()).backward()
         gradients.append([p.grad.clone() for p in network.parameters()] + [*second.levels])
     torch.testing.assert_close(gradients[1], gradients[0])
+
+
+@pytest.mark.parametrize("kind", [HMLSTM, StackedRNN, GatedLinearRNN, EchoStateNetwork, SkipRNN, HistoryCompressor])
+def test_a_list_of_sizes_says_how_many_layers_there_are(kind):
+    count = "num_levels" if kind is HistoryCompressor else "num_layers"
+    assert kind(D, [3, 4]).level_sizes == kind(D, [3, 4], **{count: 2}).level_sizes
+    assert kind(D, 3).level_sizes == kind(D, [3] * len(kind(D, 3).level_sizes)).level_sizes
+    for wrong, message in (([3, 4], "hidden_size must be one number or 5 of them"), ([], "hidden_size")):
+        with pytest.raises(InvalidInput, match=message):
+            kind(D, wrong, **({count: 5} if wrong else {}))
+
+
+def test_printing_a_network_tells_its_sizes_and_what_is_not_default():
+    text = repr(HMLSTM(D, [6, 7], copy_boundary="hold", layer_norm=True))
+    assert "input_size=5, level_sizes=(6, 7), kernel=" in text
+    assert "copy_boundary='hold', layer_norm=True" in text
+    assert "(0): HMLSTMLayer(\n" in text
+    assert "below=5, size=6, above=7" in text
+    assert "boundary=" not in repr(HMLSTM(D, 6))
