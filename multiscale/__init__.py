@@ -26,6 +26,7 @@ if TYPE_CHECKING:
     from multiscale.nn.clocks.pulse import PulseClock, SparsePulseClock
     from multiscale.nn.clocks.wave import DCTClock, DirectClock
     from multiscale.nn.heads import Concat, Gated, Top
+    from multiscale.training.build import load
 
 __version__ = "0.1.0"
 __all__ = [
@@ -52,6 +53,7 @@ __all__ = [
     "StackedRNN",
     "Top",
     "detach",
+    "load",
 ]
 
 _HOMES = {
@@ -78,6 +80,7 @@ _HOMES = {
     "StackedRNN": "multiscale.backbones.stacked",
     "Top": "multiscale.nn.heads",
     "detach": "multiscale.backbones.base",
+    "load": "multiscale.training.build",
 }
 
 

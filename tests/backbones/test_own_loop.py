@@ -156,3 +156,15 @@ def test_printing_a_network_tells_its_sizes_and_what_is_not_default():
     assert "(0): HMLSTMLayer(\n" in text
     assert "below=5, size=6, above=7" in text
     assert "boundary=" not in repr(HMLSTM(D, 6))
+
+
+@pytest.mark.parametrize("kernel", ["fused", "reference"])
+def test_a_second_derivative_is_the_references_alone(kernel):
+    network, x = HMLSTM(D, 6, kernel=kernel), torch.randn(B, 2, D, requires_grad=True)
+    (gradient,) = torch.autograd.grad(network(x).levels[-1].square().sum(), x, create_graph=True)
+    if kernel == "fused":
+        with pytest.raises(RuntimeError, match="once_differentiable"):
+            gradient.square().sum().backward()
+    else:
+        gradient.square().sum().backward()
+        assert x.grad.any()
