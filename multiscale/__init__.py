@@ -7,6 +7,7 @@ from importlib import import_module
 from typing import TYPE_CHECKING, Any
 
 if TYPE_CHECKING:
+    from multiscale.backbones.base import detach
     from multiscale.backbones.chunking import Chunking
     from multiscale.backbones.clockwork import ClockworkRNN
     from multiscale.backbones.dilated import DilatedRNN
@@ -25,18 +26,22 @@ if TYPE_CHECKING:
     from multiscale.backbones.symmetric import SymmetricClockRNN
     from multiscale.nn.clocks.pulse import PulseClock, SparsePulseClock
     from multiscale.nn.clocks.wave import DCTClock, DirectClock
+    from multiscale.nn.heads import Concat, Gated, Top
+    from multiscale.training.build import load
 
 __version__ = "0.1.0"
 __all__ = [
     "HMLSTM",
     "Chunking",
     "ClockworkRNN",
+    "Concat",
     "DCTClock",
     "DilatedRNN",
     "DirectClock",
     "EchoStateNetwork",
     "EventGatedRNN",
     "FastSlowRNN",
+    "Gated",
     "GatedLinearRNN",
     "HistoryCompressor",
     "LeakyRNN",
@@ -48,17 +53,22 @@ __all__ = [
     "SparsePulseClock",
     "StackedRNN",
     "SymmetricClockRNN",
+    "Top",
+    "detach",
+    "load",
 ]
 
 _HOMES = {
     "Chunking": "multiscale.backbones.chunking",
     "ClockworkRNN": "multiscale.backbones.clockwork",
+    "Concat": "multiscale.nn.heads",
     "DCTClock": "multiscale.nn.clocks.wave",
     "DilatedRNN": "multiscale.backbones.dilated",
     "DirectClock": "multiscale.nn.clocks.wave",
     "EchoStateNetwork": "multiscale.backbones.echo_state",
     "EventGatedRNN": "multiscale.backbones.event_gated",
     "FastSlowRNN": "multiscale.backbones.fast_slow",
+    "Gated": "multiscale.nn.heads",
     "GatedLinearRNN": "multiscale.backbones.linear_rnn",
     "HistoryCompressor": "multiscale.backbones.history_compressor",
     "HMLSTM": "multiscale.backbones.hmlstm",
@@ -71,6 +81,9 @@ _HOMES = {
     "SparsePulseClock": "multiscale.nn.clocks.pulse",
     "StackedRNN": "multiscale.backbones.stacked",
     "SymmetricClockRNN": "multiscale.backbones.symmetric",
+    "Top": "multiscale.nn.heads",
+    "detach": "multiscale.backbones.base",
+    "load": "multiscale.training.build",
 }
 
 

@@ -128,6 +128,15 @@ def sizes(argument: str, value: Any, count: int) -> tuple[int, ...]:
     return tuple(positive_int(f"{argument}[{i}]", v) for i, v in enumerate(value))
 
 
+def stack_sizes(argument: str, value: Any, counted: str, count: Any, default: int) -> tuple[int, ...]:
+    """The sizes of a stack of ``count`` layers, as :func:`sizes`; without a count, of as many as are listed, or of
+    ``default`` layers of one size. ``counted`` is the count's own argument."""
+    if count is None:
+        listed = isinstance(value, Sequence) and not isinstance(value, (str, bytes))
+        count = max(1, len(value)) if listed else default
+    return sizes(argument, value, positive_int(counted, count))
+
+
 def seed_number(argument: str, value: Any) -> int:
     """Return ``value`` if it may seed a generator, 0 to 2^32 - 1, else raise :class:`InvalidInput`."""
     if isinstance(value, bool) or not isinstance(value, int) or not 0 <= value < 2**32:

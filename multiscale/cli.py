@@ -52,6 +52,8 @@ def _converted(key: str, text: str, kind: type) -> Any:
         if text.lower() not in ("true", "false"):
             raise InvalidInput(f"{key} must be true or false; got {text!r}.")
         return text.lower() == "true"
+    if kind is tuple:
+        return tuple(filter(None, (part.strip() for part in text.strip("[]").split(","))))
     try:
         return kind(text)
     except ValueError as error:

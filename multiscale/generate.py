@@ -7,6 +7,7 @@ temperature=1.0      below 1 bolder in what is likely, above 1 more even; 0 alwa
 seed=0               of the draws
 boundaries=false     mark with | where level 1 ended a segment, with || where level 2 did, and so on
 threads=1            of PyTorch; more of them rather wait for each other over one character
+trust=[]             packages of yours whose classes the checkpoint may name, as [mine.]
 """
 
 import codecs
@@ -19,7 +20,7 @@ from multiscale.cli import arguments, command
 def main(words: list[str]) -> None:
     """Print what the model writes, symbol by symbol."""
     known = {"checkpoint": str, "prompt": str, "length": 500, "temperature": 1.0, "seed": 0}
-    given = arguments(words, {**known, "boundaries": False, "threads": 1})
+    given = arguments(words, {**known, "boundaries": False, "threads": 1, "trust": ()})
     for name in ("length", "threads"):
         positive_int(name, given[name])
     in_range("temperature", given["temperature"], 0)
@@ -35,7 +36,7 @@ def main(words: list[str]) -> None:
     from multiscale.training.language_model import check_boundaries, load_language_model, write
 
     torch.set_num_threads(given["threads"])
-    module, facts = load_language_model(given["checkpoint"])
+    module, facts = load_language_model(given["checkpoint"], given["trust"])
     prompt = facts.encode(given["prompt"], "prompt")
     if given["boundaries"]:
         check_boundaries(module, "boundaries must be false for a model without boundaries; got True.")

@@ -6,6 +6,7 @@ file=PATH            a file of UTF-8 text; - reads standard input
 format=text          or json, with the position of each segment's last character
 separator=|          between segments, in format=text
 threads=1            of PyTorch
+trust=[]             packages of yours whose classes the checkpoint may name, as [mine.]
 """
 
 import json
@@ -28,7 +29,7 @@ def given_text(text: str, file: str) -> str:
 
 def main(words: list[str]) -> None:
     """Print the text as each level cuts it."""
-    known = {"checkpoint": str, "text": "", "file": "", "format": "text", "separator": "|", "threads": 1}
+    known = {"checkpoint": str, "text": "", "file": "", "format": "text", "separator": "|", "threads": 1, "trust": ()}
     given = arguments(words, known)
     one_of("format", given["format"], ("text", "json"))
     positive_int("threads", given["threads"])
@@ -42,7 +43,7 @@ def main(words: list[str]) -> None:
     from multiscale.training.language_model import check_boundaries, load_language_model, segment
 
     torch.set_num_threads(given["threads"])
-    module, facts = load_language_model(given["checkpoint"])
+    module, facts = load_language_model(given["checkpoint"], given["trust"])
     check_boundaries(module, "checkpoint must be that of a backbone with boundaries, such as hmlstm; it has none.")
     levels = segment(module, facts, text)
     if given["format"] == "json":

@@ -14,6 +14,7 @@ from multiscale.checks import InvalidInput
 from multiscale.data.facts import NumberFacts, TextFacts
 from multiscale.training import language_model
 from multiscale.training.build import load
+from multiscale.training.checkpoint import files
 from multiscale.training.language_model import load_language_model
 from multiscale.training.loaders import Loaders
 from tests.conftest import ROOT, network, trainer
@@ -206,3 +207,21 @@ def test_the_command_line_writes_and_stops_when_nobody_reads_on(checkpoint):
     assert done.stdout.startswith("the")
     assert len(done.stdout) == 20
     assert "Traceback" not in done.stderr
+
+
+def test_a_backbone_of_ones_own_is_loaded_by_whoever_trusts_it(checkpoint, tmp_path, monkeypatch, capsys):
+    (tmp_path / "trusted_mine.py").write_text("from multiscale import HMLSTM\nclass Mine(HMLSTM): ...\n")
+    monkeypatch.syspath_prepend(tmp_path)
+    stored = files.load(checkpoint())
+    stored["recipe"]["config"]["model"]["_target_"] = "trusted_mine.Mine"
+    path = str(tmp_path / "mine.ckpt")
+    files.save(stored, path)
+    for package in ((), ("trusted",), ("trusted_mine.Other",)):
+        with pytest.raises(InvalidInput, match="trust="):
+            load(path, package)
+    assert type(load(path, ("trusted_mine",)).backbone).__name__ == "Mine"
+    words = [f"checkpoint={path}", "trust=[trusted_mine.]"]
+    generate.main([*words, "prompt=the", "length=3"])
+    assert capsys.readouterr().out.startswith("the")
+    segment.main([*words, "text=the fox"])
+    assert "layer 1:" in capsys.readouterr().out

@@ -15,6 +15,7 @@ import torch
 from jaxtyping import Float
 from torch import Tensor, nn
 
+from multiscale.backbones.given import Shapes, check_input, check_state, recorded, shapes
 from multiscale.backbones.stream import Stream
 from multiscale.checks import InvalidInput, one_of, positive_int
 
@@ -80,6 +81,10 @@ class Backbone(nn.Module, ABC):
     agree with the fold of ``step``. It sees neither tokens nor losses. What it need not define are hooks; nothing else
     is overridden.
 
+    Beside torch.nn.LSTM: the batch is always first; sequences of several lengths are padded, not packed, with the
+    padding masked in the loss; there is no ``dropout`` between levels, ``bidirectional`` or ``proj_size``: dropout and
+    linear layers go around a backbone, and a second one reads the sequence flipped.
+
     Args:
         input_size: D.
         level_sizes: H_l, fastest level first.
@@ -94,6 +99,7 @@ class Backbone(nn.Module, ABC):
         super().__init__()
         self.input_size = input_size
         self.level_sizes = level_sizes
+        self._shapes: Shapes | None = None  # of a state, once one was given
         self.use(kernel)
 
     # What a backbone is.
@@ -176,7 +182,8 @@ class Backbone(nn.Module, ABC):
         return 0
 
     def anneal(self, epoch: float) -> None:
-        """Set slopes and temperatures for this point of training, in (fractional) epochs."""
+        """Set slopes and temperatures for this point of training, in (fractional) epochs. Nothing else moves them: a
+        loop of one's own calls this, before each step or each epoch."""
 
     def kernels(self, x: Tensor | None) -> Mapping[str, str | None]:
         """The kernels, best first and ``reference`` last, each with the reason why it cannot run on ``x`` [B, T, D], or
@@ -192,6 +199,10 @@ class Backbone(nn.Module, ABC):
         agrees with it and leaves out what rests; it need tell no scores. Called once, of a copy of the network in
         evaluation, that is the stream's alone: it may rearrange the weights, or read them here and not again."""
         return self.step
+
+    def extra_repr(self) -> str:
+        """What ``print`` tells of it beside its parts: its sizes, and the kernel that was asked for."""
+        return f"input_size={self.input_size}, level_sizes={self.level_sizes}, kernel={self._wanted!r}"
 
     # How it runs.
 
@@ -235,22 +246,31 @@ class Backbone(nn.Module, ABC):
         The state that is returned is the one after the first ``carry`` steps, in [0, T], or after all.
 
         Raises:
-            InvalidInput: if x is not [B, T, D] with T >= 1 and D = ``input_size``, or if the kernel that was asked for
-                by name cannot run on it.
+            InvalidInput: if x is not [B, T, D] with B, T >= 1 and D = ``input_size``, or not of the weights' type and
+                device (under autocast, of any floating type); if the state has not the shapes of the initial one; or if
+                the kernel that was asked for by name cannot run on x. Where torch records operations (jit.trace,
+                export, func) none can but the reference; within torch.compile the others run as they are, uncompiled.
         """
-        if x.dim() != 3 or x.size(1) < 1 or x.size(2) != self.input_size:
-            raise InvalidInput(f"x must be [B, T >= 1, {self.input_size}]; got {list(x.shape)}.")
+        check_input(x, self.input_size, any_weight(self))
         if state is None:
             state = self.initial_state(x.size(0), x.device, x.dtype)
+        else:
+            if self._shapes is None:
+                self._shapes = shapes(self.initial_state(1, x.device, x.dtype))
+            check_state(state, self._shapes, x.size(0))
         available = self.kernels(x)
+        if (why := recorded()) is not None:
+            available = {name: None if name == "reference" else why for name in available}
         kernel = self._chosen(self._wanted, available)
         if kernel != self._ran:
             self._ran = kernel  # to be told; no result depends on it
-            if self._wanted == "auto":
+            if self._wanted == "auto" and why is None and not torch.compiler.is_compiling():
                 _log_choice(type(self).__name__, kernel, tuple(available.items()))
         observing, aligning = self.training and self.observes, self.training and self.aligns
         wanted = trace or observing or aligning
         run = partial(fold, self) if kernel == "reference" else partial(self.fast, kernel)
+        if kernel != "reference" and torch.compiler.is_compiling():
+            run = torch.compiler.disable(run)  # it is compiled already, and keeps buffers that a graph cannot
         levels, after, steps = read(run, x, state, wanted, x.size(1) if carry is None else carry)
         penalty = self.penalty()
         if observing and steps is not None:

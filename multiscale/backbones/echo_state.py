@@ -18,7 +18,7 @@ from torch import Tensor, nn
 from torch.nn import functional as F
 
 from multiscale.backbones.base import Backbone, Folded, Levels, Product, State, StepTrace, tensors
-from multiscale.checks import InvalidInput, in_range, positive_int, sizes
+from multiscale.checks import InvalidInput, in_range, positive_int, stack_sizes
 
 
 class EchoStateNetwork(Backbone):
@@ -33,7 +33,7 @@ class EchoStateNetwork(Backbone):
     Args:
         input_size: D, units of the input.
         hidden_size: H_l, one number for all reservoirs or one for each, from the input upwards.
-        num_layers: L.
+        num_layers: L; by default as many as ``hidden_size`` lists, or 1.
         spectral_radius: rho, to which W is scaled; below 1 the state in practice forgets where it began.
         leak: a in (0, 1], one number or one for each reservoir; 1 / a is about the steps that it remembers for.
         density: share of other units that a unit reads, in (0, 1]; at least one, so that no W is without a cycle.
@@ -48,16 +48,16 @@ class EchoStateNetwork(Backbone):
         self,
         input_size: int,
         hidden_size: int | Sequence[int],
-        num_layers: int = 1,
+        num_layers: int | None = None,
         spectral_radius: float = 0.9,
         leak: float | Sequence[float] = 1.0,
         density: float = 0.1,
         input_scale: float = 1.0,
         kernel: str = "auto",
     ) -> None:
-        level_sizes = sizes("hidden_size", hidden_size, positive_int("num_layers", num_layers))
+        level_sizes = stack_sizes("hidden_size", hidden_size, "num_layers", num_layers, 1)
         super().__init__(positive_int("input_size", input_size), level_sizes, kernel)
-        self.leaks = leaks(leak, num_layers)
+        self.leaks = leaks(leak, len(level_sizes))
         in_range("spectral_radius", spectral_radius, 0)
         in_range("density", density, 0, 1, open_low=True)
         in_range("input_scale", input_scale, 0)

@@ -23,7 +23,7 @@ from torch.nn import functional as F
 
 from multiscale.backbones.base import Backbone, Folded, Levels, Product, State, Step, StepTrace, groups
 from multiscale.backbones.stacked import layer_products, make_layers, run_layer, step_layer
-from multiscale.checks import InvalidInput, in_range, one_of, positive_int, sizes
+from multiscale.checks import InvalidInput, in_range, one_of, positive_int, stack_sizes
 from multiscale.nn.cells import CELLS, STATES, CellState
 from multiscale.nn.layout import lay_by_columns
 from multiscale.nn.zoneout import zone_out_each, zoneout_rates
@@ -63,7 +63,7 @@ class HistoryCompressor(Backbone):
     Args:
         input_size: D, units of the input.
         hidden_size: H_l, one number for all levels or one for each, from the input upwards.
-        num_levels: L.
+        num_levels: L; by default as many as ``hidden_size`` lists, or 2.
         cell: ``tanh``, ``lstm`` or ``gru``, with the parameters of ``torch.nn``'s layers and their initialisation.
         predict: ``values``, or ``softmax``, for inputs that are unit vectors.
         threshold: of ``values``, a squared error a unit, in squared units of the input; of ``softmax``, a probability.
@@ -87,7 +87,7 @@ class HistoryCompressor(Backbone):
         self,
         input_size: int,
         hidden_size: int | Sequence[int],
-        num_levels: int = 2,
+        num_levels: int | None = None,
         cell: str = "lstm",
         predict: str = "values",
         threshold: float = 0.7,
@@ -100,7 +100,7 @@ class HistoryCompressor(Backbone):
     ) -> None:
         self.cell = one_of("cell", cell, tuple(CELLS))
         self.zoneout = zoneout_rates(zoneout, zoneout_c, cell)
-        level_sizes = sizes("hidden_size", hidden_size, positive_int("num_levels", num_levels))
+        level_sizes = stack_sizes("hidden_size", hidden_size, "num_levels", num_levels, 2)
         super().__init__(positive_int("input_size", input_size), level_sizes, kernel)
         self.symbols = one_of("predict", predict, PREDICTIONS) == "softmax"
         in_range("threshold", threshold, 0, *[1] * self.symbols, open_low=self.symbols)

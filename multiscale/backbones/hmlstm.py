@@ -13,6 +13,7 @@
 """
 
 from collections.abc import Iterable, Mapping, Sequence
+from dataclasses import fields
 from typing import TypeAlias, cast
 
 import torch
@@ -23,7 +24,7 @@ from torch.nn import functional as F
 from multiscale.backbones import hmlstm_stream
 from multiscale.backbones.base import Backbone, Folded, Levels, Product, State, Step, StepTrace, groups
 from multiscale.backbones.hmlstm_layer import HMLSTMLayer
-from multiscale.checks import InvalidInput, flag, in_range, one_of, positive_int, sizes
+from multiscale.checks import InvalidInput, flag, in_range, one_of, positive_int, stack_sizes
 from multiscale.kernels.hmlstm import native, sequence
 from multiscale.kernels.hmlstm.decisions import Reading, Rows, mean_operands, scores
 from multiscale.kernels.hmlstm.operations import Options, after_copy, is_open, operation
@@ -47,12 +48,13 @@ class HMLSTM(Backbone):
     Args:
         input_size: D, units of the input.
         hidden_size: H_l, one number for all layers or one for each, fastest first.
-        num_layers: L.
+        num_layers: L; by default as many as ``hidden_size`` lists, or 3.
         boundary: how z comes from its hard sigmoid s (Eq. 4): ``step``, 1 where s > 1/2; ``sample``, a Bernoulli draw
             of probability s in training and the step in evaluation; ``soft``, s itself. The first two pass the gradient
             of s straight through. Or a :class:`multiscale.nn.detectors.base.Detector`, which says what s is made of.
         slope: slope a of the hard sigmoid, a schedule over epochs or one number for all of them; by default the
-            paper's annealing min(5, 1 + 0.04 epoch). With ``step`` it changes the gradient and never the output.
+            paper's annealing min(5, 1 + 0.04 epoch). It stays that of epoch 0 until ``anneal(epoch)`` is called. With
+            ``step`` it changes the gradient and never the output.
         choice: ``mix``, the operations are weighted by the boundaries, which get gradient through the choice;
             ``select``, through the choice they get none, only through the products that they gate.
         choice_share: the share of the gradient through the choice that ``mix`` passes on to the boundaries. Where they
@@ -95,7 +97,7 @@ class HMLSTM(Backbone):
         self,
         input_size: int,
         hidden_size: int | Sequence[int],
-        num_layers: int = 3,
+        num_layers: int | None = None,
         boundary: str | Detector = "step",
         slope: Schedule | float | None = None,
         choice: str = "mix",
@@ -116,7 +118,7 @@ class HMLSTM(Backbone):
         kernel: str = "auto",
     ) -> None:
         positive_int("input_size", input_size)
-        level_sizes = sizes("hidden_size", hidden_size, positive_int("num_layers", num_layers))
+        level_sizes = stack_sizes("hidden_size", hidden_size, "num_layers", num_layers, 3)
         detector = check_detector(boundary)
         if flag("nested", nested) and copy_boundary != "recompute":
             raise InvalidInput(f"copy_boundary must be recompute with nested=true; got {copy_boundary!r}.")
@@ -167,6 +169,10 @@ class HMLSTM(Backbone):
             return tuple(torch.zeros(batch_size, n, device=device, dtype=dtype) for n in sizes)
 
         return zeros(self.level_sizes), zeros(self.level_sizes), zeros([1] * (len(self.level_sizes) - 1))
+
+    def extra_repr(self) -> str:
+        changed = (f"{f.name}={v!r}" for f in fields(self.options) if (v := getattr(self.options, f.name)) != f.default)
+        return ", ".join((super().extra_repr(), *changed))
 
     def threshold(self, like: Tensor) -> Tensor | None:
         """What the hard sigmoid must exceed for a boundary, shaped ``like``; None, never a decision, if soft."""

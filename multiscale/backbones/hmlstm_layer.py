@@ -30,7 +30,7 @@ class HMLSTMLayer(nn.Module):
     ) -> None:
         super().__init__()
         self.row_gain, self.reach = row_gain, reach
-        self.size = size
+        self.size, self.above = size, above_size
         self.options = options
         gates, row = 4 * size, int(above_size is not None)  # one row more detects boundaries
         beside = gates + row * (options.source == "preact")
@@ -69,6 +69,9 @@ class HMLSTMLayer(nn.Module):
         if self.query is not None and self.key is not None:
             nn.init.eye_(self.query)
             nn.init.eye_(self.key)
+
+    def extra_repr(self) -> str:
+        return f"below={self.bottom_up.size(1)}, size={self.size}, above={self.above}"
 
     def weights(self) -> LayerWeights:
         """The parameters as the kernel takes them."""

@@ -21,7 +21,7 @@ from torch import Tensor, nn
 from torch.nn import functional as F
 
 from multiscale.backbones.base import Backbone, Folded, Levels, Product, State, StepTrace, tensors
-from multiscale.checks import InvalidInput, flag, in_range, one_of, positive_int, sizes
+from multiscale.checks import InvalidInput, flag, in_range, one_of, positive_int, stack_sizes
 from multiscale.nn.scan import scan
 from multiscale.nn.zoneout import kept_share
 
@@ -53,7 +53,7 @@ class GatedLinearRNN(Backbone):
     Args:
         input_size: D, units of the input.
         hidden_size: H_l, one number for all layers or one for each, from the input upwards; with floors one number.
-        num_layers: L.
+        num_layers: L; by default as many as ``hidden_size`` lists, or 3.
         candidate: ``linear``, ``positive`` or ``silu``.
         floors: learn bounds gamma^l from which the forget gates of layer l cannot fall: sums, over the layers from the
             second to l, of a softmax over all layers of Gamma, which starts at 0. So gamma^1 = 0, and gamma^l grows
@@ -73,14 +73,14 @@ class GatedLinearRNN(Backbone):
         self,
         input_size: int,
         hidden_size: int | Sequence[int],
-        num_layers: int = 3,
+        num_layers: int | None = None,
         candidate: str = "linear",
         floors: bool = False,
         output_gate: bool = False,
         zoneout: float = 0.0,
         kernel: str = "auto",
     ) -> None:
-        level_sizes = sizes("hidden_size", hidden_size, positive_int("num_layers", num_layers))
+        level_sizes = stack_sizes("hidden_size", hidden_size, "num_layers", num_layers, 3)
         super().__init__(positive_int("input_size", input_size), level_sizes, kernel)
         self.candidate = one_of("candidate", candidate, tuple(CANDIDATES))
         self.output_gate = flag("output_gate", output_gate)
@@ -92,7 +92,7 @@ class GatedLinearRNN(Backbone):
         rows, below = 3 if output_gate else 2, (input_size, *level_sizes[:-1])
         self.layers = nn.ModuleList(nn.Linear(d, rows * n) for d, n in zip(below, level_sizes, strict=True))
         self.norms = nn.ModuleList(nn.LayerNorm(n) if output_gate else nn.Identity() for n in level_sizes)
-        self.floors = nn.Parameter(torch.zeros(num_layers, level_sizes[0])) if floors else None
+        self.floors = nn.Parameter(torch.zeros(len(level_sizes), level_sizes[0])) if floors else None
 
     def bounds(self) -> Sequence[Tensor | None]:
         """gamma^l [H] of each layer, the first 0; None without floors."""

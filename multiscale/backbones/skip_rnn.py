@@ -20,7 +20,7 @@ from torch.nn import functional as F
 
 from multiscale.backbones.base import Backbone, Folded, Levels, Product, State, Step, StepTrace, fold_steps, groups
 from multiscale.backbones.stacked import layer_products, make_layers
-from multiscale.checks import flag, in_range, one_of, positive_int, real, sizes
+from multiscale.checks import flag, in_range, one_of, positive_int, real, stack_sizes
 from multiscale.nn.cells import CELLS, STATES, CellState
 from multiscale.nn.layout import lay_by_columns
 from multiscale.nn.straight_through import straight_through
@@ -39,7 +39,7 @@ class SkipRNN(Backbone):
     Args:
         input_size: D, units of the input.
         hidden_size: H_l, one number for all layers or one for each, from the input upwards.
-        num_layers: L.
+        num_layers: L; by default as many as ``hidden_size`` lists, or 1.
         cell: ``tanh``, ``lstm`` or ``gru``, with the parameters of ``torch.nn``'s layers and their initialisation.
         update_bias: what b_p starts at.
         cost_per_update: lambda of the paper's budget loss, lambda sum_t u_t: what an update adds to the loss of the
@@ -60,7 +60,7 @@ class SkipRNN(Backbone):
         self,
         input_size: int,
         hidden_size: int | Sequence[int],
-        num_layers: int = 1,
+        num_layers: int | None = None,
         cell: str = "lstm",
         update_bias: float = 1.0,
         cost_per_update: float = 0.0,
@@ -69,7 +69,7 @@ class SkipRNN(Backbone):
         zoneout_c: float = 0.0,
         kernel: str = "auto",
     ) -> None:
-        level_sizes = sizes("hidden_size", hidden_size, positive_int("num_layers", num_layers))
+        level_sizes = stack_sizes("hidden_size", hidden_size, "num_layers", num_layers, 1)
         super().__init__(positive_int("input_size", input_size), level_sizes, kernel)
         self.cell = one_of("cell", cell, tuple(CELLS))
         self.zoneout = zoneout_rates(zoneout, zoneout_c, cell)

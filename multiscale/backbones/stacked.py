@@ -15,7 +15,7 @@ from torch import Tensor, nn
 from torch.nn import functional as F
 
 from multiscale.backbones.base import Backbone, Folded, Levels, Product, State, Step, StepTrace, groups
-from multiscale.checks import InvalidInput, in_range, one_of, positive_int, sizes
+from multiscale.checks import InvalidInput, in_range, one_of, positive_int, stack_sizes
 from multiscale.nn.cells import CELLS, GATES, STATES, CellState
 from multiscale.nn.layout import lay_by_columns
 from multiscale.nn.zoneout import zone_out_each, zoneout_rates
@@ -37,7 +37,7 @@ class StackedRNN(Backbone):
     Args:
         input_size: D, units of the input.
         hidden_size: H_l, one number for all layers or one for each, from the input upwards.
-        num_layers: L.
+        num_layers: L; by default as many as ``hidden_size`` lists, or 3.
         cell: ``tanh``, ``lstm`` or ``gru``.
         layer_norm: normalise the two products of each layer over their G H_l columns, and c inside the tanh (Ba,
             Kiros, Hinton 2016, arXiv 1607.06450, Eq. 20-22, written there for lstm); gains start at 1, offsets at 0.
@@ -60,7 +60,7 @@ class StackedRNN(Backbone):
         self,
         input_size: int,
         hidden_size: int | Sequence[int],
-        num_layers: int = 3,
+        num_layers: int | None = None,
         cell: str = "lstm",
         layer_norm: bool = False,
         start: str = "torch",
@@ -73,7 +73,7 @@ class StackedRNN(Backbone):
         self.layer_norm = layer_norm
         self.cell = one_of("cell", cell, tuple(CELLS))
         self.zoneout = zoneout_rates(zoneout, zoneout_c, cell)
-        level_sizes = sizes("hidden_size", hidden_size, positive_int("num_layers", num_layers))
+        level_sizes = stack_sizes("hidden_size", hidden_size, "num_layers", num_layers, 3)
         super().__init__(input_size, level_sizes, kernel)
         self.layers = make_layers(cell, input_size, level_sizes)
         widths = [(GATES[cell] * n, GATES[cell] * n, n if cell == "lstm" else 0) for n in level_sizes]

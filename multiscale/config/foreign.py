@@ -62,6 +62,15 @@ def _texts(value: Any) -> Iterator[str]:
         yield from _texts(part)
 
 
+def read_packages(value: Any) -> tuple[str, ...]:
+    """The packages that are to be trusted, each as the prefix of its names: ``mine.`` for ``mine``; raises
+    :class:`InvalidInput` for what is no list of names."""
+    packages = [value] if isinstance(value, str) else value
+    if not isinstance(packages, list | tuple) or not all(isinstance(n, str) and n.strip(".") for n in packages):
+        raise InvalidInput(f"trust must be a list of packages, as trust=[my_package.]; got {value!r}.")
+    return tuple(name if name.endswith(".") else f"{name}." for name in packages)
+
+
 def check_foreign(config: Mapping[str, Any], trusted: Sequence[str] = ()) -> None:
     """Raise :class:`InvalidInput` unless a config of plain values is data whose objects are of their places' kinds.
 

@@ -11,7 +11,7 @@ from omegaconf import DictConfig, OmegaConf
 
 from multiscale.checks import InvalidInput, first_line, nearest, positive_int
 from multiscale.config.compose import check_foreign_words, jobs
-from multiscale.config.foreign import check_foreign
+from multiscale.config.foreign import check_foreign, read_packages
 from multiscale.jobs.start import needs_processes, run_here, run_in_process
 from multiscale.jobs.sweep import PLACE, read_words
 from multiscale.runs import folder as folders
@@ -56,7 +56,7 @@ def read_request(words: Sequence[str]) -> Request:
             )
         given[key] = text if key == "resume" else _read_value(word)
     folder = _restore(path) if path.suffix == ".ckpt" else path
-    return Request(folder, given.get("trainer.max_epochs"), _read_packages(given.get("trust", [])), tuple(hydra))
+    return Request(folder, given.get("trainer.max_epochs"), read_packages(given.get("trust", [])), tuple(hydra))
 
 
 def _read_value(word: str) -> Any:
@@ -65,13 +65,6 @@ def _read_value(word: str) -> Any:
         return yaml.safe_load(word.partition("=")[2])
     except yaml.YAMLError as error:
         raise InvalidInput(f"{word!r} is not of the form key=value: {first_line(error)}") from error
-
-
-def _read_packages(value: Any) -> tuple[str, ...]:
-    packages = [value] if isinstance(value, str) else value
-    if not isinstance(packages, list) or not all(isinstance(name, str) and name.strip(".") for name in packages):
-        raise InvalidInput(f"trust must be a list of packages, as trust=[my_package.]; got {value!r}.")
-    return tuple(name if name.endswith(".") else f"{name}." for name in packages)
 
 
 def read_sweep(request: Request) -> list[str]:

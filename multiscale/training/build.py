@@ -1,5 +1,6 @@
 """From a config and the facts of the data to a module; checkpoints back to modules."""
 
+from collections.abc import Sequence
 from dataclasses import asdict
 from pathlib import Path
 from typing import Any
@@ -7,7 +8,7 @@ from typing import Any
 from hydra.utils import get_object
 from omegaconf import DictConfig, OmegaConf
 
-from multiscale.config.foreign import check_foreign
+from multiscale.config.foreign import check_foreign, read_packages
 from multiscale.data.facts import Facts
 from multiscale.training.checkpoint import files
 from multiscale.training.module import SequenceModule
@@ -35,8 +36,9 @@ def assemble(config: DictConfig, parts: Parts, facts: Facts) -> SequenceModule:
     return module
 
 
-def load(path: str | Path) -> SequenceModule:
-    """The trained module of a checkpoint, in eval mode on the CPU.
+def load(path: str | Path, trust: Sequence[str] = ()) -> SequenceModule:
+    """The trained module of a checkpoint, in eval mode on the CPU. ``trust`` names packages beside ours whose classes
+    its config may name, as ("mine.",); whatever they do when imported, they do.
 
     Raises:
         InvalidInput: if the file is missing or not such a checkpoint, or if its config is more than data, as
@@ -44,7 +46,7 @@ def load(path: str | Path) -> SequenceModule:
     """
     checkpoint = files.load(path)
     recipe, weights = checkpoint["recipe"], checkpoint["state_dict"]
-    check_foreign({**recipe["config"], "facts": recipe["facts"]})
+    check_foreign({**recipe["config"], "facts": recipe["facts"]}, read_packages(trust))
     module = build(OmegaConf.create(recipe["config"]), _facts(recipe["facts"]))
     module.load_state_dict(weights)
     return module.eval()

@@ -1,6 +1,6 @@
 """A trained language model of a checkpoint: what it writes, and how it cuts what it reads."""
 
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from itertools import pairwise
 from typing import NamedTuple
 
@@ -16,9 +16,10 @@ from multiscale.training.module import SequenceModule
 CHUNK = 4096  # symbols read at a time; the state is carried on
 
 
-def load_language_model(path: str) -> tuple[SequenceModule, TextFacts]:
-    """The model of a checkpoint and what it knows of text; raises :class:`InvalidInput` if it is of another kind."""
-    module = load(path)
+def load_language_model(path: str, trust: Sequence[str] = ()) -> tuple[SequenceModule, TextFacts]:
+    """The model of a checkpoint and what it knows of text, its classes from our packages and those of ``trust`` alone;
+    raises :class:`InvalidInput` if it is of another kind."""
+    module = load(path, trust)
     if not isinstance(module.facts, TextFacts):
         source = "unknown data" if module.facts is None else module.facts.source
         raise InvalidInput(f"checkpoint must be that of a language model; {path!r} is one for {source}.")

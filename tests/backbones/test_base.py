@@ -20,7 +20,7 @@ from tests.conftest import backbone
 HOOKS = {
     *("level_names", "detecting", "penalty", "parameter_groups", "measures", "products", "anneal"),
     *("matrices", "held", "exposed", "kernels", "fast", "idle_weights", "observes", "observe", "aligns", "align"),
-    "stepper",
+    *("stepper", "extra_repr"),
 }
 for module in pkgutil.iter_modules(backbones.__path__):
     import_module(f"{backbones.__name__}.{module.name}")

@@ -87,7 +87,7 @@ def test_it_tells_its_leaks_and_its_products():
     ("arguments", "named"),
     [
         ({"hidden_size": 0}, "hidden_size"),
-        ({"hidden_size": [3, 4]}, "hidden_size must be one number or 1"),
+        ({"hidden_size": [3, 4], "num_layers": 1}, "hidden_size must be one number or 1"),
         ({"num_layers": 0}, "num_layers"),
         ({"spectral_radius": -0.1}, "spectral_radius"),
         ({"leak": 0.0}, "leak must be a number above 0 and at most 1"),

@@ -240,7 +240,7 @@ def test_levels_and_their_predictions_are_due_where_they_step():
 @pytest.mark.parametrize(
     ("wrong", "message"),
     [
-        ({"hidden_size": [3, 4, 5]}, "hidden_size must be one number or 2 of them"),
+        ({"hidden_size": [3, 4, 5], "num_levels": 2}, "hidden_size must be one number or 2 of them"),
         ({"hidden_size": [3, 0]}, r"hidden_size\[1\] must be a whole number of at least 1; got 0"),
         ({"num_levels": 0}, "num_levels must be a whole number of at least 1; got 0"),
         ({"input_size": 0}, "input_size"),
