@@ -2,7 +2,7 @@ PYTHON ?= python3
 BIN := .venv/bin
 MINIMAL := $(CURDIR)/.venv-minimal
 
-.PHONY: setup run test test-minimal test-slow lint
+.PHONY: setup run test test-minimal test-slow lint docs
 
 setup: .venv/.installed
 
@@ -35,3 +35,6 @@ lint: setup
 	$(BIN)/ruff check .
 	$(BIN)/ruff format --check .
 	$(BIN)/mypy
+
+docs: setup  # site/index.html, which needs no network
+	NO_MKDOCS_2_WARNING=1 $(BIN)/mkdocs build --strict

@@ -1,4 +1,4 @@
-"""What the README says of a new backbone is true to the letter: its files, in a copy of the tree and outside of it."""
+"""What the tutorial says of a new backbone is true to the letter: in a copy of the tree and outside of it."""
 
 import os
 import re
@@ -12,7 +12,7 @@ import pytest
 from multiscale.testing import LAWS
 from tests.conftest import ROOT
 
-SECTION = (ROOT / "README.md").read_text().partition("## Add a backbone")[2].partition("\n## ")[0]
+SECTION = (ROOT / "docs/tutorials/backbone.md").read_text()
 BLOCKS = re.findall(r"```(\w+)\n(.*?)```", SECTION, re.S)
 CODE, LINE = (text for kind, text in BLOCKS if kind == "python")
 (YAML,) = (text for kind, text in BLOCKS if kind == "yaml")
@@ -57,7 +57,7 @@ def test_one_python_file_and_one_yaml_are_held_to_every_law_and_no_list_must_kno
 
 @pytest.fixture
 def package(tmp_path):
-    """A folder with the README's backbone, YAML and line of pytest, and nothing of ours."""
+    """A folder with the tutorial's backbone, YAML and line of pytest, and nothing of ours."""
     (tmp_path / "mine.py").write_text(CODE)
     (tmp_path / PLACE).parent.mkdir(parents=True)
     (tmp_path / PLACE).write_text(re.sub(r"_target_: .*", "_target_: mine.Toy", YAML))

@@ -1,0 +1,89 @@
+"""The documentation is built without a warning and asks no network, and what is made for it is all there."""
+
+import importlib.util
+import os
+import re
+import subprocess
+import sys
+from html.parser import HTMLParser
+from types import ModuleType
+
+import multiscale
+from multiscale.config.compose import CONF, jobs
+from tests.conftest import MODELS, ROOT
+
+ELSEWHERE = re.compile(r"(https?:)?//")
+
+
+class Loaded(HTMLParser):
+    """What a page makes a browser load: addresses in any tag but a link that is clicked."""
+
+    def __init__(self, page: str) -> None:
+        super().__init__()
+        self.addresses: list[str] = []
+        self.feed(page)
+
+    def handle_starttag(self, tag, attrs):
+        if tag != "a":
+            self.addresses += [
+                value or "" for name, value in attrs if name in ("src", "href", "srcset", "data", "poster")
+            ]
+
+
+def load_hooks() -> ModuleType:
+    spec = importlib.util.spec_from_file_location("hooks", ROOT / "docs/hooks.py")
+    hooks = importlib.util.module_from_spec(spec)
+    spec.loader.exec_module(hooks)
+    return hooks
+
+
+HOOKS = load_hooks()
+
+
+def test_the_site_is_built_without_a_warning_or_a_network_and_loads_nothing_from_elsewhere(tmp_path):
+    words = [
+        sys.executable,
+        "-m",
+        "mkdocs",
+        "build",
+        "--strict",
+        "--site-dir",
+        str(tmp_path),
+    ]  # quiet, it would not count
+    closed = dict.fromkeys(("http_proxy", "https_proxy", "HTTP_PROXY", "HTTPS_PROXY"), "http://127.0.0.1:9")
+    env = {**os.environ, **closed, "NO_MKDOCS_2_WARNING": "1"}
+    done = subprocess.run(words, cwd=ROOT, env=env, capture_output=True, text=True, check=False, timeout=240)
+    assert done.returncode == 0, done.stdout + done.stderr
+    pages = {path.relative_to(tmp_path).as_posix(): path.read_text() for path in tmp_path.rglob("*.html")}
+    for name, page in pages.items():
+        assert [at for at in Loaded(page).addresses if ELSEWHERE.match(at)] == [], name
+        assert 'class="mermaid"' not in page, name  # the theme would fetch its script
+    for sheet in tmp_path.rglob("*.css"):
+        assert not re.search(r"""(@import|url\()\s*["']?(https?:)?//""", sheet.read_text()), sheet.name
+    assert "<code>model=clockwork</code>" in pages["backbones.html"]
+    assert "T_i in steps" in pages["backbones.html"]  # of the class's docstring
+    assert 'href="backbones.html"' in pages["index.html"]
+    assert 'href="experiments/first_comparison/index.html"' in pages["reproduced.html"]
+
+
+def test_every_choice_of_every_group_is_told_in_a_line():
+    table = HOOKS.configuration()
+    for path in (path for path in CONF.rglob("*/*.yaml") if path.relative_to(CONF).parts[0] != "hydra"):
+        group, _, name = path.relative_to(CONF).with_suffix("").as_posix().partition("/")
+        assert re.search(rf"^\| `{name}` \| \w", table.partition(f"## {group}\n")[2].partition("\n## ")[0], re.M), path
+
+
+def test_every_model_is_told_of_once_below_the_class_that_it_chooses():
+    page = HOOKS.models()
+    assert sorted(re.findall(r"^- `model=(\w+)`: \w", page, re.M)) == sorted(MODELS)
+    for model in ("hmlstm", "clockwork"):  # the first has its class from the file that it starts from
+        target = jobs([f"model={model}"])[0].model._target_
+        part = page.partition(f"### {target.rpartition('.')[2]}\n")[2].partition("###")[0]
+        assert f"- `model={model}`: " in part
+        assert f"\n::: {target}\n" in part
+
+
+def test_the_home_of_every_class_of_the_library_is_in_its_api():
+    api = "".join(HOOKS.api(package, "") for package in HOOKS.PACKAGES)
+    for name in multiscale.__all__:
+        assert f"\n::: {getattr(multiscale, name).__module__}\n" in api
