@@ -7,7 +7,7 @@
 template <typename T>
 struct Layer {  // native.py reads the fields here: one type a line, pointers or whole numbers
   int64_t batch, size, below, above, keep;
-  int64_t flush, copy, mix, copy_boundary, reads_hidden, gated_gradient;
+  int64_t flush, copy, mix, copy_boundary, reads_hidden, gated_gradient, gathers;
   T *operands, *operands_below, *operands_above;
   int64_t columns, columns_below, columns_above, offset_below, offset_above;
   T *cell, *gates, *z, *z_below, *threshold, *decided, *surrogate;
@@ -33,7 +33,10 @@ struct Operation {  // how much of each a row does
 
 template <typename T>
 static void boundary(const Layer<T>& l, int64_t t, int64_t b, const T* operand, const T* h, const Operation<T>& op) {
-  const T score = l.reads_hidden ? dot(h, l.boundary_weight, l.size) : dot(operand, l.boundary_weight, l.columns);
+  const T* w = l.boundary_weight;
+  T score = dot(l.reads_hidden ? h : operand, w, l.size);
+  if (!l.reads_hidden && op.z_below != 0) score += dot(operand + l.size, w + l.size, l.below);
+  if (!l.reads_hidden && op.z_prev != 0) score += dot(operand + l.size + l.below, w + l.size + l.below, l.above);
   const T raw = score + l.bias[4 * l.size];
   const T line = (*l.slope * raw + 1) / 2;
   const T soft = line < 0 ? T(0) : line > 1 ? T(1) : line;
@@ -48,20 +51,21 @@ static void boundary(const Layer<T>& l, int64_t t, int64_t b, const T* operand, 
   l.z[(t + 1) * l.batch + b] = z;
 }
 
+// z h as the operand of a layer beside; where nothing reads what is closed, only if it is open.
+template <typename T>
+static void gate_row(const Layer<T>& l, T z, const T* h, T* to) {
+  if (l.gathers && z == 0) return;
+  for (int64_t j = 0; j < l.size; ++j) to[j] = z * h[j];
+}
+
 // The boundary after the step, and h where the steps of the layers beside will read it.
 template <typename T>
 static void finish_row(const Layer<T>& l, int64_t t, int64_t b, const T* operand, const T* h, const Operation<T>& op) {
-  const int64_t n = l.size;
   if (l.z) boundary(l, t, b, operand, h, op);
-  if (l.operands_above) {  // z_t^l h_t^l is what the layer above reads now
-    T* to = l.operands_above + (t * l.batch + b) * l.columns_above + l.offset_above;
-    const T z = l.z[(t + 1) * l.batch + b];
-    for (int64_t j = 0; j < n; ++j) to[j] = z * h[j];
-  }
-  if (l.offset_below) {  // z_t^{l-1} h_t^l is what the layer below reads at the next step
-    T* to = l.operands_below + ((t + 1) * l.batch + b) * l.columns_below + l.offset_below;
-    for (int64_t j = 0; j < n; ++j) to[j] = op.z_below * h[j];
-  }
+  const int64_t row = t * l.batch + b, next = row + l.batch;
+  // z_t^l h_t^l is what the layer above reads now, z_t^{l-1} h_t^l what the layer below reads at the next step.
+  if (l.operands_above) gate_row(l, l.z[next], h, l.operands_above + row * l.columns_above + l.offset_above);
+  if (l.offset_below) gate_row(l, op.z_below, h, l.operands_below + next * l.columns_below + l.offset_below);
 }
 
 // f, i, o and g of one row, from its products.

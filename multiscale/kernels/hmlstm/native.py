@@ -129,7 +129,7 @@ class Loop:
         self, name: str, layers: Sequence[Layer], steps: Sequence[LoopStep], gradients: Sequence[Gradients] = ()
     ) -> None:
         dtype = layers[0].cell.dtype
-        self.structs = [_struct(layers, l, gradients) for l in range(len(layers))]
+        self.structs = [_struct(layers, l, gradients, steps[l].skip) for l in range(len(layers))]
         self.loops = [_loop_struct(ctypes.addressof(s), step) for s, step in zip(self.structs, steps, strict=True)]
         self.function = getattr(library(), f"{name}_sequence_{DTYPES[dtype]}")
         self.function.restype = None
@@ -180,7 +180,7 @@ def _beside(layers: Sequence[T], l: int) -> tuple[T | None, T | None]:
     return layers[l - 1] if l else None, layers[l + 1] if l + 1 < len(layers) else None
 
 
-def _struct(layers: Sequence[Layer], l: int, gradients: Sequence[Gradients]) -> _Struct:
+def _struct(layers: Sequence[Layer], l: int, gradients: Sequence[Gradients], gathers: bool = False) -> _Struct:
     layer, options = layers[l], layers[l].options
     lower, upper = _beside(layers, l)
     fields = dict(_Struct._fields_)
@@ -192,6 +192,7 @@ def _struct(layers: Sequence[Layer], l: int, gradients: Sequence[Gradients]) -> 
         "mix": options.choice == "mix",
         "copy_boundary": COPY_BOUNDARY[options.copy_boundary],
         "reads_hidden": layer.reads_hidden,
+        "gathers": gathers and not layer.keep,
         "operands_below": None if lower is None else lower.operands,
         "operands_above": None if upper is None else upper.operands,
         "columns": layer.operands.size(2),

@@ -55,7 +55,12 @@ struct Short : Arithmetic<float> {
   typedef Pair Element;
   static inline int64_t depth(int64_t numbers) { return (numbers + 1) / 2; }
   static inline void convert(const float* from, int64_t numbers, int64_t stride, Pair* to) {
-    for (int64_t k = 0; k + 1 < numbers; k += 2)
+    int64_t k = 0;
+#ifdef __AVX512BF16__
+    for (; stride == 1 && k + 16 <= numbers; k += 16)
+      _mm256_storeu_si256(reinterpret_cast<__m256i*>(to + k / 2), (__m256i)_mm512_cvtneps_pbh(_mm512_loadu_ps(from + k)));
+#endif
+    for (; k + 1 < numbers; k += 2)
       to[k / 2] = {shortened(from[k * stride]), shortened(from[(k + 1) * stride])};
     if (numbers % 2) to[numbers / 2] = {shortened(from[(numbers - 1) * stride]), 0};
   }
