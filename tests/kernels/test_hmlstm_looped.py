@@ -117,13 +117,13 @@ def test_all_rows_give_what_the_rows_that_are_needed_give(steps, options, monkey
 
 
 def test_two_threads_give_the_bits_of_one():
-    found, x = as_kernel(rested(sizes=(70, 40, 30)), "native"), torch.randn(400, 5, D)
+    found, x = as_kernel(rested(sizes=(70, 40, 30)), "native"), torch.randn(400, 5, D, requires_grad=True)
     results, before = [], torch.get_num_threads()
     try:
         for threads in (1, 2):
             torch.set_num_threads(threads)
-            with torch.no_grad():
-                results.append(found(x).levels)
+            levels = found(x).levels
+            results.append((*levels, *torch.autograd.grad(sum(level.square().sum() for level in levels), x)))
     finally:
         torch.set_num_threads(before)
     assert all(map(torch.equal, *results))

@@ -91,16 +91,24 @@ class Looped:
     def _weight_gradients(self, l: int, d: Gradients) -> tuple[Tensor | None, ...]:
         layer, weights, dtype = self.layers[l], self.weights[l], self.plan.product_dtype
         rows = self.steps[l].written_rows[: int(self.steps[l].written[-1])]
-        all_rows = len(rows) == self.length * self.batch
         dpre, operands = d.pre.flatten(0, 1)[: len(rows)], layer.operands[:-1].flatten(0, 1)
-        widths = [n for n in (layer.size, layer.below, layer.above) if n]
-        found = []
-        for part, gate in zip(operands.split(widths, 1), (None, layer.z_under, layer.z), strict=False):
-            left, right = None, None if all_rows else rows
-            if gate is not None:  # where it is closed what it gates is zero
-                opened = (gate.flatten()[rows] != 0).nonzero()[:, 0]
-                if worth_gathering(len(opened), len(rows), dpre.size(1), part.size(1)):
-                    left, right = opened, rows[opened]
-            found.append(outer(dpre, part, dtype, left, right))
-        matrices = with_boundary(layer, d, torch.cat(found, 1))
-        return *matrices, bias_gradient(d, dpre, len(weights.bias)), *(None,) * 8
+        right = None if len(rows) == len(operands) else rows
+        gates = ((layer.z_under, layer.below), (layer.z, layer.above))
+        opened = [self._opened(gate, rows, dpre.size(1), width) for gate, width in gates]
+        if all(some is None for some in opened):
+            full = outer(dpre, operands, dtype, None, right)
+        else:
+            parts = operands.split([n for n in (layer.size, layer.below, layer.above) if n], 1)
+            found = [
+                outer(dpre, part, dtype, some, right if some is None else rows[some])
+                for part, some in zip(parts, (None, *opened), strict=False)
+            ]
+            full = torch.cat(found, 1)
+        return *with_boundary(layer, d, full), bias_gradient(d, dpre, len(weights.bias)), *(None,) * 8
+
+    def _opened(self, gate: Tensor | None, rows: Tensor, columns: int, width: int) -> Tensor | None:
+        """Those of these rows, by number, that a gate [T, B] or [T + 1, B] is open in; None where all are as quick."""
+        if gate is None or not width or not self.plan.skip:
+            return None
+        found = (gate.flatten()[rows] != 0).nonzero()[:, 0]
+        return found if worth_gathering(len(found), len(rows), columns, width) else None
