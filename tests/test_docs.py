@@ -86,4 +86,5 @@ def test_every_model_is_told_of_once_below_the_class_that_it_chooses():
 def test_the_home_of_every_class_of_the_library_is_in_its_api():
     api = "".join(HOOKS.api(package, "") for package in HOOKS.PACKAGES)
     for name in multiscale.__all__:
-        assert f"\n::: {getattr(multiscale, name).__module__}\n" in api
+        if isinstance(found := getattr(multiscale, name), type):
+            assert f"\n::: {found.__module__}\n" in api

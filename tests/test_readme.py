@@ -37,10 +37,14 @@ def test_there_are_commands_to_check():
 
 
 @pytest.mark.parametrize("command", composed())
-def test_every_run_command_composes_and_builds(command, tmp_path):
+def test_every_run_command_composes_and_builds(command, tmp_path, monkeypatch):
     (tmp_path / "book.txt").write_text("It was a dark and stormy night. " * 300)
-    words = shlex.split(command.replace("book.txt", str(tmp_path / "book.txt")))
-    configs = jobs([word for word in words if word != "-m"])
+    rows = [f"{hour},{hour % 24},{hour % 168}" for hour in range(4000)]
+    (tmp_path / "load.csv").write_text("\n".join(["hour,load,heat", *rows]))
+    rows = [f"{trial},{'ab'[trial % 2]},{step}" for trial in range(100) for step in range(9)]
+    (tmp_path / "trials.csv").write_text("\n".join(["trial,kind,reading", *rows]))
+    monkeypatch.chdir(tmp_path)
+    configs = jobs([word for word in shlex.split(command) if word != "-m"])
     assert configs
     if not any(lacking in command for lacking in LACKS):  # of the others, that they compose
         prepare(configs[0])

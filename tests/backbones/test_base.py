@@ -61,7 +61,7 @@ def learned() -> learned_clock.LearnedClockRNN:
 
 PERIODS = {"periods": [1, 2], "hidden_size": 6}
 RUNS = [  # what is made, its kernel, and what that calls
-    (lambda: hmlstm.HMLSTM(3, 4), "native", (native.Step, "__call__")),
+    (lambda: hmlstm.HMLSTM(3, 4), "native", (native, "multiplies")),
     (lambda: hmlstm.HMLSTM(3, 4), "fused", (gates, "forward")),
     (lambda: hmlstm.HMLSTM(3, 4), "reference", (hmlstm.HMLSTMLayer, "forward")),
     (lambda: clockwork.ClockworkRNN(3, **PERIODS), "cascade", (clockwork.cascades, "cascade")),

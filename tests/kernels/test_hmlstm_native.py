@@ -106,5 +106,5 @@ def test_short_inputs_under_autocast_are_no_reason_to_leave_the_native_gates():
 
 @pytest.mark.parametrize("kernel", KERNELS)
 def test_inputs_of_another_type_than_the_parameters_are_refused(kernel):
-    with pytest.raises(InvalidInput, match=r"x must be of the parameters' type, torch.float32; got torch.float64"):
+    with pytest.raises(InvalidInput, match=r"x must be of the weights' type, torch.float32; got torch.float64"):
         HMLSTM(D, SIZES, kernel=kernel)(torch.randn(2, 3, D).double())
