@@ -38,6 +38,7 @@ def test_the_report_of_a_model_has_every_part(capsys):
     assert " s." in printed or "not run" in printed
 
 
+@pytest.mark.slow
 def test_without_a_model_there_is_a_row_for_each_with_a_ratio_for_every_column(capsys):
     benchmark(["sizes=16x2x3", "rounds=1", "threads=1"])
     captured = capsys.readouterr()
