@@ -77,7 +77,7 @@ class HMLSTM(Backbone):
         forget_bias: what the forget gate's bias starts at; the others start at 0.
         init: ``orthogonal``, the recurrent weights of each gate start orthogonal and the others Glorot-uniform;
             ``uniform``, all weights in +-1/sqrt(H_l), as in ``torch.nn.LSTM``.
-        kernel: ``native``, the whole sequence as one function with C++ gates (CPU, needs a C++ compiler); ``fused``,
+        kernel: ``native``, the whole sequence as one function in C++ (CPU, needs a C++ compiler); ``fused``,
             the same with torch's gates; ``reference``, the fold of ``step``; ``auto``, the first of these that can run.
 
     Raises:
