@@ -24,7 +24,7 @@ PROJECT = tomllib.loads((ROOT / "pyproject.toml").read_text())["project"]
 EXTRAS = {extra: [Requirement(need) for need in needs] for extra, needs in PROJECT["optional-dependencies"].items()}
 NEEDS = [Requirement(need) for need in PROJECT["dependencies"]]
 PYTHON = os.environ.get("PYTHON_UNDER_TEST", sys.executable)  # of another environment: see make test-minimal
-DATA = (".j2", ".js", ".css", ".cpp", ".typed")  # files of the package that are no Python
+DATA = (".j2", ".js", ".css", ".cpp", ".h", ".typed")  # files of the package that are no Python
 
 
 @pytest.fixture(scope="module")
