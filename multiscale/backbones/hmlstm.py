@@ -83,7 +83,7 @@ class HMLSTM(Backbone):
         zoneout: probability with which a unit that is updated or flushed keeps its h_{t-1} (Krueger et al. 2016,
             arXiv 1606.01305; not in the paper), which then is h_t for whatever reads it; and
         zoneout_c: its c_{t-1}; in evaluation both are the expectation. They run in the reference kernel alone.
-        kernel: ``native``, the whole sequence as one function with C++ gates (CPU, needs a C++ compiler); ``fused``,
+        kernel: ``native``, the whole sequence as one function in C++ (CPU, needs a C++ compiler); ``fused``,
             the same with torch's gates; ``reference``, the fold of ``step``; ``auto``, the first of these that can run.
 
     Raises:

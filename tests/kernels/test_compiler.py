@@ -66,3 +66,11 @@ def test_a_user_without_a_home_has_a_folder_for_libraries(monkeypatch):
     monkeypatch.delenv("XDG_CACHE_HOME", raising=False)
     monkeypatch.setattr(compiler.Path, "home", homeless)
     assert compiler.cache_folder().is_dir()
+
+
+def test_a_header_that_changed_is_compiled_again(source, tmp_path):
+    cache = {"XDG_CACHE_HOME": str(tmp_path / "cache")}
+    source.write_text('#include "number.h"\nextern "C" int answer() { return number; }\n')
+    for number in (42, 43):
+        (tmp_path / "number.h").write_text(f"constexpr int number = {number};\n")
+        assert answer(source, **cache) == f"{number}"
