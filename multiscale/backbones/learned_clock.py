@@ -19,7 +19,7 @@ from collections.abc import Mapping, Sequence
 from typing import Any
 
 import torch
-from jaxtyping import Float
+from jaxtyping import Float, Int
 from torch import Tensor, nn
 from torch.nn import functional as F
 
@@ -173,9 +173,7 @@ class LearnedClockRNN(Backbone):
 
     def fast(self, kernel: str, x: Float[Tensor, "B T D"], state: State, trace: bool) -> Folded:
         h, t = tensors(state)
-        # Samples mostly share their step counter; then one row serves them all.
-        starts = t[:1] if bool((t == t[0]).all()) else t
-        activation = self.clock(starts[:, None] + torch.arange(x.size(1), device=t.device))
+        activation = self.clock(step_counters(t, x.size(1)))
         active = zone_steps(activation.index_select(2, self.unit_module), h, self.zoneout, self.training)
         states, h = hoisted(x, h, active, self.input, self.connected(), self.bias)
         steps = StepTrace(activation.expand(len(x), -1, -1)) if trace else None
@@ -199,6 +197,13 @@ class LearnedClockRNN(Backbone):
             own["recurrent"] = self.connected().detach()
         hard.load_state_dict(own)
         return hard.train(self.training)
+
+
+def step_counters(t: Int[Tensor, " B"], steps: int) -> Int[Tensor, "_ T"]:
+    """The counter at each of so many steps from t on: a row for each sample, or, where they share it as they mostly do,
+    one for all."""
+    starts = t[:1] if bool((t == t[0]).all()) else t
+    return starts[:, None] + torch.arange(steps, device=t.device)
 
 
 def clock_groups(network: nn.Module, clocks: Sequence[Clock], clock_lr: float | None) -> list[dict[str, Any]]:

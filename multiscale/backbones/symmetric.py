@@ -26,7 +26,7 @@ from torch.nn import functional as F
 
 from multiscale.backbones.base import Backbone, Folded, Levels, Product, State, StepTrace, tensors
 from multiscale.backbones.clockwork import module_of_unit, split_units
-from multiscale.backbones.learned_clock import clock_groups
+from multiscale.backbones.learned_clock import clock_groups, step_counters
 from multiscale.checks import flag, in_range, positive_int
 from multiscale.kernels.clocked import hoisted
 from multiscale.nn.clocks.base import Clock, check_clock
@@ -159,9 +159,7 @@ class SymmetricClockRNN(Backbone):
 
     def fast(self, kernel: str, x: Float[Tensor, "B T D"], state: State, trace: bool) -> Folded:
         h, t = tensors(state)
-        # Samples mostly share their step counter; then one row serves them all.
-        starts = t[:1] if bool((t == t[0]).all()) else t
-        activation = self.activation(starts[:, None] + torch.arange(x.size(1), device=t.device))
+        activation = self.activation(step_counters(t, x.size(1)))
         active = activation.index_select(2, self.unit_module)
         weight = F.pad(self.input, (0, 0, 0, len(self.input)))  # [W_x; 0]
         states, h = hoisted(x, h, active, weight, self.recurrent * self.mask, self.bias)
