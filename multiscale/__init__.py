@@ -7,7 +7,6 @@ from importlib import import_module
 from typing import TYPE_CHECKING, Any
 
 if TYPE_CHECKING:
-    from multiscale.backbones.base import detach
     from multiscale.backbones.chunking import Chunking
     from multiscale.backbones.clockwork import ClockworkRNN
     from multiscale.backbones.dilated import DilatedRNN
@@ -24,6 +23,7 @@ if TYPE_CHECKING:
     from multiscale.backbones.skip_rnn import SkipRNN
     from multiscale.backbones.stacked import StackedRNN
     from multiscale.backbones.symmetric import SymmetricClockRNN
+    from multiscale.backbones.values import detach
     from multiscale.nn.clocks.pulse import PulseClock, SparsePulseClock
     from multiscale.nn.clocks.wave import DCTClock, DirectClock
     from multiscale.nn.heads import Concat, Gated, Top
@@ -82,7 +82,7 @@ _HOMES = {
     "StackedRNN": "multiscale.backbones.stacked",
     "SymmetricClockRNN": "multiscale.backbones.symmetric",
     "Top": "multiscale.nn.heads",
-    "detach": "multiscale.backbones.base",
+    "detach": "multiscale.backbones.values",
     "load": "multiscale.training.build",
 }
 

@@ -5,10 +5,8 @@ from typing import TypeAlias
 import torch
 from torch import Tensor
 
+from multiscale.backbones.values import State
 from multiscale.checks import InvalidInput
-
-Nested: TypeAlias = Tensor | tuple["Nested", ...]
-"""A state, as :mod:`multiscale.backbones.base` has it."""
 
 Shapes: TypeAlias = tuple["int | Shapes", ...]
 """Of a leaf [B, ...] its sizes but B; of a tuple its parts' shapes, after a 0 that no size is."""
@@ -28,12 +26,12 @@ def check_input(x: Tensor, input_size: int, weight: Tensor) -> None:
         )
 
 
-def shapes(state: Nested) -> Shapes:
+def shapes(state: State) -> Shapes:
     """The shapes of a state."""
     return tuple(state.shape[1:]) if isinstance(state, Tensor) else (0, *(shapes(part) for part in state))
 
 
-def check_state(state: Nested, wanted: Shapes, batch: int) -> None:
+def check_state(state: State, wanted: Shapes, batch: int) -> None:
     """Raise :class:`InvalidInput` unless a state has the tuples, and its leaves the shapes, of the ``wanted`` ones."""
     if not _fits(state, wanted, batch):
         raise InvalidInput(f"state must be {_told(wanted, batch)}; got {_described(state)}.")
@@ -48,7 +46,7 @@ def recorded() -> str | None:
     return None
 
 
-def _fits(state: Nested, wanted: Shapes, batch: int) -> bool:
+def _fits(state: State, wanted: Shapes, batch: int) -> bool:
     if isinstance(state, Tensor):
         return state.shape == (batch, *wanted)
     parts = wanted[1:]
