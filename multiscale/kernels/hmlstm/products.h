@@ -18,6 +18,7 @@ constexpr int64_t kBytes = 32, kVectors = 2;
 constexpr int64_t kBytes = 16, kVectors = 2;
 #endif
 constexpr int64_t kTile = 6;            // rows at once, times the vectors of a panel: the sums that registers hold
+constexpr int64_t kDepth = 1024;        // of a panel at once: with the rows it stays in the second cache
 constexpr int64_t kThreaded = 1 << 20;  // multiplications below which a second thread costs more than it does
 
 template <typename T>
@@ -92,22 +93,47 @@ static void pack(const T* w, int64_t k_stride, int64_t c_stride, int64_t depth, 
       }
 }
 
+// Rows times ``depth`` rows of a panel. What is read next, ``ahead``, is asked for meanwhile: a line of cache a step.
 template <typename A, typename T, int R>
-static void tile(const typename A::Element* const* rows, int64_t depth, const typename A::Element* panel,
-                 T* const* out, int64_t at, bool add) {
+static void tile(const typename A::Element* const* rows, int64_t from, int64_t depth, const typename A::Element* panel,
+                 const typename A::Element* ahead, T* const* out, int64_t at, bool add) {
   constexpr int64_t lanes = kBytes / sizeof(T);
   typedef typename A::Vector Vector;
   Vector sum[R][kVectors];
   const typename A::Element* x[R];
-  for (int r = 0; r < R; ++r) x[r] = rows[r];
+  for (int r = 0; r < R; ++r) x[r] = rows[r] + from;
   for (int r = 0; r < R; ++r)
     for (int v = 0; v < kVectors; ++v)
       sum[r][v] = add ? *reinterpret_cast<Vector*>(out[r] + at + v * lanes) : Vector{};
-  for (int64_t k = 0; k < depth; ++k, panel += kPanel<T>)
+  for (int64_t k = 0; k < depth; ++k, panel += kPanel<T>, ahead += lanes) {
+    __builtin_prefetch(ahead, 0, 2);
     for (int r = 0; r < R; ++r)
       for (int v = 0; v < kVectors; ++v) sum[r][v] = A::add(sum[r][v], x[r][k], panel + v * lanes);
+  }
   for (int r = 0; r < R; ++r)
     for (int v = 0; v < kVectors; ++v) *reinterpret_cast<Vector*>(out[r] + at + v * lanes) = sum[r][v];
+}
+
+// All rows times ``depth`` rows of a panel, a tile of rows at a time; the first tiles ask for what lies behind.
+template <typename A, typename T>
+static void multiply_panel(const std::vector<const typename A::Element*>& rows, int64_t from, int64_t depth,
+                           const typename A::Element* panel, const std::vector<T*>& out, int64_t at, bool add) {
+  const int64_t count = rows.size(), part = depth * kPanel<T> / kVectors;
+  for (int64_t i = 0, step, number = 0; i < count; i += step, ++number) {
+    const int64_t tiles = (count - i + kTile - 1) / kTile;
+    step = (count - i + tiles - 1) / tiles;
+    const auto* ahead = panel + depth * kPanel<T> + std::min<int64_t>(number, kVectors - 1) * part;
+    auto* x = rows.data() + i;
+    auto* y = out.data() + i;
+    switch (step) {
+      case 1: tile<A, T, 1>(x, from, depth, panel, ahead, y, at, add); break;
+      case 2: tile<A, T, 2>(x, from, depth, panel, ahead, y, at, add); break;
+      case 3: tile<A, T, 3>(x, from, depth, panel, ahead, y, at, add); break;
+      case 4: tile<A, T, 4>(x, from, depth, panel, ahead, y, at, add); break;
+      case 5: tile<A, T, 5>(x, from, depth, panel, ahead, y, at, add); break;
+      default: tile<A, T, 6>(x, from, depth, panel, ahead, y, at, add);
+    }
+  }
 }
 
 // Rows of numbers times a packed matrix, into the rows of ``out`` or added to them; columns are those before padding.
@@ -117,21 +143,8 @@ static void multiply(const std::vector<const typename A::Element*>& rows, int64_
   const int64_t count = rows.size(), panels = padded<T>(columns) / kPanel<T>;
   depth = A::depth(depth);
 #pragma omp parallel for if (count * depth * columns >= kThreaded)
-  for (int64_t p = 0; p < panels; ++p) {
-    const typename A::Element* panel = packed + p * kPanel<T> * depth;
-    for (int64_t i = 0, step; i < count; i += step) {
-      const int64_t tiles = (count - i + kTile - 1) / kTile;
-      step = (count - i + tiles - 1) / tiles;
-      auto* x = rows.data() + i;
-      auto* y = out.data() + i;
-      switch (step) {
-        case 1: tile<A, T, 1>(x, depth, panel, y, p * kPanel<T>, add); break;
-        case 2: tile<A, T, 2>(x, depth, panel, y, p * kPanel<T>, add); break;
-        case 3: tile<A, T, 3>(x, depth, panel, y, p * kPanel<T>, add); break;
-        case 4: tile<A, T, 4>(x, depth, panel, y, p * kPanel<T>, add); break;
-        case 5: tile<A, T, 5>(x, depth, panel, y, p * kPanel<T>, add); break;
-        default: tile<A, T, 6>(x, depth, panel, y, p * kPanel<T>, add);
-      }
-    }
-  }
+  for (int64_t p = 0; p < panels; ++p)
+    for (int64_t k = 0; k < depth; k += kDepth)
+      multiply_panel<A, T>(rows, k, std::min(kDepth, depth - k), packed + (p * depth + k) * kPanel<T>, out,
+                           p * kPanel<T>, add || k > 0);
 }
