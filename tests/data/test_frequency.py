@@ -65,6 +65,16 @@ def test_irregular_samples_are_in_order_and_as_many():
     assert x[-1, 1] <= 50
 
 
+def test_samples_that_are_numbered_by_themselves_lie_in_their_window():
+    options = {"duration": [15, 125], "irregular": True, "with_time": True}
+    samples = make(points=[15, 40], window=200, **options).samples["train"]
+    lengths = [len(x) for x in samples.inputs]
+    assert (min(lengths), max(lengths)) == (15, 40)
+    starts, ends = (torch.stack([x[at, 1] for x in samples.inputs]) for at in (0, -1))
+    assert 60 < starts.max() < ends.max() <= 200
+    assert starts.min() >= 0
+
+
 def test_the_same_seed_gives_the_same_data_and_another_split_others():
     one, other = make(), make()
     assert one.facts == other.facts
@@ -77,6 +87,9 @@ def test_the_same_seed_gives_the_same_data_and_another_split_others():
     [
         ({"duration": 1.5}, "duration must be .* of at least two intervals, 2; got 1.5"),
         ({"duration": [9, 3]}, r"duration must be .*got \[9, 3\]"),
+        ({"points": [15, 9], "irregular": True}, r"points must be .*; got \[15, 9\] with irregular=True"),
+        ({"points": [15, 90]}, r"points .* for irregular=true alone; got .* with irregular=False"),
+        ({"window": 99}, "window must be a number at least 100; got 99"),
         ({"interval": 0}, "interval must be a number above 0; got 0"),
         ({"others": "even"}, "others must be one of uniform, log; got 'even'"),
         ({"irregular": 1}, "irregular must be true or false; got 1"),
