@@ -22,7 +22,7 @@ from torch.nn import functional as F
 from multiscale.backbones import clockwork_stream
 from multiscale.backbones.base import Backbone, Folded, Levels, Product, State, Step, StepTrace, fold_steps, tensors
 from multiscale.checks import InvalidInput, in_range, one_of, positive_int, sizes
-from multiscale.kernels import clocked
+from multiscale.kernels import clocked, recurrence
 from multiscale.kernels import clockwork as cascades
 from multiscale.nn.cells import CELLS, GATES, STATES, GateNorm, no_norm
 from multiscale.nn.links import LINKS, LinkGates, link_mask
@@ -79,9 +79,9 @@ class ClockworkRNN(Backbone):
             sample and step. In evaluation, which draws nothing, it ticks.
         zoneout: probability with which a unit keeps its h at a tick (Krueger et al. 2016, arXiv 1606.01305, Eq. 4), and
         zoneout_c: its c, of lstm; in evaluation both are the expectation. Neither is in the paper.
-        kernel: ``auto``, ``cascade`` (each module over its own ticks only), ``skipping`` (at each step the rows of the
-            modules that tick), ``hoisted`` (the input's product before the loop) or ``reference``. The first two know
-            no zoneout.
+        kernel: ``auto``, ``cascade`` (each module over its own ticks only), ``native`` (the same, of tanh units, with
+            the loop over ticks in C++), ``skipping`` (at each step the rows of the modules that tick), ``hoisted`` (the
+            input's product before the loop) or ``reference``. The first three know no zoneout.
 
     Raises:
         InvalidInput: for sizes or periods below 1, no periods, fewer units than modules, a layer norm over single
@@ -255,12 +255,14 @@ class ClockworkRNN(Backbone):
         random = "when a random clock will tick is not known ahead" if self.clock == "random" else None
         cyclic = self.links in ("neighbours", "full", "learned") and len(self.level_sizes) > 1
         plain = self.cell == "tanh" and not self.layer_norm
+        unknown = None if plain else "it knows no cell but tanh, and no layer norm"
         zoned = "it knows no zoneout" if any(self.zoneout) else None
+        waits = f"with links {self.links} no module is without others to wait for" if cyclic else None
+        missing = recurrence.unavailable() if x is None else recurrence.unavailable(x.device, self.recurrent.dtype)
         return {
-            "cascade": random
-            or zoned
-            or (f"with links {self.links} no module is without others to wait for" if cyclic else None),
-            "skipping": random or zoned or (None if plain else "it knows no cell but tanh, and no layer norm"),
+            "native": random or zoned or waits or unknown or missing,
+            "cascade": random or zoned or waits,
+            "skipping": random or zoned or unknown,
             "hoisted": None,
             "reference": None,
         }
@@ -268,7 +270,7 @@ class ClockworkRNN(Backbone):
     def fast(self, kernel: str, x: Float[Tensor, "B T D"], state: State, trace: bool) -> Folded:
         *first, t = tensors(state)
         w = self.weights()
-        if kernel != "cascade":  # which reads the blocks that it needs
+        if kernel not in ("native", "cascade"):  # which read the blocks that it needs
             w = w._replace(recurrent=self.connected())
         if kernel == "hoisted":
             inputs = F.linear(x, w.input, w.bias).unbind(1)
@@ -281,7 +283,10 @@ class ClockworkRNN(Backbone):
             levels = states.split(self.level_sizes, 2)
         else:
             fast_first = self.links == "fast_to_slow"
-            levels, last = cascades.cascade(x, tuple(first), t, w, self.cell, *clocks, fast_first=fast_first)
+            native = kernel == "native"
+            levels, last = cascades.cascade(
+                x, tuple(first), t, w, self.cell, *clocks, fast_first=fast_first, native=native
+            )
         steps = None
         if trace:
             steps = StepTrace(self.ticks(t[:, None] + torch.arange(x.size(1), device=t.device)).to(x.dtype))

@@ -22,7 +22,7 @@ from multiscale.backbones import clockwork_stream
 from multiscale.backbones.base import Backbone, Folded, Levels, Product, State, Step, StepTrace, tensors
 from multiscale.backbones.clockwork import count_faster, module_of_unit
 from multiscale.checks import InvalidInput, one_of, positive_int, sizes
-from multiscale.kernels import clocked
+from multiscale.kernels import clocked, recurrence
 from multiscale.kernels import clockwork as cascades
 from multiscale.nn.cells import CellState
 
@@ -59,7 +59,7 @@ class HardClockRNN(Backbone):
         periods: P_m in steps, one a module, in any order, which is kept.
         phases: phi_m in steps, one a module; all 0 if None.
         connectivity: ``full``, ``slow_to_fast`` or ``none``, see :func:`connection_mask`.
-        kernel: ``auto``, ``cascade`` (not with full connections), ``skipping`` or ``reference``.
+        kernel: ``auto``, ``native`` and ``cascade`` (not with full connections), ``skipping`` or ``reference``.
 
     Raises:
         InvalidInput: for sizes or periods below 1, no periods, phases that do not fit the periods, an unknown
@@ -131,8 +131,9 @@ class HardClockRNN(Backbone):
 
     def kernels(self, x: Tensor | None) -> Mapping[str, str | None]:
         cyclic = self.connectivity == "full"
-        why = "with full connections no module is without others to wait for"
-        return {"cascade": why if cyclic else None, "skipping": None, "reference": None}
+        why = "with full connections no module is without others to wait for" if cyclic else None
+        missing = recurrence.unavailable() if x is None else recurrence.unavailable(x.device, self.recurrent.dtype)
+        return {"native": why or missing, "cascade": why, "skipping": None, "reference": None}
 
     def fast(self, kernel: str, x: Float[Tensor, "B T D"], state: State, trace: bool) -> Folded:
         h, t = tensors(state)
@@ -142,14 +143,14 @@ class HardClockRNN(Backbone):
             states, h = clocked.skipping(x, h, t, *weights, self.level_sizes, *self._clocks)
             levels = states.split(self.level_sizes, 2)
         else:
-            levels, (h,) = self._cascade(x, h, t)
+            levels, (h,) = self._cascade(x, h, t, kernel == "native")
         steps = None
         if trace:
             counters = t[:, None] + torch.arange(x.size(1), device=t.device)
             steps = StepTrace(((counters[..., None] - self.phases) % self.periods == 0).to(x.dtype))
         return levels, (h, t + x.size(1)), steps
 
-    def _cascade(self, x: Tensor, h: Tensor, t: Tensor) -> tuple[tuple[Tensor, ...], CellState]:
+    def _cascade(self, x: Tensor, h: Tensor, t: Tensor, native: bool) -> tuple[tuple[Tensor, ...], CellState]:
         """The cascade wants the modules fastest first; here they may be in any order."""
         order = sorted(range(len(self.level_sizes)), key=lambda m: self._clocks[0][m])
         blocks = torch.arange(len(self.unit_module), device=x.device).split(self.level_sizes)
@@ -158,8 +159,9 @@ class HardClockRNN(Backbone):
             self.input[units], self.recurrent[units][:, units], self.bias[units], hidden_bias=None, norm=None
         )
         ordered, periods, phases = ([part[m] for m in order] for part in (self.level_sizes, *self._clocks))
+        connected = self.connectivity != "none"
         levels, (h,) = cascades.cascade(
-            x, (h[:, units],), t, weights, "tanh", ordered, periods, phases, self.connectivity != "none"
+            x, (h[:, units],), t, weights, "tanh", ordered, periods, phases, connected, native=native
         )
         back = [order.index(m) for m in range(len(order))]
         return tuple(levels[m] for m in back), (h[:, torch.argsort(units)],)

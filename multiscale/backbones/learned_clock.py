@@ -27,6 +27,7 @@ from multiscale.backbones.base import Backbone, Folded, Levels, Product, State, 
 from multiscale.backbones.clockwork import module_of_unit, split_units
 from multiscale.backbones.hard_clock import CONNECTIVITY, HardClockRNN, connection_mask, count_idle
 from multiscale.checks import InvalidInput, in_range, one_of, positive_int
+from multiscale.kernels import recurrence
 from multiscale.kernels.clocked import hoisted
 from multiscale.nn.clocks.base import Clock, Readout, check_clock
 from multiscale.nn.links import LinkGates
@@ -52,8 +53,8 @@ class LearnedClockRNN(Backbone):
             which would pull towards no period in particular.
         zoneout: probability with which a unit keeps its value at a step where its module is active (Krueger et al.
             2016, arXiv 1606.01305, Eq. 4); in evaluation the expectation.
-        kernel: ``auto``, ``hoisted`` (all that does not depend on the state is computed before the loop) or
-            ``reference``.
+        kernel: ``auto``, ``native`` (the loop over time in C++, on a CPU with a compiler), ``hoisted`` (all that does
+            not depend on the state is computed before the loop) or ``reference``.
 
     Raises:
         InvalidInput: for numbers out of range, fewer units than modules, what is no clock, a cost below 0
@@ -169,13 +170,14 @@ class LearnedClockRNN(Backbone):
         return h.split(self.level_sizes, 1), (h, t + 1), StepTrace(activation)
 
     def kernels(self, x: Tensor | None) -> Mapping[str, str | None]:
-        return {"hoisted": None, "reference": None}
+        missing = recurrence.unavailable() if x is None else recurrence.unavailable(x.device, self.recurrent.dtype)
+        return {"native": missing, "hoisted": None, "reference": None}
 
     def fast(self, kernel: str, x: Float[Tensor, "B T D"], state: State, trace: bool) -> Folded:
         h, t = tensors(state)
         activation = self.clock(step_counters(t, x.size(1)))
         active = zone_steps(activation.index_select(2, self.unit_module), h, self.zoneout, self.training)
-        states, h = hoisted(x, h, active, self.input, self.connected(), self.bias)
+        states, h = hoisted(x, h, active, self.input, self.connected(), self.bias, kernel == "native")
         steps = StepTrace(activation.expand(len(x), -1, -1)) if trace else None
         return states.split(self.level_sizes, 2), (h, t + x.size(1)), steps
 

@@ -28,6 +28,7 @@ from multiscale.backbones.base import Backbone, Folded, Levels, Product, State, 
 from multiscale.backbones.clockwork import module_of_unit, split_units
 from multiscale.backbones.learned_clock import clock_groups, step_counters
 from multiscale.checks import flag, in_range, positive_int
+from multiscale.kernels import recurrence
 from multiscale.kernels.clocked import hoisted
 from multiscale.nn.clocks.base import Clock, check_clock
 
@@ -50,8 +51,8 @@ class SymmetricClockRNN(Backbone):
         mirrored: otherwise, to compare with, the decoder's modules are in the encoder's order, fast first: a_{M + i} =
             a_i, and module M + i reads the encoder's module i.
         clock_lr: learning rate of the clocks' weights; the optimizer's own if None. They never get weight decay.
-        kernel: ``auto``, ``hoisted`` (all that does not depend on the state is computed before the loop) or
-            ``reference``.
+        kernel: ``auto``, ``native`` (the loop over time in C++, on a CPU with a compiler), ``hoisted`` (all that does
+            not depend on the state is computed before the loop) or ``reference``.
 
     Raises:
         InvalidInput: for numbers out of range, fewer units than modules, or what is no clock.
@@ -155,14 +156,15 @@ class SymmetricClockRNN(Backbone):
         return h.split(self.level_sizes, 1), (h, t + 1), StepTrace(activation)
 
     def kernels(self, x: Tensor | None) -> Mapping[str, str | None]:
-        return {"hoisted": None, "reference": None}
+        missing = recurrence.unavailable() if x is None else recurrence.unavailable(x.device, self.recurrent.dtype)
+        return {"native": missing, "hoisted": None, "reference": None}
 
     def fast(self, kernel: str, x: Float[Tensor, "B T D"], state: State, trace: bool) -> Folded:
         h, t = tensors(state)
         activation = self.activation(step_counters(t, x.size(1)))
         active = activation.index_select(2, self.unit_module)
         weight = F.pad(self.input, (0, 0, 0, len(self.input)))  # [W_x; 0]
-        states, h = hoisted(x, h, active, weight, self.recurrent * self.mask, self.bias)
+        states, h = hoisted(x, h, active, weight, self.recurrent * self.mask, self.bias, kernel == "native")
         steps = StepTrace(activation.expand(len(x), -1, -1)) if trace else None
         return states.split(self.level_sizes, 2), (h, t + x.size(1)), steps
 

@@ -10,13 +10,14 @@ from multiscale.backbones.clockwork import ClockworkRNN
 from multiscale.backbones.hard_clock import HardClockRNN
 from multiscale.backbones.learned_clock import LearnedClockRNN
 from multiscale.benchmarks.timing import Settings, Size, ratios, relative_error, round_robin, table, training_pass
+from multiscale.kernels import recurrence
 from multiscale.nn.clocks.pulse import PulseClock
 from multiscale.training.cost import backbone_macs
 
 SIZES = (Size(512, 64, 256), Size(1024, 64, 256))
 INPUTS = (1, 64)
 PERIODS = [1, 2, 4, 8, 16, 32, 64, 128]
-TARGETS = {"torch.nn.RNN": 0.5, "torch.nn.LSTM": 0.2}
+PEERS = ("torch.nn.RNN", "torch.nn.LSTM")
 
 
 def report(settings: Settings) -> None:
@@ -29,7 +30,9 @@ def report(settings: Settings) -> None:
             lines += speed(settings, size, inputs, precision)
     columns = ("units", "input size", "network", "x nn.RNN", "x nn.LSTM", "multiply-accumulates a step")
     table(f"Time of forward and backward pass; periods {PERIODS}; {precision}", columns, lines)
-    print("\nTo reach, for the Clockwork RNN: " + ", ".join(f"{v} of {k}" for k, v in TARGETS.items()) + ".")
+    print(
+        "\nTo reach, of torch.nn.RNN: by the Clockwork RNN 0.15 at 512 units, 0.10 at 1024; by the learned clock 0.8."
+    )
     error(sizes[0])
     if settings.device != "cuda":
         print("On a GPU: not run.")
@@ -54,7 +57,7 @@ def speed(settings: Settings, size: Size, inputs: int, precision: str) -> list[S
     made = {name: module.to(settings.device) for name, module in networks(size, inputs).items()}
     peers = {name: training_pass(module, x, precision) for name, module in made.items()}
     times = round_robin(peers, settings.rounds, settings.device)
-    to_rnn, to_lstm = (ratios(times, name) for name in TARGETS)
+    to_rnn, to_lstm = (ratios(times, name) for name in PEERS)
     return [
         (size.units, inputs, name, f"{to_rnn[name].total:.3f}", f"{to_lstm[name].total:.3f}", f"{macs(module, x):.0f}")
         for name, module in made.items()
@@ -75,7 +78,10 @@ def error(size: Size) -> None:
     """Relative RMS error of both kernels in float32 against the reference in float64, of outputs and gradients."""
     x = torch.randn(8, size.steps, 1, dtype=torch.float64)
     results: dict[tuple[str, torch.dtype], list[Tensor]] = {}
-    for kernel, dtype in (("reference", torch.float64), ("reference", torch.float32), ("cascade", torch.float32)):
+    runs = [("reference", torch.float64), ("reference", torch.float32), ("cascade", torch.float32)]
+    if recurrence.unavailable() is None:
+        runs.append(("native", torch.float32))
+    for kernel, dtype in runs:
         torch.manual_seed(0)
         network = ClockworkRNN(1, size.units, PERIODS, kernel=kernel).to(dtype)
         levels = network(x.to(dtype)).levels

@@ -8,6 +8,7 @@ from torch import Tensor
 from torch.nn import functional as F
 
 from multiscale.kernels.clockwork import by_counter
+from multiscale.kernels.recurrence import recur
 from multiscale.nn.cells import CellState
 
 
@@ -18,16 +19,20 @@ def hoisted(
     weight_x: Float[Tensor, "H D"],
     weight_h: Float[Tensor, "H H"],
     bias: Float[Tensor, "H"],
+    native: bool = False,
 ) -> tuple[Float[Tensor, "B T H"], Float[Tensor, "B H"]]:
     """h_t = A_t tanh(W_x x_t + W_h h_{t-1} + b) + (1 - A_t) h_{t-1}, for all t [B, T, H] and the last [B, H].
 
     x is [B, T, D] and h [B, H]. ``active``, A [B or 1, T, H], was computed for all steps at once, as is W_x x_t + b;
-    what remains in the loop is what must be there.
+    what remains in the loop is what must be there; ``native``: and runs in C++.
     """
     with torch.autocast(x.device.type, enabled=False):
         dtype = weight_h.dtype
         h, transposed = h.to(dtype), weight_h.t()
         drives = F.linear(x.to(dtype).transpose(0, 1), weight_x, bias)
+        if native:
+            all_states = recur(drives, weight_h, h, active.to(dtype).transpose(0, 1))
+            return all_states[1:].transpose(0, 1), all_states[-1]
         states = []
         for drive, active_t in zip(drives.unbind(0), active.to(dtype).unbind(1), strict=True):
             h = torch.lerp(h, torch.tanh(torch.addmm(drive, h, transposed)), active_t)

@@ -20,6 +20,7 @@ from torch import Tensor
 from torch.autograd.function import once_differentiable
 from torch.nn import functional as F
 
+from multiscale.kernels.recurrence import recur
 from multiscale.nn.cells import CELLS, CellState, GateNorm, no_norm
 
 Rows: TypeAlias = Tensor | slice
@@ -61,12 +62,14 @@ def cascade(
     phases: Sequence[int],
     connected: bool = True,
     fast_first: bool = False,
+    native: bool = False,
 ) -> tuple[tuple[Float[Tensor, "B T _"], ...], CellState]:
     """Levels, L of [B, T, H_i], and the next state, of x [B, T, D] from ``state``, tensors [B, H].
 
-    Without ``connected`` a module reads only itself; with ``fast_first`` faster modules and no slower ones. Samples of
-    different step counters [B] are run in groups, each exactly. The number of ticks decides shapes, so a call waits
-    once for the counters' values; no step does.
+    Without ``connected`` a module reads only itself; with ``fast_first`` faster modules and no slower ones. ``native``:
+    what a module of tanh units does over its ticks runs in C++. Samples of different step counters [B] are run in
+    groups, each exactly. The number of ticks decides shapes, so a call waits once for the counters' values; no step
+    does.
     """
     with torch.autocast(x.device.type, enabled=False):
         dtype = weights.recurrent.dtype
@@ -75,7 +78,11 @@ def cascade(
 
         def run(start: int, x: Tensor, state: CellState) -> tuple[tuple[Tensor, ...], CellState]:
             parts, plans = _split(x, state, weights, sizes), plan(start, *clocks)
-            modules = _fast_first(parts, cell, plans) if fast_first else _slow_first(parts, cell, plans, connected)
+            modules = (
+                _fast_first(parts, cell, plans, native)
+                if fast_first
+                else _slow_first(parts, cell, plans, connected, native)
+            )
             levels, lasts = zip(*modules, strict=True)
             return levels, tuple(torch.cat(part, 1) for part in zip(*lasts, strict=True))
 
@@ -134,7 +141,9 @@ def _show(states: CellState, plan_: ModulePlan) -> tuple[Tensor, CellState]:
     return take(states[0], plan_.hold).transpose(0, 1), tuple(part[-1] for part in states)
 
 
-def _slow_first(p: _Parts, cell: str, plans: Sequence[ModulePlan], connected: bool) -> list[tuple[Tensor, CellState]]:
+def _slow_first(
+    p: _Parts, cell: str, plans: Sequence[ModulePlan], connected: bool, native: bool
+) -> list[tuple[Tensor, CellState]]:
     """The modules, each of which reads slower ones."""
     columns = p.recurrent.split([first[0].size(1) for first in p.firsts], 1)
     modules: list[tuple[Tensor, CellState]] = []
@@ -148,7 +157,7 @@ def _slow_first(p: _Parts, cell: str, plans: Sequence[ModulePlan], connected: bo
         if (bias := p.hidden_biases[i]) is not None:
             received = bias if received is None else received + bias
         drive = F.linear(p.x[plans[i].ticks], p.inputs[i], p.biases[i])
-        states = scan(cell, drive, received, own, p.firsts[i], p.norms[i])
+        states = scan(cell, drive, received, own, p.firsts[i], p.norms[i], native)
         modules.append(_show(states, plans[i]))
         if i and connected:
             sent = take(F.linear(states[0], to_faster), plans[i].sent)
@@ -156,7 +165,7 @@ def _slow_first(p: _Parts, cell: str, plans: Sequence[ModulePlan], connected: bo
     return modules[::-1]
 
 
-def _fast_first(p: _Parts, cell: str, plans: Sequence[ModulePlan]) -> list[tuple[Tensor, CellState]]:
+def _fast_first(p: _Parts, cell: str, plans: Sequence[ModulePlan], native: bool) -> list[tuple[Tensor, CellState]]:
     """The modules, each of which reads faster ones."""
     modules: list[tuple[Tensor, CellState]] = []
     ticked: list[Tensor] = []
@@ -169,7 +178,7 @@ def _fast_first(p: _Parts, cell: str, plans: Sequence[ModulePlan]) -> list[tuple
             read = [hidden.index_select(0, other.before[plan_.ticks]) for hidden, other in pairs]
             received = F.linear(torch.cat(read, -1), from_faster, received)
         drive = F.linear(p.x[plan_.ticks], p.inputs[i], p.biases[i])
-        states = scan(cell, drive, received, to_own, p.firsts[i], p.norms[i])
+        states = scan(cell, drive, received, to_own, p.firsts[i], p.norms[i], native)
         modules.append(_show(states, plan_))
         ticked.append(states[0])
     return modules
@@ -204,6 +213,7 @@ def scan(
     weight: Tensor,
     first: CellState,
     norm: GateNorm | None,
+    native: bool,
 ) -> CellState:
     """A recurrent network over n steps: each state tensor over time, [n + 1, B, H], the initial one included.
 
@@ -211,7 +221,8 @@ def scan(
     ``received`` (broadcast to drive), and the own state times ``weight`` [G H, H].
     """
     if cell == "tanh" and norm is None:
-        return (TanhScan.apply(drive if received is None else drive + received, weight, first[0]),)
+        drive = drive if received is None else drive + received
+        return (recur(drive, weight, first[0]) if native else TanhScan.apply(drive, weight, first[0]),)
     step = CELLS[cell]
     from_outside = drive.new_zeros(()) if received is None else received
     from_outside = from_outside.expand(drive.shape)

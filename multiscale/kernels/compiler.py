@@ -4,13 +4,18 @@ import ctypes
 import hashlib
 import logging
 import os
+import re
 import shutil
 import subprocess
 import tempfile
 from functools import cache
 from pathlib import Path
 
+import torch
+
 log = logging.getLogger(__name__)
+
+DTYPES = {torch.float32: "float32", torch.float64: "float64"}  # as the functions' names end
 
 FLAGS = (
     *("-O3", "-march=native", "-std=c++17", "-shared", "-fPIC", "-fopenmp"),
@@ -45,7 +50,7 @@ def cache_folder() -> Path:
 
 @cache
 def load(source: Path) -> ctypes.CDLL:
-    """The library of a C++ file and the headers beside it; one that was kept is used if it is whole, as its digest
+    """The library of a C++ file and its headers; one that was kept is used if it is whole, as its digest
     tells.
 
     Raises:
@@ -74,9 +79,35 @@ def load(source: Path) -> ctypes.CDLL:
         raise CannotCompile(f"{library} does not load: {error}") from error
 
 
+def unavailable(source: Path, device: torch.device | None = None, dtype: torch.dtype | None = None) -> str | None:
+    """Why this machine cannot run the functions of a C++ file, or not on tensors of that kind, or None; compiles it if
+    that was not yet done."""
+    if (device is not None and device.type != "cpu") or (dtype is not None and dtype not in DTYPES):
+        return f"it works on CPU tensors of float32 or float64; got {dtype} on {device}"
+    return _cannot_load(source)
+
+
+@cache
+def _cannot_load(source: Path) -> str | None:
+    try:
+        load(source)
+    except CannotCompile as reason:
+        return str(reason)
+    return None
+
+
+def struct_fields(path: Path, struct: str) -> list[tuple[str, type]]:
+    """The fields of a struct of a C++ file, as it declares them: pointers, and whole numbers of 64 bits."""
+    found = re.search(rf"^struct {struct} {{.*?\n(.*?)^}};", path.read_text(), re.M | re.S)
+    assert found is not None
+    declared = [name for line in found[1].splitlines() for name in line.strip(" ;").split(" ", 1)[1].split(",")]
+    return [(name.strip(" *"), ctypes.c_void_p if "*" in name else ctypes.c_int64) for name in declared]
+
+
 def _texts(source: Path) -> list[str]:
-    """What is compiled: the file, and every header that lies beside it."""
-    return [path.read_text() for path in (source, *sorted(source.parent.glob("*.h")))]
+    """What is compiled: the file, and every header that it may include, beside it or for all kernels."""
+    headers = {*source.parent.glob("*.h"), *Path(__file__).parent.glob("*.h")}
+    return [path.read_text() for path in (source, *sorted(headers))]
 
 
 def _is_whole(library: Path) -> bool:

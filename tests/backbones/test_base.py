@@ -13,6 +13,7 @@ from multiscale import backbones
 from multiscale.backbones import base, clockwork, dilated, hard_clock, hmlstm, learned_clock, stacked
 from multiscale.backbones.base import Backbone, StepTrace
 from multiscale.checks import InvalidInput
+from multiscale.kernels import clocked
 from multiscale.kernels.hmlstm import gates, native
 from multiscale.nn.clocks.pulse import PulseClock
 from tests.conftest import backbone
@@ -64,10 +65,13 @@ RUNS = [  # what is made, its kernel, and what that calls
     (lambda: hmlstm.HMLSTM(3, 4), "native", (native, "multiplies")),
     (lambda: hmlstm.HMLSTM(3, 4), "fused", (gates, "forward")),
     (lambda: hmlstm.HMLSTM(3, 4), "reference", (hmlstm.HMLSTMLayer, "forward")),
-    (lambda: clockwork.ClockworkRNN(3, **PERIODS), "cascade", (clockwork.cascades, "cascade")),
-    (lambda: hard_clock.HardClockRNN(3, 4, [1, 2], None, "none"), "cascade", (hard_clock.cascades, "cascade")),
+    (lambda: clockwork.ClockworkRNN(3, **PERIODS), "native", (clockwork.cascades, "recur")),
+    (lambda: clockwork.ClockworkRNN(3, **PERIODS), "cascade", (clockwork.cascades.TanhScan, "apply")),
+    (lambda: hard_clock.HardClockRNN(3, 4, [1, 2], None, "none"), "native", (hard_clock.cascades, "recur")),
+    (lambda: hard_clock.HardClockRNN(3, 4, [1, 2], None, "none"), "cascade", (hard_clock.cascades.TanhScan, "apply")),
     (lambda: hard_clock.HardClockRNN(3, 4, [1, 2]), "skipping", (hard_clock.clocked, "skipping")),
-    (learned, "hoisted", (learned_clock, "hoisted")),
+    (learned, "native", (clocked, "recur")),
+    (learned, "hoisted", (torch, "lerp")),
     (lambda: stacked.StackedRNN(3, 4), "fused", (nn.LSTM, "forward")),
     (lambda: dilated.DilatedRNN(3, 4, [1, 2]), "folded", (dilated, "_take_turns")),
     (lambda: dilated.DilatedRNN(3, 4, [1, 2]), "reference", (dilated.DilatedRNN, "step")),
@@ -166,8 +170,8 @@ def test_auto_takes_the_best_that_can_run_on_the_tensor_at_hand_and_warns_once_o
 
 
 def test_the_best_kernel_is_no_news(said):
-    clockwork.ClockworkRNN(3, **PERIODS)(torch.randn(1, 2, 3))
-    assert said() == [("INFO", "ClockworkRNN: kernel cascade")]
+    stacked.StackedRNN(3, 4)(torch.randn(1, 2, 3))
+    assert said() == [("INFO", "StackedRNN: kernel fused")]
 
 
 def test_a_named_kernel_runs_or_is_refused_at_the_call_and_says_nothing(said):

@@ -7,6 +7,7 @@ from torch import Tensor
 from multiscale import ClockworkRNN
 from multiscale.backbones.base import fold
 from multiscale.checks import InvalidInput
+from multiscale.kernels import recurrence
 from multiscale.nn.links import LINKS, link_mask
 from multiscale.testing import laws
 from tests.backbones.test_clockwork import (
@@ -28,14 +29,15 @@ test_with_the_input_in_one_module_it_keeps_every_law = laws(
 test_with_random_clocks_it_keeps_every_law = laws(
     "clockwork", "model.hidden_size=13", "model.links=neighbours", "model.clock=random", "model.cell=gru"
 )
+NATIVE = () if recurrence.unavailable() else ("native",)
 KERNELS = {
-    "slow_to_fast": ("cascade", "skipping", "hoisted", "reference"),
-    "fast_to_slow": ("cascade", "skipping", "hoisted", "reference"),
+    "slow_to_fast": (*NATIVE, "cascade", "skipping", "hoisted", "reference"),
+    "fast_to_slow": (*NATIVE, "cascade", "skipping", "hoisted", "reference"),
     "neighbours": ("skipping", "hoisted", "reference"),
     "full": ("skipping", "hoisted", "reference"),
 }
 CASES = [(links, kernel) for links, kernels in KERNELS.items() for kernel in kernels if kernel != "reference"]
-CELLS_OF = {"skipping": ("tanh",)}  # of the others: all
+CELLS_OF = {"skipping": ("tanh",), "native": ("tanh",)}  # of the others: all
 INPUTS = [(links, input_to) for links in LINKS[:-1] for input_to in ("all", "fastest")]
 INPUTS.remove(("slow_to_fast", "fastest"))  # refused
 assert LINKS[-1] == "learned", "which has a file of its own"
@@ -132,7 +134,7 @@ def test_the_start_scales_with_the_units_that_are_read(links, slow_ones_read):
         for case in CASES
         for cell in CELLS_OF.get(case[1], CELLS)
         for norm in (False, True)
-        if not (norm and case[1] == "skipping")
+        if not (norm and case[1] in CELLS_OF)
     ],
 )
 @pytest.mark.parametrize("periods", [NESTED, NOT_NESTED, [3, 3, 4], [40, 50]])
@@ -154,7 +156,7 @@ def test_each_kernel_says_why_it_cannot_run():
     assert all(reasons(links=links) == list(kernels) for links, kernels in KERNELS.items())
     assert reasons(cell="gru") == reasons(layer_norm=True) == ["cascade", "hoisted", "reference"]
     assert reasons(clock="random") == ["hoisted", "reference"]
-    assert ClockworkRNN(2, 8, [4], links="full").kernel == "cascade"  # alone, a module reads no other
+    assert ClockworkRNN(2, 8, [4], links="full").kernel == (*NATIVE, "cascade")[0]  # alone, it reads no other
 
 
 # Clocks that tick at random.

@@ -7,11 +7,14 @@ import torch
 
 from multiscale import ClockworkRNN, DCTClock, LearnedClockRNN, PulseClock
 from multiscale.checks import InvalidInput
+from multiscale.kernels import recurrence
 from tests.helpers.clocks import CLOCKS, assert_same, everything, make_one_hot
 
 OPTIONS = list(
     product(("none", "minmax"), ("spread", "zeros", "random"), (None, 0.0), ("full", "slow_to_fast", "none"))
 )
+
+FAST = ("hoisted",) if recurrence.unavailable() else ("native", "hoisted")
 
 
 def test_the_update_is_the_mixture_of_candidate_and_state():
@@ -25,8 +28,9 @@ def test_the_update_is_the_mixture_of_candidate_and_state():
     torch.testing.assert_close(torch.cat(model(x, (h, t)).levels, -1)[:, 0], expected, rtol=1e-12, atol=1e-12)
 
 
+@pytest.mark.parametrize("kernel", FAST)
 @pytest.mark.parametrize("kind", CLOCKS)
-def test_the_hoisted_kernel_is_the_loop_for_every_option(kind):
+def test_the_fast_kernels_are_the_loop_for_every_option(kind, kernel):
     for normalisation, initialisation, hard_from, connectivity in OPTIONS:
         clocks = [
             CLOCKS[kind](
@@ -35,7 +39,7 @@ def test_the_hoisted_kernel_is_the_loop_for_every_option(kind):
             for _ in range(2)
         ]
         reference = LearnedClockRNN(3, 7, clocks[0], connectivity, kernel="reference").double()
-        fast = LearnedClockRNN(3, 7, clocks[1], connectivity, kernel="hoisted").double()
+        fast = LearnedClockRNN(3, 7, clocks[1], connectivity, kernel=kernel).double()
         fast.load_state_dict(reference.state_dict())
         x, h = torch.randn(2, 5, 3, dtype=torch.float64), torch.randn(2, 7, dtype=torch.float64)
         for t in (torch.tensor([3, 3]), torch.tensor([2, 9])):
@@ -47,9 +51,10 @@ def test_the_hoisted_kernel_is_the_loop_for_every_option(kind):
             assert all(value.isfinite().all() for value in a.values())
 
 
-def test_in_float32_the_hoisted_kernel_errs_at_most_twice_as_much_as_the_loop():
+@pytest.mark.parametrize("kernel", FAST)
+def test_in_float32_the_fast_kernels_err_at_most_twice_as_much_as_the_loop(kernel):
     truth = LearnedClockRNN(5, 33, PulseClock(5, 20), kernel="reference").double()
-    loop, fast = (LearnedClockRNN(5, 33, PulseClock(5, 20), kernel=kernel) for kernel in ("reference", "hoisted"))
+    loop, fast = (LearnedClockRNN(5, 33, PulseClock(5, 20), kernel=name) for name in ("reference", kernel))
     x, h = torch.randn(2, 63, 5, dtype=torch.float64), torch.randn(2, 33, dtype=torch.float64)
     for model in (loop, fast):
         model.load_state_dict(truth.state_dict())

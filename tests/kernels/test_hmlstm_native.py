@@ -12,7 +12,7 @@ from multiscale.kernels import compiler
 from multiscale.kernels.hmlstm import native
 from tests.helpers.hmlstm_kernels import HAS_COMPILER, KERNELS, SIZES, D
 
-CACHES = (compiler.load, native.library, native._cannot_load, base._log_choice)
+CACHES = (compiler.load, native.library, compiler._cannot_load, base._log_choice)
 
 
 @pytest.fixture
@@ -53,7 +53,7 @@ def test_a_compiler_that_fails_is_asked_once(afresh, monkeypatch):
         asked.append(source)
         raise compiler.CannotCompile("c++ fails: no memory")
 
-    monkeypatch.setattr(native, "load", fails)
+    monkeypatch.setattr(compiler, "load", fails)
     found = HMLSTM(D, SIZES)
     for _ in range(3):
         found(torch.randn(2, 4, D))

@@ -2,7 +2,7 @@
 // gates.py, which define what is computed here, over the same buffers. Plain C++ with no torch header compiles
 // in seconds and has no ABI to match.
 #pragma once
-#include "elementary.h"
+#include "../elementary.h"
 
 template <typename T>
 struct Layer {  // native.py reads the fields here: one type a line, pointers or whole numbers

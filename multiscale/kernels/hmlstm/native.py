@@ -2,7 +2,6 @@
 float32 or float64."""
 
 import ctypes
-import re
 from collections.abc import Mapping, Sequence
 from functools import cache
 from pathlib import Path
@@ -11,41 +10,33 @@ from typing import Any, NamedTuple, TypeVar
 import torch
 from torch import Tensor
 
-from multiscale.kernels.compiler import CannotCompile, load
+from multiscale.kernels import compiler
+from multiscale.kernels.compiler import DTYPES, struct_fields
 from multiscale.kernels.hmlstm.gates import Gradients, Layer, NormBuffers
 
 SOURCE = Path(__file__).with_name("native.cpp")
 HEADERS = {"Layer": "gates.h", "Norm": "norms.h", "Loop": "sequence.h"}
 COPY_BOUNDARY = {"recompute": 0, "hold": 1, "zero": 2, "nested": 3}
-DTYPES = {torch.float32: "float32", torch.float64: "float64"}
 
 T = TypeVar("T")
-
-
-def _fields(struct: str) -> list[tuple[str, type]]:
-    """The fields of a struct of the C++ files, as it declares them: pointers, and whole numbers of 64 bits."""
-    found = re.search(rf"^struct {struct} {{.*?\n(.*?)^}};", SOURCE.with_name(HEADERS[struct]).read_text(), re.M | re.S)
-    assert found is not None
-    declared = [name for line in found[1].splitlines() for name in line.strip(" ;").split(" ", 1)[1].split(",")]
-    return [(name.strip(" *"), ctypes.c_void_p if "*" in name else ctypes.c_int64) for name in declared]
 
 
 class _Struct(ctypes.Structure):
     """``Layer`` of the C++ files."""
 
-    _fields_ = _fields("Layer")
+    _fields_ = struct_fields(SOURCE.with_name(HEADERS["Layer"]), "Layer")
 
 
 class _NormStruct(ctypes.Structure):
     """``Norm`` of the C++ files."""
 
-    _fields_ = _fields("Norm")
+    _fields_ = struct_fields(SOURCE.with_name(HEADERS["Norm"]), "Norm")
 
 
 class _LoopStruct(ctypes.Structure):
     """``Loop`` of the C++ files."""
 
-    _fields_ = _fields("Loop")
+    _fields_ = struct_fields(SOURCE.with_name(HEADERS["Loop"]), "Loop")
 
 
 @cache
@@ -56,7 +47,7 @@ def library() -> ctypes.CDLL:
         CannotCompile: without a compiler, or if it fails.
         RuntimeError: if a struct has another size here than there.
     """
-    found = load(SOURCE)
+    found = compiler.load(SOURCE)
     for name, mirror in (("Layer", _Struct), ("Norm", _NormStruct), ("Loop", _LoopStruct)):
         there, here = getattr(found, f"sizeof_{name}")(), ctypes.sizeof(mirror)
         if there != here:
@@ -161,18 +152,9 @@ def multiplies(dtype: torch.dtype, product_dtype: torch.dtype) -> bool:
 def unavailable(device: torch.device | None = None, dtype: torch.dtype | None = None) -> str | None:
     """Why this machine cannot run these functions, or not on tensors of that kind, or None; compiles them if that was
     not yet done."""
-    if (device is not None and device.type != "cpu") or (dtype is not None and dtype not in DTYPES):
-        return f"it works on CPU tensors of float32 or float64; got {dtype} on {device}"
-    return _cannot_load()
-
-
-@cache
-def _cannot_load() -> str | None:
-    try:
+    if (why := compiler.unavailable(SOURCE, device, dtype)) is None:
         library()
-    except CannotCompile as reason:
-        return str(reason)
-    return None
+    return why
 
 
 def _beside(layers: Sequence[T], l: int) -> tuple[T | None, T | None]:

@@ -7,7 +7,7 @@
 #pragma once
 #include <type_traits>
 #include "gates.h"
-#include "products.h"
+#include "../products.h"
 
 template <typename T>
 struct Loop {  // of one layer; native.py reads the fields here too
