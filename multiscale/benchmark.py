@@ -1,7 +1,8 @@
 """How fast the backbones are, side by side, as ratios: ``python -m multiscale.benchmark [model=hmlstm] [key=value]``.
 
-model      a model file; without it, all of them. hmlstm and clockwork have reports of their own below the table, and
-           streaming is one of steps read one at a time
+model      a model file; without it, all of them. hmlstm and clockwork have reports of their own below the table;
+           streaming is one of steps read one at a time, resting one of an HM-LSTM's time against its updates, with
+           a figure
 sizes      units a layer x batch x steps, with commas between, as 512x64x100,64x8x100; default 128x32x64
 rounds     how often the peers take turns
 precision  float32 or bf16

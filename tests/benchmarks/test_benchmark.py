@@ -6,7 +6,7 @@ import pytest
 import torch
 
 from multiscale.benchmark import REPORTS, benchmark
-from multiscale.benchmarks import backbones, timing
+from multiscale.benchmarks import backbones, hmlstm, timing
 from multiscale.benchmarks.hmlstm import multiplications
 from multiscale.benchmarks.streaming import RATES, rarely_ending
 from multiscale.benchmarks.timing import Settings, Size, measure, ratios, sizes_of
@@ -72,7 +72,7 @@ def test_one_by_one_goes_through_the_steps_of_the_whole():
 def test_the_clockworks_report_has_its_peers(capsys):
     benchmark(["model=clockwork", "sizes=16x2x5", "rounds=1"])
     printed = capsys.readouterr().out
-    for part in ("torch.nn.RNN", "torch.nn.LSTM", "Clockwork RNN, cascade", "hardened", "learned", "multiply", "error"):
+    for part in ("torch.nn.RNN", "torch.nn.LSTM", "Clockwork RNN, ", "hardened", "learned", "multiply", "error"):
         assert part in printed
 
 
@@ -81,6 +81,14 @@ def test_the_report_of_streams_has_its_peers(capsys):
     printed = capsys.readouterr().out
     for part in ("One character at a time", "LSTMCell", "torch.nn.LSTM ", "HM-LSTM, stream", "Clockwork RNN, stream"):
         assert part in printed
+
+
+@pytest.mark.skipif(hmlstm.kernels()[0] != "native", reason="no C++ compiler")
+def test_the_report_of_resting_levels_draws_their_time(capsys, tmp_path, monkeypatch):
+    monkeypatch.chdir(tmp_path)
+    benchmark(["model=resting", "sizes=16x2x5", "rounds=1"])
+    assert "updates a step above the first layer" in capsys.readouterr().out
+    assert (tmp_path / "resting.png").stat().st_size > 10_000
 
 
 def test_its_hmlstm_ends_segments_as_rarely_as_it_says():
@@ -134,7 +142,7 @@ def test_help_says_how_it_is_called(cli):
 def test_every_report_is_found_by_the_name_of_its_file():
     files = {path.stem for path in (ROOT / "multiscale/benchmarks").glob("*.py")}
     assert set(REPORTS) == files - {"__init__", "timing", "backbones"}
-    assert set(REPORTS) <= {*MODELS, "streaming"}
+    assert set(REPORTS) <= {*MODELS, "streaming", "resting"}
 
 
 def test_words_become_sizes_and_settings():
