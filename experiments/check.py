@@ -1,0 +1,80 @@
+"""The index of experiments, made from ``index.yaml`` and the tables of runs: ``python -m experiments.check [--write]``.
+
+Every figure of ours in ``README.md`` is computed anew from the rows of a ``runs.csv`` that ``multiscale.compare`` wrote;
+without ``--write`` a README that says anything else is an error.
+"""
+
+import csv
+import sys
+from fnmatch import fnmatchcase
+from pathlib import Path
+from typing import Any
+
+import yaml
+
+from multiscale.comparison.statistics import estimate
+
+HOME = Path(__file__).parent
+START, END = "<!-- made by experiments.check: do not edit -->\n\n", "\n<!-- end -->"
+ENOUGH = 5  # seeds for an interval; the range of fewer
+COLUMNS = ("what is measured", "published", "here", "seeds", "page")
+
+
+def table(rows: list[dict[str, Any]], home: Path = HOME) -> str:
+    """The index as a table in Markdown, a section's rows together."""
+    lines: list[str] = []
+    section = None
+    for row in rows:
+        if row["section"] != section:
+            section = row["section"]
+            lines += ["", f"### {section}", "", "| " + " | ".join(COLUMNS) + " |", "|" + "---|" * len(COLUMNS)]
+        ours, seeds = here(row, home)
+        page = f"[{row['page']}]({row['page']}/README.md)"
+        lines.append("| " + " | ".join((row["what"], str(row.get("published", "")), ours, seeds, page)) + " |")
+    return "\n".join(lines[1:]) + "\n"
+
+
+def here(row: dict[str, Any], home: Path = HOME) -> tuple[str, str]:
+    """What our runs gave, and how many seeds; a row without a table of runs has not run.
+
+    Raises:
+        ValueError: if no finished run is as the row wants it.
+    """
+    if "runs" not in row:
+        return "not run", ""
+    with (home / row["page"] / row["runs"]).open(newline="") as file:
+        found = [run for run in csv.DictReader(file) if _matches(run, row["where"])]
+    if not found:
+        raise ValueError(f"{row['what']}: no run in {row['page']}/{row['runs']} has {row['where']}.")
+    scale = 100.0 if row.get("percent") else 1.0
+    form = f"{{:.{row.get('digits', 3)}f}}" + (" %" if row.get("percent") else "")
+    got = estimate({i: scale * float(run[row["value"]]) for i, run in enumerate(found)})
+    mean = form.format(got.mean)
+    if got.n == 1 or got.interval is None:
+        return mean, "1"
+    low, high = got.interval if got.n >= ENOUGH else (min(got.values), max(got.values))
+    return f"{mean} ({form.format(low)} to {form.format(high)})", str(got.n)
+
+
+def _matches(run: dict[str, str], where: dict[str, str]) -> bool:
+    return run.get("state", "finished") == "finished" and all(
+        fnmatchcase(run[column], str(wanted)) for column, wanted in where.items()
+    )
+
+
+def main(words: list[str]) -> None:
+    readme = HOME / "README.md"
+    text = readme.read_text()
+    before, rest = text.split(START)
+    behind = rest.split(END)[1]
+    made = before + START + table(yaml.safe_load((HOME / "index.yaml").read_text())) + END + behind
+    if words == ["--write"]:
+        readme.write_text(made)
+    elif words:
+        sys.exit(f"experiments.check takes --write or nothing; got {' '.join(words)}.")
+    elif made != text:
+        sys.exit("experiments/README.md is not what its runs say; python -m experiments.check --write makes it anew.")
+
+
+if __name__ == "__main__":
+    main(sys.argv[1:])
