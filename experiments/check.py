@@ -1,6 +1,6 @@
 """The index of experiments, made from ``index.yaml`` and the tables of runs: ``python -m experiments.check [--write]``.
 
-Every figure of ours in ``README.md`` is computed anew from the rows of a ``runs.csv`` that ``multiscale.compare`` wrote;
+Every figure of ours in ``README.md`` is computed anew from the rows of a table that ``multiscale.compare`` wrote;
 without ``--write`` a README that says anything else is an error.
 """
 

@@ -20,7 +20,7 @@ def test_a_figure_is_a_mean_with_an_interval_from_five_seeds_on_and_a_range_belo
     mean, seeds = here({**row, "where": {"arm": "b"}}, tmp_path)
     assert mean.startswith("4.0 (2.")
     assert seeds == "9"
-    with pytest.raises(ValueError, match="no run in page/runs.csv has"):
+    with pytest.raises(ValueError, match=r"no run in page/runs\.csv has"):
         here({**row, "where": {"arm": "d"}}, tmp_path)
 
 
