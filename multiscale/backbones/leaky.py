@@ -22,6 +22,7 @@ from torch.nn import functional as F
 from multiscale.backbones.base import Backbone, Folded, Levels, Product, State, StepTrace, fold_steps, tensors
 from multiscale.backbones.clockwork import module_of_unit, split_units
 from multiscale.checks import InvalidInput, flag, in_range, one_of, positive_int, real, sizes
+from multiscale.kernels import recurrence
 from multiscale.nn.zoneout import zone_out
 
 LEAKS = ("output", "argument")
@@ -59,7 +60,8 @@ class LeakyRNN(Backbone):
         input_to: ``all`` groups, or the ``fastest`` alone.
         zoneout: probability with which a unit keeps its state whole, h or with leak=argument u (Krueger et al. 2016,
             arXiv 1606.01305; in neither paper); in evaluation it is the expectation.
-        kernel: ``auto``, ``hoisted`` (what the input drives is computed for all steps at once) or ``reference``.
+        kernel: ``auto``, ``native`` (the loop over time in C++, of leaky outputs on a CPU with a compiler), ``hoisted``
+            (what the input drives is computed for all steps at once) or ``reference``.
 
     Raises:
         InvalidInput: for sizes or time constants below 1, no time constants, fewer units than groups, a rate
@@ -82,11 +84,11 @@ class LeakyRNN(Backbone):
         kernel: str = "auto",
     ) -> None:
         spans, level_sizes = groups_by_time(time_constants, hidden_size)
+        self.leak = one_of("leak", leak, LEAKS)  # which kernels there are depends on these
+        self.zoneout = in_range("zoneout", zoneout, 0, 1)
         super().__init__(positive_int("input_size", input_size), level_sizes, kernel)
-        self.leak = one_of("leak", leak, LEAKS)
         self.links = one_of("links", links, LINKS)
         self.input_to = one_of("input_to", input_to, INPUT_TO)
-        self.zoneout = in_range("zoneout", zoneout, 0, 1)
         tau = torch.tensor([tau for span, n in zip(spans, level_sizes, strict=True) for tau in spread(*span, n)])
         self.theta = nn.Parameter(-torch.log(tau.clamp(min=LEAST) - 1)) if flag("learned", learned) else None
         self.register_buffer("tau", tau, persistent=False)
@@ -169,11 +171,26 @@ class LeakyRNN(Backbone):
         return h.split(self.level_sizes, 1), (after,), StepTrace(update)
 
     def kernels(self, x: Tensor | None) -> Mapping[str, str | None]:
-        return {"hoisted": None, "reference": None}
+        other = "it knows no leak but that of the output, and no zoneout"
+        missing = recurrence.unavailable() if x is None else recurrence.unavailable(x.device, self.recurrent.dtype)
+        plain = self.leak == "output" and not self.zoneout
+        return {"native": missing if plain else other, "hoisted": None, "reference": None}
 
     def fast(self, kernel: str, x: Float[Tensor, "B T D"], state: State, trace: bool) -> Folded:
+        if kernel == "native":
+            return self._native(x, state, trace)
         fixed = self.recurrent * self.mask, self.rate(), self._update(x)
         return fold_steps(lambda drive, s: self._advance(drive, s, *fixed), self._drive(x).unbind(1), state, trace)
+
+    def _native(self, x: Tensor, state: State, trace: bool) -> Folded:
+        (before,) = tensors(state)
+        dtype = self.recurrent.dtype
+        with torch.autocast(x.device.type, enabled=False):
+            drive = self._drive(x.to(dtype)).transpose(0, 1)
+            active = self.rate().expand(x.size(1), 1, -1)
+            states = recurrence.recur(drive, self.recurrent * self.mask, before.to(dtype), active)
+        steps = StepTrace(self._update(x)[:, None].expand(-1, x.size(1), -1)) if trace else None
+        return states[1:].transpose(0, 1).split(self.level_sizes, 2), (states[-1],), steps
 
 
 def spread(low: float, high: float, units: int) -> list[float]:

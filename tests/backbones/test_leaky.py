@@ -6,6 +6,7 @@ from torch import nn
 
 from multiscale.backbones.leaky import LeakyRNN
 from multiscale.checks import InvalidInput
+from multiscale.kernels import recurrence
 from multiscale.testing import laws
 from tests.conftest import backbone
 from tests.helpers.weights import perturbed
@@ -23,7 +24,7 @@ def randomized(*arguments, **options) -> LeakyRNN:
     return perturbed(LeakyRNN(*arguments, **options))
 
 
-@pytest.mark.parametrize("kernel", KERNELS)
+@pytest.mark.parametrize("kernel", KERNELS if recurrence.unavailable() else ("native", *KERNELS))
 def test_with_all_time_constants_one_it_is_the_elman_network_of_torch(kernel):
     ours = randomized(5, 7, [1, 1, 1], kernel=kernel)
     dense = nn.RNN(5, 7, batch_first=True).double()
@@ -166,7 +167,7 @@ def test_no_group_lives_faster_than_one_before_it(model):
         ({"learned": 1}, "learned must be true or false"),
         ({"links": "neighbors"}, "Did you mean 'neighbours'"),
         ({"input_to": "slowest"}, "input_to must be one of all, fastest"),
-        ({"kernel": "fused"}, "kernel must be one of auto, hoisted, reference"),
+        ({"kernel": "fused"}, "kernel must be one of auto, native, hoisted, reference"),
     ],
 )
 def test_bad_arguments_are_refused_by_name(wrong, message):
