@@ -40,6 +40,7 @@ def main(words: list[str]) -> None:
     for path in paths:
         console.print(f"{'table':<12}{path}", soft_wrap=True, highlight=False, markup=False)
     console.print(f"{'page':<12}{report}", soft_wrap=True, highlight=False, markup=False)
+    text.conclude(table, console)
 
 
 if __name__ == "__main__":

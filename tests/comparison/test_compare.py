@@ -8,6 +8,7 @@ import numpy as np
 import pytest
 
 from multiscale.checks import InvalidInput
+from multiscale.comparison.answer import tell
 from multiscale.comparison.runs import read_all
 from multiscale.comparison.table import Table, build
 from multiscale.comparison.text import format_configurations, write
@@ -37,19 +38,19 @@ def test_seeds_of_a_configuration_are_one_row_the_best_row_first(tmp_path):
         ("stacked_lstm", 3, pytest.approx(2.1)),
     ]
     assert rows(found)["hmlstm"].score.iqm == pytest.approx(1.95)
-    assert found.rows[1].score.interval == pytest.approx((2.0, 2.2))
+    assert found.rows[1].score.spread == pytest.approx((2.0, 2.2))
     assert found.rows[1].notes == ("seed 3 is missing",)
     assert found.apart == ()
 
 
-def test_one_seed_has_no_interval_and_the_tables_say_so(tmp_path):
+def test_one_seed_has_no_spread_and_the_tables_say_so(tmp_path):
     sweep(tmp_path, {"hmlstm": {0: 1.5}})
     found = table(tmp_path)
-    assert found.rows[0].score.interval is None
-    assert "| hmlstm | 1 | 1.5000 | one seed | 1.5000 |" in format_configurations(found)
+    assert found.rows[0].score.spread is None
+    assert "| hmlstm | 1 | 1.5000 | one seed | 1,234 |" in format_configurations(found)
     paths = write(found, tmp_path / "to")
     (cells,) = csv.DictReader(paths[2].open())
-    assert (cells["n"], cells["mean"], cells["low"], cells["high"]) == ("1", "1.5", "", "")
+    assert [cells[name] for name in ("n", "mean", "low", "high", "spread")] == ["1", "1.5", "", "", "one seed"]
 
 
 def test_a_difference_from_the_baseline_is_taken_over_shared_seeds(tmp_path):
@@ -58,10 +59,10 @@ def test_a_difference_from_the_baseline_is_taken_over_shared_seeds(tmp_path):
     difference = found["hmlstm"].difference
     assert difference.seeds == (0, 1)
     np.testing.assert_allclose(difference.values, [-0.5, -0.3])
-    np.testing.assert_allclose(difference.interval, [-0.5, -0.3])
+    np.testing.assert_allclose(difference.spread, [-0.5, -0.3])
     assert found["stacked_lstm"].difference is None
     text = format_configurations(table(tmp_path, "stacked_lstm"))
-    assert "-0.4000 [-0.5000, -0.3000], 2 pairs" in text
+    assert "-0.4000 [-0.5000, -0.3000] range, 2 pairs" in text
 
 
 def test_folds_are_averaged_and_paired_with_seeds(tmp_path):
@@ -207,7 +208,9 @@ def test_a_row_tells_size_cost_boundaries_and_clocks(tmp_path):
     assert {name: measured[name] for name in fixed} == fixed
     # the validation metric was best in the first epoch, where the second clock's period was 6; it ended at 7
     assert (measured["period_1"], measured["period_2"]) == (1, 6)
-    assert "1 / 0.5 | 0.5 | 0.7 | 1 / 6 |" in format_configurations(table(tmp_path))
+    text = format_configurations(table(tmp_path))
+    assert "| parameters | MACs done | seconds | F1 | boundaries | MACs per step |" in text  # what matters first
+    assert "| 1,234 | 1,500 | 25 | 0.7 | 0.5 | 2,000 | 0.500 | 130 | 1 / 0.5 | 1 / 6 |" in text
 
 
 def test_every_run_is_a_row_of_the_tidy_table_and_says_whether_it_counts(tmp_path):
@@ -235,6 +238,42 @@ def test_nothing_that_counts_is_said(tmp_path):
         table(tmp_path, "hmlstm")
 
 
+@pytest.mark.parametrize(
+    ("scores", "said"),
+    [
+        ({"a": [1.0], "b": [2.0]}, "No ranking, which takes 5 seeds each. The lowest mean is a, bpc 1.0000 (one seed)"),
+        ({"a": [1.0, 1.2], "b": [2.0, 2.2]}, "The range of a overlaps no other."),
+        ({"a": [1.0, 1.2], "b": [1.1, 2.2]}, "The range of a overlaps those of b."),
+        (
+            {"a": [1.0, 1.1, 1.2, 1.1, 1.1], "b": [2.2] * 5},
+            "Best is a, bpc 1.1000 (5 seeds, [1.0400, 1.1600] 95% interval); b is next, 1.1000 (50.0%) above",
+        ),
+        ({"a": [1.0, 1.1, 1.2, 1.1, 1.1], "b": [1.1, 1.2] * 3}, "No ranking: every interval overlaps"),
+        (
+            {"a": [1.0, 1.1, 1.2, 1.1, 1.1], "b": [1.1, 1.2] * 3, "c": [3.0] * 5, "d": [0.9]},
+            "overlaps those of b; all others lie above. Not ranked, with fewer than 5 seeds: d.",
+        ),
+    ],
+)
+def test_the_answer_ranks_only_what_seeds_enough_tell_apart(tmp_path, scores, said):
+    sweep(tmp_path, {model: dict(enumerate(own)) for model, own in scores.items()})
+    (setting,) = table(tmp_path).settings()
+    answer = tell(setting)
+    assert said in answer.verdict
+    assert ("Best" in answer.verdict) == said.startswith("Best")
+    assert answer.costs.startswith("d takes" if "d" in scores else "a takes 1,234 parameters and 1,500 products a step")
+    assert answer.sizes == ""
+
+
+def test_sizes_that_differ_by_more_than_a_tenth_are_flagged(tmp_path):
+    sweep(tmp_path, {"a": {0: 1.0}, "b": {0: 2.0}})
+    path = tmp_path / "b_seed0" / "summary.json"
+    told = json.loads(path.read_text())
+    path.write_text(json.dumps(told | {"parameters": 4936, "macs": {"done": 1600}}))
+    (setting,) = table(tmp_path).settings()
+    assert tell(setting).sizes == "Sizes differ: parameters from 1,234 (a) to 4,936 (b), 4.0 times as many."
+
+
 def test_the_command_line_prints_the_table_and_writes_the_files(cli, tmp_path):
     periods = {"model": {"periods": "[red]"}}
     sweep(tmp_path / "runs", {"stacked_lstm": {0: 2.0, 1: 2.2}, "clockwork": {0: 1.9}})
@@ -244,6 +283,8 @@ def test_the_command_line_prints_the_table_and_writes_the_files(cli, tmp_path):
     assert "clockwork, periods [red]  " in result.stdout  # brackets are no markup
     assert "-1.0000, 1 pair" in result.stdout
     assert "seed 1 is missing" in result.stdout
+    assert "A range is the lowest and the highest" in result.stdout
+    assert "No ranking" in result.stdout.split("index.html")[1]  # the last lines are the answer
     names = {"runs.csv", "runs.md", "configurations.csv", "configurations.md"}
     assert names <= {path.name for path in (tmp_path / "out").iterdir()}
     assert all(f"out/{name}" in result.stdout for name in names)
