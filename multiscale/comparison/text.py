@@ -1,6 +1,7 @@
 """The table as it is reckoned with, in CSV, and as it is read: rounded, in Markdown and on the terminal."""
 
 import csv
+import re
 from collections.abc import Mapping, Sequence
 from itertools import zip_longest
 from pathlib import Path
@@ -46,6 +47,10 @@ SPREAD = (
     f"resamples, generator seed {BOOTSTRAP_SEED}), which under about ten seeds is too narrow; of 2 to {ENOUGH - 1}, "
     "the range, which is the lowest and the highest and no interval."
 )
+NOT_LATEX = {"\\": r"\textbackslash{}", "~": r"\textasciitilde{}", "^": r"\textasciicircum{}"}
+NOT_LATEX |= {"<": r"\textless{}", ">": r"\textgreater{}", "|": r"\textbar{}", '"': r"\textquotedbl{}", "\n": " "}
+NOT_LATEX |= {character: f"\\{character}" for character in "{}$&#_%"}
+LATEX = str.maketrans(NOT_LATEX | {"[": "{[}", "]": "{]}"})  # after a line's end, a bracket would be its argument
 Cells = dict[str, Any]
 
 
@@ -98,8 +103,14 @@ def render(template: str, **context: Any) -> str:
     )
     environment.globals |= {"spread": SPREAD, "section": section, "explain": explain, "tell": tell}
     environment.filters |= {"zip": zip, "cells": format_row, "columns": list_columns, "shown": list_shown}
+    environment.filters["latex"] = escape_latex
     environment.policies["json.dumps_kwargs"] = {"allow_nan": False, "separators": (",", ":")}
     return environment.get_template(template).render(**context)
+
+
+def escape_latex(text: str) -> str:
+    """``text`` so that LaTeX sets it as it is, and the sign of a number below 0 as a minus."""
+    return re.sub(r"(?<![\w.])-(?=\d)", "$-$", text.translate(LATEX))
 
 
 def format_configurations(table: Table) -> str:
@@ -119,14 +130,17 @@ def _format_cell(value: Any) -> str:
 
 
 def write(table: Table, folder: Path) -> list[Path]:
-    """Write ``runs`` and ``configurations``, each ``.csv`` and ``.md``, to ``folder``; returns their paths."""
+    """Write ``runs`` and ``configurations``, each ``.csv`` and ``.md``, and ``configurations.tex``, to ``folder``;
+    returns their paths."""
     folder.mkdir(parents=True, exist_ok=True)
     paths = [folder / name for name in ("runs.csv", "runs.md", "configurations.csv", "configurations.md")]
+    paths.append(folder / "configurations.tex")
     runs = list_runs(table)
     _write_csv(paths[0], runs)
     paths[1].write_text(format_runs(runs))
     _write_csv(paths[2], [describe_row(row) for row in table.rows])
     paths[3].write_text(format_configurations(table))
+    paths[4].write_text(render("configurations.tex.j2", table=table))
     return paths
 
 
