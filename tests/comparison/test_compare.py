@@ -7,11 +7,13 @@ import os
 import numpy as np
 import pytest
 
+from multiscale import compare
 from multiscale.checks import InvalidInput
+from multiscale.comparison import draw_matplotlib
 from multiscale.comparison.answer import tell
 from multiscale.comparison.runs import read_all
 from multiscale.comparison.table import Table, build
-from multiscale.comparison.text import format_configurations, write
+from multiscale.comparison.text import escape_latex, format_configurations, write
 from tests.helpers.run_folders import config, finished, summary, unfinished
 
 
@@ -274,6 +276,35 @@ def test_sizes_that_differ_by_more_than_a_tenth_are_flagged(tmp_path):
     assert tell(setting).sizes == "Sizes differ: parameters from 1,234 (a) to 4,936 (b), 4.0 times as many."
 
 
+def test_the_table_for_latex_says_names_as_they_are(tmp_path):
+    assert escape_latex(r"a_b & 5% $x^2$ {c} \d #1 ~") == (
+        r"a\_b \& 5\% \$x\textasciicircum{}2\$ \{c\} \textbackslash{}d \#1 \textasciitilde{}"
+    )
+    assert escape_latex("x-2 -0.5 [-1, -2]") == "x-2 $-$0.5 {[}$-$1, $-$2{]}"
+    sweep(tmp_path, {"a_b": {0: 1.0, 1: 2.0}})
+    text = write(table(tmp_path), tmp_path / "to")[4].read_text()
+    assert r"a\_b & 2 & 1.5000 & {[}1.0000, 2.0000{]} range & 1,234 & 1,500 &" in text
+    assert text.count("{") == text.count("}")
+
+
+def test_watching_writes_again_when_a_summary_comes_and_ends_quietly(tmp_path, monkeypatch, capsys):
+    finished(tmp_path / "runs" / "a", 1.0)
+    looks = iter([None, lambda: finished(tmp_path / "runs" / "b", 2.0, seed=1)])
+
+    def pause(seconds: float) -> None:
+        look = next(looks, "enough")
+        if look == "enough":
+            raise KeyboardInterrupt
+        if look:
+            look()
+
+    monkeypatch.setattr(compare, "sleep", pause)
+    monkeypatch.setattr(draw_matplotlib, "draw", lambda *_: None)
+    compare.main([str(tmp_path / "runs"), f"to={tmp_path}/to", "watch=true"])
+    assert capsys.readouterr().out.count("index.html") == 2
+    assert len(list(csv.DictReader((tmp_path / "to" / "runs.csv").open()))) == 2
+
+
 def test_the_command_line_prints_the_table_and_writes_the_files(cli, tmp_path):
     periods = {"model": {"periods": "[red]"}}
     sweep(tmp_path / "runs", {"stacked_lstm": {0: 2.0, 1: 2.2}, "clockwork": {0: 1.9}})
@@ -285,7 +316,7 @@ def test_the_command_line_prints_the_table_and_writes_the_files(cli, tmp_path):
     assert "seed 1 is missing" in result.stdout
     assert "A range is the lowest and the highest" in result.stdout
     assert "No ranking" in result.stdout.split("index.html")[1]  # the last lines are the answer
-    names = {"runs.csv", "runs.md", "configurations.csv", "configurations.md"}
+    names = {"runs.csv", "runs.md", "configurations.csv", "configurations.md", "configurations.tex"}
     assert names <= {path.name for path in (tmp_path / "out").iterdir()}
     assert all(f"out/{name}" in result.stdout for name in names)
 
