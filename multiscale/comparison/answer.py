@@ -49,7 +49,7 @@ def _rank(ranked: Sequence[Row]) -> str:
     if len(close) == len(ranked) - 1:
         return f"No ranking: every interval overlaps that of the lowest mean, {_tell_score(best)}."
     return (
-        f"No single best: the lowest mean is {_tell_score(best)}, whose interval overlaps those of {_list(close)}; "
+        f"No single best: the lowest mean is {_tell_score(best)}, whose interval overlaps {_own(close)}; "
         "all others lie above."
     )
 
@@ -67,7 +67,7 @@ def _tell_lowest(rows: Sequence[Row]) -> str:
     if not best.score.spread or not others:
         return f"{told}."
     close = [row for row in others if _overlap(best, row)]
-    return f"{told}. The range of {best.label} overlaps {f'those of {_list(close)}' if close else 'no other'}."
+    return f"{told}. The range of {best.label} overlaps {_own(close)}."
 
 
 def _tell_score(row: Row) -> str:
@@ -112,6 +112,11 @@ def _tell_extremes(sizes: Mapping[str, float], title: str) -> str:
     least, most = min(sizes, key=sizes.__getitem__), max(sizes, key=sizes.__getitem__)
     times = f", {sizes[most] / sizes[least]:.1f} times as many" if sizes[least] else ""
     return f"{title} from {sizes[least]:,.0f} ({least}) to {sizes[most]:,.0f} ({most}){times}"
+
+
+def _own(rows: Sequence[Row]) -> str:
+    """Of the spreads of some rows, in words."""
+    return f"{'that' if len(rows) == 1 else 'those'} of {_list(rows)}" if rows else "no other"
 
 
 def _list(rows: Sequence[Row]) -> str:

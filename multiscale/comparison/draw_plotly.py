@@ -68,7 +68,7 @@ def _draw_chart(chart: Chart) -> dict[str, Any]:
     if chart.front and len(traces) <= NAMES:
         places = [_place_name(one, chart.series) for one in chart.series]
         traces = [
-            trace | {"mode": "markers+text", "text": trace["name"], "textposition": place}
+            trace | {"mode": "markers+text", "text": trace["name"], "textposition": place, "cliponaxis": False}
             for trace, place in zip(traces, places, strict=True)
         ]
     return {"data": [*under, *traces], "layout": layout, "width": 0}

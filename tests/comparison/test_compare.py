@@ -245,7 +245,7 @@ def test_nothing_that_counts_is_said(tmp_path):
     [
         ({"a": [1.0], "b": [2.0]}, "No ranking, which takes 5 seeds each. The lowest mean is a, bpc 1.0000 (one seed)"),
         ({"a": [1.0, 1.2], "b": [2.0, 2.2]}, "The range of a overlaps no other."),
-        ({"a": [1.0, 1.2], "b": [1.1, 2.2]}, "The range of a overlaps those of b."),
+        ({"a": [1.0, 1.2], "b": [1.1, 2.2]}, "The range of a overlaps that of b."),
         (
             {"a": [1.0, 1.1, 1.2, 1.1, 1.1], "b": [2.2] * 5},
             "Best is a, bpc 1.1000 (5 seeds, [1.0400, 1.1600] 95% interval); b is next, 1.1000 (50.0%) above",
@@ -253,7 +253,7 @@ def test_nothing_that_counts_is_said(tmp_path):
         ({"a": [1.0, 1.1, 1.2, 1.1, 1.1], "b": [1.1, 1.2] * 3}, "No ranking: every interval overlaps"),
         (
             {"a": [1.0, 1.1, 1.2, 1.1, 1.1], "b": [1.1, 1.2] * 3, "c": [3.0] * 5, "d": [0.9]},
-            "overlaps those of b; all others lie above. Not ranked, with fewer than 5 seeds: d.",
+            "overlaps that of b; all others lie above. Not ranked, with fewer than 5 seeds: d.",
         ),
     ],
 )
