@@ -173,9 +173,9 @@ all(".wide").forEach((box) => {
   box.addEventListener("scroll", () => fade(box));
   [box, box.firstElementChild].forEach((one) => sizes.observe(one));
 });
-unpack(document.getElementById("packed")).then((content) => {
+Promise.all(["plotly", "figures"].map((name) => unpack(document.getElementById(name)))).then(([plotly, content]) => {
   const code = document.createElement("script");
-  code.textContent = content.plotly;
+  code.textContent = plotly;
   document.head.append(code);
   ({ figures, lists } = content);
   all(".plot").forEach((place) => sight.observe(place));

@@ -4,6 +4,7 @@ import gzip
 import json
 from base64 import b85encode
 from collections.abc import Mapping, Sequence
+from functools import cache
 from importlib import resources
 from itertools import chain
 from pathlib import Path
@@ -49,7 +50,7 @@ def write(table: Table, folder: Path) -> Path:
         specs=specs,
         notes=notes,
         points=POINTS,
-        packed=_pack({"plotly": get_plotlyjs(), **_share(specs)}),
+        packed={"plotly": _pack_plotly(), "figures": _pack(_share(specs))},
         seeds=[*dict.fromkeys(seed for group in sections["boundaries"] for one in group for seed in one.seeds.split())],
         **{name: Markup(source.joinpath(f"page.{name}").read_text(encoding="utf-8")) for name in ("css", "js")},
     )
@@ -92,7 +93,12 @@ def _share(specs: Mapping[str, Mapping[str, Any]]) -> dict[str, Any]:
     return {"figures": figures, "lists": [json.loads(text) for text in places]}
 
 
-def _pack(content: Mapping[str, Any]) -> tuple[Markup, int]:
+@cache
+def _pack_plotly() -> tuple[Markup, int]:
+    return _pack(get_plotlyjs())
+
+
+def _pack(content: Any) -> tuple[Markup, int]:
     """(JSON in gzip in base 85, bytes of the gzip): letters that a script element may hold, of which none is "/"."""
     packed = gzip.compress(json.dumps(content, separators=(",", ":"), ensure_ascii=False).encode(), mtime=0)
     return Markup(b85encode(packed, pad=True).decode()), len(packed)

@@ -48,7 +48,7 @@ class Outline(HTMLParser):
 
 def unpacked(text: str) -> dict:
     """What the page's script unpacks."""
-    size, packed = re.search(r'id="packed" data-bytes="(\d+)">([^\n]*)</script>', text).groups()
+    size, packed = re.search(r'id="figures" data-bytes="(\d+)">([^\n]*)</script>', text).groups()
     return json.loads(gzip.decompress(b85decode(packed)[: int(size)]))
 
 
