@@ -11,13 +11,14 @@ from multiscale.comparison.table import Setting, Table
 
 POINTS = 500  # of a curve; longer ones are thinned
 NAMED = 8  # configurations in a caption
+PARETO = "operations"  # whose chart has a front
 COSTS = {  # the measure, and what it is, by the name of the chart
     "parameters": ("parameters", "parameters"),
     "updates": ("operations", "share of all units rewritten at a step"),
-    "operations": ("macs_done", "multiply-accumulates a step"),
+    PARETO: ("macs_done", "multiply-accumulates done a step"),
     "time": ("seconds", "time of the run (seconds)"),
 }
-Readings = tuple[np.ndarray, np.ndarray]  # N places, and values [seeds, N]
+Readings = tuple[np.ndarray, np.ndarray]  # places [N] that the seeds share, or [seeds, N], and values [seeds, N]
 NOTHING: Readings = np.empty(0), np.empty((1, 0))
 RATES = {"update": "share of the level rewritten at a step", "boundary": "boundaries a step"}
 
@@ -31,7 +32,7 @@ def draw_curves(setting: Setting, styles: Mapping[str, Style]) -> Iterator[Chart
     """The monitored metric over the steps of training, in training and in validation."""
     for split, name in (("val", "validation"), ("train", "training")):
         metric = f"{split}/{setting.metric}"
-        series = _make_series(setting, styles, partial(_read_curves, metric=metric))
+        series = _make_series(setting, styles, partial(_read_curves, metric=metric), dotted=False)
         ends = [f"{one.name}: {one.y[-1]:.4g}" for one in sorted(series, key=lambda one: one.y[-1])]
         if series:
             yield Chart(
@@ -50,17 +51,21 @@ def draw_costs(setting: Setting, styles: Mapping[str, Style]) -> Iterator[Chart]
     for name, (measure, title) in COSTS.items():
         series = _make_series(setting, styles, partial(_read_cost, measure=measure))
         ends = [f"{one.name}: {_format(one.y[0])} at {_format(one.x[0])}" for one in series]
-        taken = [one.x[0] for one in series]
+        taken = [x for one in series for x, _ in [*one.dots, (one.x[0], 0)]]
+        front = find_front([(one.x[0], one.y[0]) for one in series]) if name == PARETO else []
+        named = _list_some([one.name for point in front for one in series if (one.x[0], one.y[0]) == point])
         if series:
             yield Chart(
                 key=f"cost-{name}-{setting.key}",
-                title=f"{setting.title}: test {setting.metric} against {name}",
-                caption=f"Test {setting.metric} against {title}: {_list_some(ends)}.",
+                title=f"{setting.title}: test {setting.metric} against {'products a step' if name == PARETO else name}",
+                caption=f"Test {setting.metric} against {title}: {_list_some(ends)}."
+                + (f" On the dotted front, no mean is lower for as few: {named}." if front else ""),
                 data=setting.data,
                 x=Axis(title, base=10 if max(taken) > 8 * min(taken) > 0 else None),
                 y=Axis(f"test/{setting.metric}"),
                 series=series,
                 joined=False,
+                front=front,
             )
 
 
@@ -83,17 +88,32 @@ def draw_rates(setting: Setting, styles: Mapping[str, Style]) -> Iterator[Chart]
 
 
 def _make_series(
-    setting: Setting, styles: Mapping[str, Style], read: Callable[[Sequence[Run]], Readings]
+    setting: Setting, styles: Mapping[str, Style], read: Callable[[Sequence[Run]], Readings], dotted: bool = True
 ) -> list[Series]:
-    """A series for each configuration whose runs have something to ``read``."""
+    """A series for each configuration whose runs have something to ``read``; ``dotted``, with every seed's values."""
     series = []
     for row in setting.rows:
         x, values = read(row.runs)
-        if len(x):
+        if x.size:
             y, low, high = (spread.tolist() for spread in (values.mean(0), values.min(0), values.max(0)))
             seeds = "1 seed" if len(row.runs) == 1 else f"{len(row.runs)} seeds"
-            series.append(Series(row.label, row.first.model, styles[row.label], x.tolist(), y, low, high, seeds))
+            several = len(values) > 1 and dotted
+            dots = [*zip(*(part.ravel().tolist() for part in np.broadcast_arrays(x, values)), strict=True)]
+            x = x.mean(0) if x.ndim > 1 else x
+            style = styles[row.label]
+            series.append(
+                Series(row.label, row.first.model, style, x.tolist(), y, low, high, seeds, dots if several else ())
+            )
     return series
+
+
+def find_front(points: Sequence[tuple[float, float]]) -> list[tuple[float, float]]:
+    """Those of ``points`` that none is left of and below, from left to right."""
+    front: list[tuple[float, float]] = []
+    for x, y in sorted(points):
+        if not front or y < front[-1][1]:
+            front.append((x, y))
+    return front
 
 
 def _read_curves(runs: Sequence[Run], metric: str) -> Readings:
@@ -107,9 +127,9 @@ def _read_curves(runs: Sequence[Run], metric: str) -> Readings:
 
 
 def _read_cost(runs: Sequence[Run], measure: str) -> Readings:
-    """The scores, where the cost is on average; nothing if that of any run is not known."""
-    taken = np.array([run.measures.get(measure, np.nan) for run in runs])
-    return (taken.mean(keepdims=True), np.array([[run.score] for run in runs])) if np.isfinite(taken).all() else NOTHING
+    """The scores, each at its cost; nothing if that of any run is not known."""
+    taken = np.array([[run.measures.get(measure, np.nan)] for run in runs])
+    return (taken, np.array([[run.score] for run in runs])) if np.isfinite(taken).all() else NOTHING
 
 
 def _read_rates(runs: Sequence[Run], kind: str) -> Readings:

@@ -42,6 +42,8 @@ def _draw_chart(chart: Chart) -> Figure:
     axes = figure.subplots()
     for one in chart.series:
         _draw_series(axes, one, chart.joined)
+    if chart.front:
+        axes.step(*zip(*chart.front, strict=True), where="post", color=INK, linestyle=":", linewidth=1, label="front")
     for name, value in chart.lines:
         axes.axhline(value, color=INK, linestyle="--", linewidth=1, label=_escape(name))
     axes.set(xlabel=_escape(chart.x.title), ylabel=_escape(chart.y.title))
@@ -68,6 +70,8 @@ def _scale_axis(axis: Any, described: Axis, scale: Any) -> None:
 
 def _draw_series(axes: Axes, one: Series, joined: bool) -> None:
     colour = one.style.colour
+    if one.dots:
+        axes.plot(*zip(*one.dots, strict=True), "o", color=colour, markersize=3, alpha=0.6)
     style: Any = {"color": colour, "marker": MARKERS[one.style.marker % len(MARKERS)], "label": _escape(one.name)}
     if joined:
         axes.fill_between(one.x, one.low, one.high, color=colour, alpha=0.18, linewidth=0)

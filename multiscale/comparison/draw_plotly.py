@@ -24,6 +24,8 @@ LINE, CELL = 22, 11  # pixels a lane; pixels a character at least
 TICKS, TOP, FOOT, MARGIN = 24, 5, 25, 150  # pixels under each line, above all, below all, for the names of lanes
 SQUARE = 48  # pixels of a matrix's cell
 FEW = 40  # points that are marked
+PLACES = 3  # of a share
+NAMES = 16  # beside points
 
 
 def draw(figure: Drawn) -> dict[str, Any]:
@@ -59,8 +61,17 @@ def _draw_chart(chart: Chart) -> dict[str, Any]:
         "yaxis": _draw_axis(chart.y),
         "shapes": [_draw_level(name, value) for name, value in chart.lines],
     }
-    bands = [_draw_band(one) for one in chart.series if chart.joined and one.spreads]
-    return {"data": [*bands, *(_draw_series(one, chart) for one in chart.series)], "layout": layout, "width": 0}
+    under = [_draw_band(one) for one in chart.series if chart.joined and one.spreads]
+    under += [_draw_front(chart)] if chart.front else []
+    under += [_draw_dots(one) for one in chart.series if one.dots]
+    traces = [_draw_series(one, chart) for one in chart.series]
+    if chart.front and len(traces) <= NAMES:
+        places = [_place_name(one, chart.series) for one in chart.series]
+        traces = [
+            trace | {"mode": "markers+text", "text": trace["name"], "textposition": place, "cliponaxis": False}
+            for trace, place in zip(traces, places, strict=True)
+        ]
+    return {"data": [*under, *traces], "layout": layout, "width": 0}
 
 
 def _draw_axis(axis: Axis) -> dict[str, Any]:
@@ -87,6 +98,29 @@ def _draw_band(one: Series) -> dict[str, Any]:
     fill = {"fill": "toself", "fillcolor": _fade(one.style.colour, 0.18), "line": {"width": 0}}
     around = _scatter("lines", [*one.x, *reversed(one.x)], [*one.high, *reversed(one.low)])
     return {**around, **fill, "hoverinfo": "skip", "showlegend": False, "meta": {"model": one.model}}
+
+
+def _place_name(one: Series, series: Sequence[Series]) -> str:
+    """Above the point or below it, away from the point that is nearest along x."""
+    others = [other for other in series if other is not one]
+    nearest = min(others, key=lambda other: abs(other.x[0] - one.x[0]), default=one)
+    return "top center" if one.y[0] >= nearest.y[0] else "bottom center"
+
+
+def _draw_front(chart: Chart) -> dict[str, Any]:
+    """Steps that are seen while all of the models are that they are made from."""
+    x, y = zip(*chart.front, strict=True)
+    line = {"dash": "dot", "width": 1.5, "color": "gray", "shape": "hv"}
+    beside: dict[str, Any] = {"line": line, "hoverinfo": "skip", "showlegend": False}
+    return _scatter("lines", x, y) | beside | {"meta": {"models": sorted({one.model for one in chart.series})}}
+
+
+def _draw_dots(one: Series) -> dict[str, Any]:
+    x, y = zip(*one.dots, strict=True)
+    hover = f"{escape_text(one.name)}, one seed<br>%{{x:,.6~g}}<br>%{{y:.4g}}<extra></extra>"
+    marker = {"color": one.style.colour, "size": 5, "opacity": 0.6}
+    beside = {"hovertemplate": hover, "showlegend": False, "marker": marker, "meta": {"model": one.model}}
+    return _scatter("markers", x, y) | beside
 
 
 def _draw_series(one: Series, chart: Chart) -> dict[str, Any]:
@@ -173,11 +207,13 @@ def _draw_cells(strip: Strip, lane: Lane, place: int, names: dict[int, str]) -> 
         "type": "heatmap",
         "x": [strip.start + t for t in names],
         "y": [place],
-        "z": [[lane.values[t] for t in names]],
+        "z": [[round(lane.values[t], PLACES) for t in names]],
         "zmin": 0,
         "zmax": 1,
-        "text": [[symbol + (f", a {strip.event}" if t in happened else "") for t, symbol in names.items()]],
-        "hovertemplate": f"{name}<br>step %{{x}}: %{{text}}<br>{strip.quantity} %{{z:.3f}}<extra></extra>",
+        "text": [[*names.values()]],
+        "customdata": [[f", a {strip.event}" if t in happened else "" for t in names]],
+        "hovertemplate": f"{name}<br>step %{{x}}: %{{text}}%{{customdata}}<br>{strip.quantity} %{{z:.3f}}"
+        "<extra></extra>",
         "colorscale": [[0, _fade(strip.style.colour, 0.07)], [1, _fade(strip.style.colour, 1)]],
         "showscale": False,
         "xgap": 1 if strip.event else 0,

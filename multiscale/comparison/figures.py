@@ -41,6 +41,7 @@ class Series(NamedTuple):
     low: Sequence[float]
     high: Sequence[float]
     note: str = ""  # a line on all of its points
+    dots: Sequence[tuple[float, float]] = ()  # of every seed, where there are several
 
     @property
     def spreads(self) -> bool:
@@ -66,6 +67,7 @@ class Figure:
         caption: what is to be seen, for those who cannot see it.
         data: the data set.
         model: whose figure it is; empty if it shows several, which the colours of the page tell apart.
+        seeds: under which choices of a seed it is seen, with spaces between; empty if under all.
     """
 
     key: str
@@ -73,17 +75,22 @@ class Figure:
     caption: str
     data: str
     model: str = ""
+    seeds: str = ""
 
 
 @dataclass(frozen=True, kw_only=True)
 class Chart(Figure):
-    """Series in one pair of axes, ``joined`` by lines or not; ``lines``, of a name and a value, go across all."""
+    """Series in one pair of axes, ``joined`` by lines or not; ``lines``, of a name and a value, go across all.
+
+    ``front`` are the points below and left of which there is none, from left to right, joined as steps.
+    """
 
     x: Axis
     y: Axis
     series: Sequence[Series]
     joined: bool = True
     lines: Sequence[tuple[str, float]] = ()
+    front: Sequence[tuple[float, float]] = ()
 
     def rows(self) -> Iterator[list[Any]]:
         """Titles, then a row a point."""

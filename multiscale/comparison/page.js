@@ -4,6 +4,22 @@
 const root = document.documentElement;
 const all = (selector, within = document) => [...within.querySelectorAll(selector)];
 const drawn = new Set();
+const DIGITS = "0123456789ABCDEFGHIJKLMNOPQRSTUVWXYZabcdefghijklmnopqrstuvwxyz!#$%&()*+-;<=>?@^_`{|}~"; // of base 85
+let figures = {}, lists = []; // once they are unpacked: by key; what their traces name by its place
+
+// JSON in gzip in base 85: five digits are four bytes.
+async function unpack(element) {
+  const text = element.textContent;
+  const values = new Map([...DIGITS].map((digit, value) => [digit, value]));
+  const bytes = new DataView(new ArrayBuffer((text.length / 5) * 4));
+  for (let i = 0; i < text.length; i += 5) {
+    let word = 0;
+    for (let j = i; j < i + 5; j++) word = word * 85 + values.get(text[j]);
+    bytes.setUint32((i / 5) * 4, word);
+  }
+  const packed = new Blob([bytes.buffer.slice(0, element.dataset.bytes)]).stream();
+  return new Response(packed.pipeThrough(new DecompressionStream("gzip"))).json();
+}
 
 function theme() {
   const style = getComputedStyle(root);
@@ -30,15 +46,20 @@ function dressed(figure) {
   layout.dragmode = matchMedia("(pointer: coarse)").matches ? false : "zoom"; // fingers scroll
   const data = figure.data.map((trace) => ({
     ...trace,
-    visible: models.has(trace.meta.model),
+    visible: (trace.meta.models || [trace.meta.model]).every((model) => models.has(model)),
     ...(trace.meta.ink ? { marker: { ...trace.marker, color: ink } } : {}),
   }));
   return { data, layout };
 }
 
+// A copy of a figure, for Plotly writes to what it is given, with its lists.
+function whole(figure) {
+  const filled = (trace) => Object.fromEntries(Object.entries(trace).map(([key, value]) => [key, lists[value?.list] ?? value]));
+  return structuredClone({ ...figure, data: figure.data.map(filled) });
+}
+
 function draw(place) {
-  const figure = JSON.parse(document.getElementById(place.dataset.figure).textContent);
-  const { data, layout } = dressed(figure);
+  const { data, layout } = dressed(whole(figures[place.dataset.figure]));
   Plotly.react(place, data, layout, { responsive: true, displayModeBar: false });
   drawn.add(place);
 }
@@ -53,6 +74,11 @@ function forget(place) {
   drawn.delete(place);
   sight.unobserve(place);
   sight.observe(place);
+}
+
+// A box that has more to the right fades there.
+function fade(box) {
+  box.classList.toggle("more", box.scrollLeft + box.clientWidth < box.scrollWidth - 1);
 }
 
 const sight = new IntersectionObserver(
@@ -72,10 +98,29 @@ function open(tab) {
 
 function filter() {
   const kinds = { data: chosen("data"), model: chosen("model") };
+  const seed = document.getElementById("seed").value;
   all("[data-data], [data-model]").forEach((element) => {
-    element.hidden = Object.entries(kinds).some(([kind, kept]) => kind in element.dataset && !kept.has(element.dataset[kind]));
+    const { dataset } = element;
+    const other = Object.entries(kinds).some(([kind, kept]) => kind in dataset && !kept.has(dataset[kind]));
+    element.hidden = other || ("seeds" in dataset && !dataset.seeds.split(" ").includes(seed));
+  });
+  all(".varied").forEach((table) => {
+    const heads = [...table.tHead.rows[0].cells];
+    [...table.rows].forEach((row) => heads.forEach((head, i) => { row.cells[i].hidden = head.hidden; }));
   });
   redraw();
+}
+
+function showColumn(box) {
+  const table = box.closest("details").nextElementSibling.querySelector("table");
+  [...table.rows].forEach((row) => { row.cells[box.dataset.column].hidden = !box.checked; });
+}
+
+function copy(button) {
+  navigator.clipboard.writeText(button.nextElementSibling.textContent).then(
+    () => { button.textContent = "Copied"; },
+    () => getSelection().selectAllChildren(button.nextElementSibling), // where pages may not copy
+  );
 }
 
 function sort(header) {
@@ -105,7 +150,9 @@ all('[role="tab"]').forEach((tab, place, tabs) => {
     open(next);
   });
 });
-all("fieldset input").forEach((box) => box.addEventListener("change", filter));
+all("fieldset input, #seed").forEach((box) => box.addEventListener("change", filter));
+all("[data-column]").forEach((box) => box.addEventListener("change", () => showColumn(box)));
+all(".copy").forEach((button) => button.addEventListener("click", () => copy(button)));
 all("th[aria-sort] button").forEach((button) => button.addEventListener("click", () => sort(button.closest("th"))));
 document.getElementById("theme").addEventListener("click", () => {
   root.dataset.theme = root.dataset.theme === "dark" ? "light" : "dark";
@@ -120,4 +167,18 @@ preference.addEventListener("change", follow);
 follow();
 open(document.querySelector('[role="tab"]'));
 filter(); // browsers keep boxes as they were over a reload
-all(".plot").forEach((place) => sight.observe(place));
+all("[data-column]").forEach(showColumn);
+const sizes = new ResizeObserver((entries) => entries.forEach((entry) => fade(entry.target.closest(".wide"))));
+all(".wide").forEach((box) => {
+  box.addEventListener("scroll", () => fade(box));
+  [box, box.firstElementChild].forEach((one) => sizes.observe(one));
+});
+Promise.all(["plotly", "figures"].map((name) => unpack(document.getElementById(name)))).then(([plotly, content]) => {
+  const code = document.createElement("script");
+  code.textContent = plotly;
+  document.head.append(code);
+  ({ figures, lists } = content);
+  all(".plot").forEach((place) => sight.observe(place));
+}, () => all(".plot").forEach((place) => {
+  place.textContent = "This browser cannot unpack the figures; they are in the folder figures beside this page.";
+}));

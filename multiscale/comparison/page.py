@@ -1,7 +1,10 @@
 """One HTML page of a comparison, with everything inside it: it opens from the disk and asks no network."""
 
+import gzip
 import json
+from base64 import b85encode
 from collections.abc import Mapping, Sequence
+from functools import cache
 from importlib import resources
 from itertools import chain
 from pathlib import Path
@@ -30,7 +33,7 @@ def write(table: Table, folder: Path) -> Path:
     beside.mkdir(parents=True, exist_ok=True)
     settings, styles = table.settings(), style_labels(table)
     sections, notes = _describe_figures(settings, styles)
-    specs = {}
+    specs: dict[str, dict[str, Any]] = {}
     for figure in chain.from_iterable(chain.from_iterable(sections.values())):
         draw_matplotlib.draw(figure, beside / f"{figure.key}.png", beside / f"{figure.key}.pdf")
         write_values(figure, beside / f"{figure.key}.csv")
@@ -47,7 +50,8 @@ def write(table: Table, folder: Path) -> Path:
         specs=specs,
         notes=notes,
         points=POINTS,
-        plotly=Markup(get_plotlyjs()),
+        packed={"plotly": _pack_plotly(), "figures": _pack(_share(specs))},
+        seeds=[*dict.fromkeys(seed for group in sections["boundaries"] for one in group for seed in one.seeds.split())],
         **{name: Markup(source.joinpath(f"page.{name}").read_text(encoding="utf-8")) for name in ("css", "js")},
     )
     page = folder / "index.html"
@@ -57,17 +61,47 @@ def write(table: Table, folder: Path) -> Path:
 
 def _describe_figures(settings: Sequence[Setting], styles: Mapping[str, Style]) -> tuple[Sections, list[str]]:
     """The figures of each section, in groups that stand in a grid, and what is left out of those of passages."""
-    sections: Sections = {name: [] for name in ("curves", "costs", "boundaries", "clocks", "updates")}
+    sections: Sections = {name: [] for name in ("front", "curves", "costs", "boundaries", "clocks", "updates")}
     for setting in settings:
         sections["curves"].append([*draw_curves(setting, styles)])
-        sections["costs"].append([*draw_costs(setting, styles)])
+        costs = [*draw_costs(setting, styles)]
+        sections["front"].append([figure for figure in costs if figure.front])
+        sections["costs"].append([figure for figure in costs if not figure.front])
         sections["updates"].append([*draw_rates(setting, styles)])
     passages, notes = choose(settings, styles)
     for passage in passages:
-        boundaries, updates, periods = draw_boundaries(passage), draw_updates(passage), draw_periods(passage)
+        boundaries = draw_boundaries(passage)
         sections["boundaries"] += [[boundaries]] if boundaries else []
-        sections["clocks"] += [[figure] for figure in (updates, periods, *draw_matrices(passage)) if figure]
-    return {name: [group for group in groups if group] for name, groups in sections.items()}, notes
+        if passage.is_first:
+            clocks = draw_updates(passage), draw_periods(passage), *draw_matrices(passage)
+            sections["clocks"] += [[figure] for figure in clocks if figure]
+    front = sections.pop("front")  # of every setting, as the table is that it stands over
+    return {"front": front} | {name: [group for group in groups if group] for name, groups in sections.items()}, notes
+
+
+def _share(specs: Mapping[str, Mapping[str, Any]]) -> dict[str, Any]:
+    """Figures whose traces have the place of each list in ``lists``, where those of several figures stand once."""
+    places: dict[str, int] = {}
+
+    def name(value: Any) -> Any:
+        return {"list": places.setdefault(json.dumps(value), len(places))} if isinstance(value, list) else value
+
+    figures = {
+        key: {**spec, "data": [{kind: name(value) for kind, value in trace.items()} for trace in spec["data"]]}
+        for key, spec in specs.items()
+    }
+    return {"figures": figures, "lists": [json.loads(text) for text in places]}
+
+
+@cache
+def _pack_plotly() -> tuple[Markup, int]:
+    return _pack(get_plotlyjs())
+
+
+def _pack(content: Any) -> tuple[Markup, int]:
+    """(JSON in gzip in base 85, bytes of the gzip): letters that a script element may hold, of which none is "/"."""
+    packed = gzip.compress(json.dumps(content, separators=(",", ":"), ensure_ascii=False).encode(), mtime=0)
+    return Markup(b85encode(packed, pad=True).decode()), len(packed)
 
 
 def _round(spec: dict[str, Any]) -> dict[str, Any]:

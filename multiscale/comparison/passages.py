@@ -8,7 +8,8 @@ from pydantic import BaseModel, Field, ValidationError
 
 from multiscale.comparison.figures import Axis, Chart, Lane, Matrix, Series, Strip, Style
 from multiscale.comparison.records import Run, number
-from multiscale.comparison.table import Setting, slug
+from multiscale.comparison.statistics import order
+from multiscale.comparison.table import Setting, name_draw, slug
 
 Share = Annotated[float, Field(ge=0, le=1)]
 Step = Annotated[int, Field(ge=0, lt=2**40)]
@@ -31,11 +32,13 @@ class Content(BaseModel, strict=True):
 
 
 EXCERPTS = 20  # configurations of which a passage is shown
+SEEDS = 6  # of each, whose boundaries are shown
+FIRST = "first"  # the choice of a seed under which every configuration shows its first
 COLUMNS = 54  # characters a line
 
 
 class Passage(NamedTuple):
-    """A run of which a passage is shown, and what its network did on it."""
+    """A run of which a passage is shown, and what its network did on it; ``seeds`` are the choices that show it."""
 
     run: Run
     data: str
@@ -43,6 +46,12 @@ class Passage(NamedTuple):
     title: str
     style: Style
     excerpt: dict[str, Any]
+    seeds: str
+
+    @property
+    def is_first(self) -> bool:
+        """Is it of the first seed of its configuration?"""
+        return self.seeds.startswith(FIRST)
 
     def describe(self, kind: str) -> dict[str, Any]:
         """What its figures share."""
@@ -50,26 +59,29 @@ class Passage(NamedTuple):
 
 
 def choose(settings: Sequence[Setting], styles: Mapping[str, Style]) -> tuple[list[Passage], list[str]]:
-    """The first seed of each configuration that kept a whole excerpt, and what is left out, in words.
+    """The seeds of each configuration that kept a whole excerpt, and what is left out, in words.
 
-    Of more than ``EXCERPTS``, the best of every setting come first.
+    Of more than ``EXCERPTS`` configurations, the best of every setting come first; of each, the first ``SEEDS`` seeds.
     """
-    ranked: list[tuple[int, int, Passage]] = []
+    ranked: list[tuple[int, int, list[Passage]]] = []
     notes = []
     for place, setting in enumerate(settings):
         for rank, row in enumerate(setting.rows, 1):
+            found: list[Passage] = []
             for run in row.runs:
-                if _is_whole(excerpt := run.excerpt()):
-                    key = f"{setting.key}-{rank}-{slug(row.label)}"
-                    title = f"{row.label}, seed {run.seed}, on {setting.title}"
-                    ranked.append((rank, place, Passage(run, setting.data, key, title, styles[row.label], excerpt)))
-                    break
-                if (run.folder / "excerpt.json").exists():
+                if len(found) < SEEDS and _is_whole(excerpt := run.excerpt()):
+                    seed = "-".join(map(str, order(run.draw or 0)))  # with its fold, if it has one
+                    key = f"{setting.key}-{rank}-{slug(row.label)}" + (f"-seed-{seed}" if found else "")
+                    title = f"{row.label}, {name_draw(run.draw)}, on {setting.title}"
+                    seeds = seed if found else f"{FIRST} {seed}"
+                    found.append(Passage(run, setting.data, key, title, styles[row.label], excerpt, seeds))
+                elif len(found) < SEEDS and (run.folder / "excerpt.json").exists():
                     notes.append(f"{run.folder.name}: its excerpt.json is damaged.")
+            ranked += [(rank, place, found)] if found else []
     best = sorted(ranked, key=lambda one: one[:2])[:EXCERPTS]
     if left_out := len(ranked) - len(best):
         notes.append(f"{left_out} more configurations are left out, to keep the page light.")
-    return [passage for _, _, passage in sorted(best, key=lambda one: (one[1], one[0]))], notes
+    return [passage for *_, found in sorted(best, key=lambda one: (one[1], one[0])) for passage in found], notes
 
 
 def _is_whole(excerpt: Mapping[str, Any]) -> bool:
@@ -106,6 +118,7 @@ def draw_boundaries(passage: Passage) -> Strip | None:
     known = "".join(f"; {lane.name} {len(lane.marks)}" for lane in truth)
     return Strip(
         **passage.describe("boundaries"),
+        seeds=passage.seeds,
         caption=f"Boundaries of each level over {len(symbols)} steps of validation data. Number found: {found}{known}.",
         style=passage.style,
         symbols=symbols,

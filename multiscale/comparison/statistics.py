@@ -11,6 +11,7 @@ from scipy import stats
 from multiscale.checks import InvalidInput
 
 LEVEL = 0.95  # of the intervals
+ENOUGH = 5  # seeds for an interval: of fewer, a bootstrap finds little more than the lowest and the highest
 RESAMPLES = 9999
 BOOTSTRAP_SEED = 0  # every interval draws its resamples from a generator of this seed
 Draw: TypeAlias = int | tuple[int, int]
@@ -27,7 +28,8 @@ class Estimate:
         values: in the order of the seeds.
         seeds: of the values, each with its fold if there are any.
         mean: the arithmetic mean.
-        interval: 95% percentile bootstrap interval of the mean; None for a single value, which has none.
+        spread: from five values on, the 95% percentile bootstrap interval of the mean; of two to four, the range, which
+            is the lowest value and the highest and no interval; None for a single value.
         iqm: interquartile mean, ``scipy.stats.trim_mean(values, 0.25)``: the mean without the floor(n / 4) lowest and
             the floor(n / 4) highest values; under four values, the mean.
     """
@@ -35,13 +37,18 @@ class Estimate:
     values: tuple[float, ...]
     seeds: tuple[Draw, ...]
     mean: float
-    interval: tuple[float, float] | None
+    spread: tuple[float, float] | None
     iqm: float
 
     @property
     def n(self) -> int:
         """Number of seeds."""
         return len(self.values)
+
+    @property
+    def kind(self) -> str:
+        """What the spread is: ``range``, ``95% interval``, or ``one seed``, which has none."""
+        return "one seed" if self.n == 1 else "range" if self.n < ENOUGH else f"{LEVEL:.0%} interval"
 
 
 def estimate(by_seed: Mapping[Draw, float]) -> Estimate:
@@ -51,7 +58,9 @@ def estimate(by_seed: Mapping[Draw, float]) -> Estimate:
     if not values or not all(isfinite(value) for value in values):
         raise InvalidInput(f"values must be at least one finite number; got {list(values)}.")
     trimmed = stats.trim_mean(np.array(values), TRIMMED)
-    return Estimate(values, seeds, float(np.mean(values)), bootstrap_interval(values), float(trimmed))
+    few = 1 < len(values) < ENOUGH
+    spread = (min(values), max(values)) if few else bootstrap_interval(values)
+    return Estimate(values, seeds, float(np.mean(values)), spread, float(trimmed))
 
 
 def order(draw: Draw) -> tuple[int, ...]:

@@ -1,6 +1,7 @@
 """The table as it is reckoned with, in CSV, and as it is read: rounded, in Markdown and on the terminal."""
 
 import csv
+import re
 from collections.abc import Mapping, Sequence
 from itertools import zip_longest
 from pathlib import Path
@@ -11,33 +12,20 @@ from rich.console import Console
 from rich.table import Table as Grid
 from rich.text import Text
 
+from multiscale.comparison.answer import tell
+from multiscale.comparison.columns import (
+    MEASURES,
+    explain,
+    format_number,
+    format_spread,
+    list_columns,
+    list_shown,
+    name_levels,
+)
 from multiscale.comparison.records import section
-from multiscale.comparison.statistics import BOOTSTRAP_SEED, RESAMPLES, Estimate, order
+from multiscale.comparison.statistics import BOOTSTRAP_SEED, ENOUGH, RESAMPLES, Estimate, order
 from multiscale.comparison.table import Row, Table
 
-TITLES = {  # of measures that are one number, in the tables that are read
-    "parameters": "parameters",
-    "macs": "MACs per step",
-    "macs_done": "MACs done",
-    "macs_head": "MACs of the head",
-    "operations": "units rewritten",
-    "state_size": "state",
-    "seconds": "seconds",
-}
-LEVELS = {  # of those of each level
-    "update": "updates",
-    "boundary": "boundaries",
-    "saturation": "saturation",
-    "f1": "F1",
-    "f1_surprisal": "F1 by surprisal",
-    "f1_entropy": "F1 by entropy",
-    "r_value": "R-value",
-    "length_variation": "variation of length",
-    "nested": "nested",
-    "enrichment": "enrichment",
-    "period": "periods",
-}
-TERMINAL = {TITLES[name] for name in ("parameters", "operations", "seconds")} | {LEVELS["f1"]}  # what fits on a line
 RUN_CELLS = (
     "label",
     "data",
@@ -54,21 +42,16 @@ RUN_CELLS = (
 )
 RENAMED = {"label": "configuration", "score": "test", "data_sha256": "SHA-256 of the data"}
 RENAMED |= {"reason": "not counted because"}
+SPREAD = (
+    f"The spread over seeds: from {ENOUGH} on, the 95% percentile bootstrap interval of the mean ({RESAMPLES:,} "
+    f"resamples, generator seed {BOOTSTRAP_SEED}), which under about ten seeds is too narrow; of 2 to {ENOUGH - 1}, "
+    "the range, which is the lowest and the highest and no interval."
+)
+NOT_LATEX = {"\\": r"\textbackslash{}", "~": r"\textasciitilde{}", "^": r"\textasciicircum{}"}
+NOT_LATEX |= {"<": r"\textless{}", ">": r"\textgreater{}", "|": r"\textbar{}", '"': r"\textquotedbl{}", "\n": " "}
+NOT_LATEX |= {character: f"\\{character}" for character in "{}$&#_%"}
+LATEX = str.maketrans(NOT_LATEX | {"[": "{[}", "]": "{]}"})  # after a line's end, a bracket would be its argument
 Cells = dict[str, Any]
-
-
-def format_number(value: float, beside: float = 0.0) -> str:
-    """A score as it is read: about four digits, or as many places as one of the size of ``beside`` has."""
-    size = max(abs(value), abs(beside))
-    return "0" if value == 0 else f"{value:.4f}" if 0.01 <= size < 100 else f"{value:.4g}"
-
-
-def format_interval(estimate: Estimate) -> str:
-    """The interval, or that there is none."""
-    if estimate.interval is None:
-        return "one seed"
-    low, high = estimate.interval
-    return f"[{format_number(low, beside=high)}, {format_number(high, beside=low)}]"
 
 
 def format_row(row: Row, baseline: str) -> dict[str, str]:
@@ -77,20 +60,21 @@ def format_row(row: Row, baseline: str) -> dict[str, str]:
         "configuration": row.label,
         "seeds": str(row.score.n),
         row.first.metric: format_number(row.score.mean),
-        "95% interval": format_interval(row.score),
-        "IQM": format_number(row.score.iqm),
+        "spread": format_spread(row.score),
     }
     if row.difference is not None:
         pairs = "1 pair" if row.difference.n == 1 else f"{row.difference.n} pairs"
-        interval = f" {format_interval(row.difference)}" if row.difference.interval else ""
-        cells[f"minus {baseline}"] = f"{format_number(row.difference.mean)}{interval}, {pairs}"
-    cells |= {
-        title: _format_measure(name, row.measures[name]) for name, title in TITLES.items() if name in row.measures
+        spread = f" {format_spread(row.difference)}" if row.difference.spread else ""
+        cells[f"minus {baseline}"] = f"{format_number(row.difference.mean)}{spread}, {pairs}"
+    measured = {
+        column: _format_measure(name, row.measures[name]) for name, column in MEASURES.items() if name in row.measures
     }
-    for kind, title in (LEVELS | _name_other_f1(row.measures)).items():
+    for kind, column in name_levels(row.measures).items():
         if text := _format_levels(kind, row.measures):
-            cells[title] = text
-    return cells
+            measured[column] = text
+    ordered = sorted(measured, key=lambda column: not column.shown)  # what matters comes first
+    cells |= {column.title: measured[column] for column in ordered}
+    return cells | {"IQM": format_number(row.score.iqm)}
 
 
 def _format_measure(name: str, value: float) -> str:
@@ -107,27 +91,6 @@ def _format_levels(kind: str, measures: Mapping[str, float]) -> str:
     return " / ".join(f"{by_level[level]:.3g}" if level in by_level else "-" for level in levels)
 
 
-def _name_other_f1(measures: Mapping[str, float]) -> dict[str, str]:
-    """Titles of F1 scores against references that are named."""
-    kinds = sorted({name.rpartition("_")[0] for name in measures if name.startswith("f1_")})
-    named = [kind for kind in kinds if kind != "f1" and not kind.endswith(("random", "always", "shifted"))]
-    return {kind: kind.replace("f1_", "F1, ").replace("_", " ") for kind in named if kind not in LEVELS}
-
-
-def list_columns(rows: Sequence[Mapping[str, Any]]) -> list[str]:
-    """Every title of several rows, in the order in which a row has them."""
-    names: list[str] = []
-    for row in rows:
-        at = 0
-        for name in row:
-            if name in names:
-                at = names.index(name) + 1
-            else:
-                names.insert(at, name)
-                at += 1
-    return names
-
-
 def render(template: str, **context: Any) -> str:
     """A template of this folder, filled in; what comes from a run is escaped in HTML."""
     environment = Environment(
@@ -138,10 +101,16 @@ def render(template: str, **context: Any) -> str:
         lstrip_blocks=True,
         keep_trailing_newline=True,
     )
-    environment.globals |= {"resamples": f"{RESAMPLES:,}", "bootstrap_seed": BOOTSTRAP_SEED, "section": section}
-    environment.filters |= {"zip": zip, "cells": format_row, "columns": list_columns}
+    environment.globals |= {"spread": SPREAD, "section": section, "explain": explain, "tell": tell}
+    environment.filters |= {"zip": zip, "cells": format_row, "columns": list_columns, "shown": list_shown}
+    environment.filters["latex"] = escape_latex
     environment.policies["json.dumps_kwargs"] = {"allow_nan": False, "separators": (",", ":")}
     return environment.get_template(template).render(**context)
+
+
+def escape_latex(text: str) -> str:
+    """``text`` so that LaTeX sets it as it is, and the sign of a number below 0 as a minus."""
+    return re.sub(r"(?<![\w.])-(?=\d)", "$-$", text.translate(LATEX))
 
 
 def format_configurations(table: Table) -> str:
@@ -161,14 +130,17 @@ def _format_cell(value: Any) -> str:
 
 
 def write(table: Table, folder: Path) -> list[Path]:
-    """Write ``runs`` and ``configurations``, each ``.csv`` and ``.md``, to ``folder``; returns their paths."""
+    """Write ``runs`` and ``configurations``, each ``.csv`` and ``.md``, and ``configurations.tex``, to ``folder``;
+    returns their paths."""
     folder.mkdir(parents=True, exist_ok=True)
     paths = [folder / name for name in ("runs.csv", "runs.md", "configurations.csv", "configurations.md")]
+    paths.append(folder / "configurations.tex")
     runs = list_runs(table)
     _write_csv(paths[0], runs)
     paths[1].write_text(format_runs(runs))
     _write_csv(paths[2], [describe_row(row) for row in table.rows])
     paths[3].write_text(format_configurations(table))
+    paths[4].write_text(render("configurations.tex.j2", table=table))
     return paths
 
 
@@ -201,7 +173,7 @@ def list_runs(table: Table) -> list[Cells]:
 
 
 def describe_row(row: Row) -> Cells:
-    """One row a configuration; an interval that one seed cannot have is left empty, and ``n`` says so."""
+    """One row a configuration; a spread that one seed cannot have is left empty; ``spread`` says what it is."""
     first = row.first
     return {
         "label": row.label,
@@ -221,8 +193,10 @@ def describe_row(row: Row) -> Cells:
 
 
 def _describe_estimate(prefix: str, estimate: Estimate | None) -> Cells:
-    numbers = (estimate.n, estimate.mean, *(estimate.interval or (None, None)), estimate.iqm) if estimate else ()
-    return {f"{prefix}{name}": number for name, number in zip_longest(("n", "mean", "low", "high", "iqm"), numbers)}
+    spread = (*(estimate.spread or (None, None)), estimate.kind) if estimate else ()
+    values = (estimate.n, estimate.mean, estimate.iqm, *spread) if estimate else ()
+    names = ("n", "mean", "iqm", "low", "high", "spread")
+    return {f"{prefix}{name}": value for name, value in zip_longest(names, values)}
 
 
 def _write_csv(path: Path, rows: Sequence[Cells]) -> None:
@@ -236,9 +210,7 @@ def show(table: Table, console: Console) -> None:
     """Print the configurations as far as they fit a line, then what stands apart."""
     for setting in table.settings():
         rows = [format_row(row, table.baseline) for row in setting.rows]
-        left_out = {*TITLES.values(), *LEVELS.values()} - TERMINAL
-        left_out |= set() if setting.trims else {"IQM"}
-        names = [name for name in list_columns(rows) if name not in left_out]
+        names = [name for name in list_shown(list_columns(rows)) if name != "boundaries"]  # what fits a line
         title = Text(setting.heading)
         grid = Grid(box=None, pad_edge=False, padding=(0, 2, 0, 0), title=title, title_justify="left")
         for name in names:
@@ -247,6 +219,8 @@ def show(table: Table, console: Console) -> None:
             grid.add_row(*[Text(cells.get(name, "-")) for name in names])
         console.print()
         console.print(grid)
+        if any(row.score.kind == "range" for row in setting.rows):
+            console.print("A range is the lowest and the highest of too few seeds for an interval.", soft_wrap=True)
         for row in setting.rows:
             for note in row.notes:
                 console.print(Text(f"{row.label}: {note}"), soft_wrap=True)
@@ -256,3 +230,10 @@ def show(table: Table, console: Console) -> None:
         console.print("\nApart, in no average:")
         for apart in table.apart:
             console.print(Text(f"{apart.line}, {apart.run.folder}"), soft_wrap=True)
+
+
+def conclude(table: Table, console: Console) -> None:
+    """Print what the numbers say, in a few lines: who is ahead, and how far sizes differ."""
+    for setting in table.settings():
+        answer = tell(setting)
+        console.print(Text(f"\n{setting.title}: {answer.verdict} {answer.sizes}".rstrip()))

@@ -37,19 +37,19 @@ def test_seeds_of_a_configuration_are_one_row_the_best_row_first(tmp_path):
         ("stacked_lstm", 3, pytest.approx(2.1)),
     ]
     assert rows(found)["hmlstm"].score.iqm == pytest.approx(1.95)
-    assert found.rows[1].score.interval == pytest.approx((2.0, 2.2))
+    assert found.rows[1].score.spread == pytest.approx((2.0, 2.2))
     assert found.rows[1].notes == ("seed 3 is missing",)
     assert found.apart == ()
 
 
-def test_one_seed_has_no_interval_and_the_tables_say_so(tmp_path):
+def test_one_seed_has_no_spread_and_the_tables_say_so(tmp_path):
     sweep(tmp_path, {"hmlstm": {0: 1.5}})
     found = table(tmp_path)
-    assert found.rows[0].score.interval is None
-    assert "| hmlstm | 1 | 1.5000 | one seed | 1.5000 |" in format_configurations(found)
+    assert found.rows[0].score.spread is None
+    assert "| hmlstm | 1 | 1.5000 | one seed | 1,234 |" in format_configurations(found)
     paths = write(found, tmp_path / "to")
     (cells,) = csv.DictReader(paths[2].open())
-    assert (cells["n"], cells["mean"], cells["low"], cells["high"]) == ("1", "1.5", "", "")
+    assert [cells[name] for name in ("n", "mean", "low", "high", "spread")] == ["1", "1.5", "", "", "one seed"]
 
 
 def test_a_difference_from_the_baseline_is_taken_over_shared_seeds(tmp_path):
@@ -58,10 +58,10 @@ def test_a_difference_from_the_baseline_is_taken_over_shared_seeds(tmp_path):
     difference = found["hmlstm"].difference
     assert difference.seeds == (0, 1)
     np.testing.assert_allclose(difference.values, [-0.5, -0.3])
-    np.testing.assert_allclose(difference.interval, [-0.5, -0.3])
+    np.testing.assert_allclose(difference.spread, [-0.5, -0.3])
     assert found["stacked_lstm"].difference is None
     text = format_configurations(table(tmp_path, "stacked_lstm"))
-    assert "-0.4000 [-0.5000, -0.3000], 2 pairs" in text
+    assert "-0.4000 [-0.5000, -0.3000] range, 2 pairs" in text
 
 
 def test_folds_are_averaged_and_paired_with_seeds(tmp_path):
@@ -207,7 +207,9 @@ def test_a_row_tells_size_cost_boundaries_and_clocks(tmp_path):
     assert {name: measured[name] for name in fixed} == fixed
     # the validation metric was best in the first epoch, where the second clock's period was 6; it ended at 7
     assert (measured["period_1"], measured["period_2"]) == (1, 6)
-    assert "1 / 0.5 | 0.5 | 0.7 | 1 / 6 |" in format_configurations(table(tmp_path))
+    text = format_configurations(table(tmp_path))
+    assert "| parameters | MACs done | seconds | F1 | boundaries | MACs per step |" in text  # what matters first
+    assert "| 1,234 | 1,500 | 25 | 0.7 | 0.5 | 2,000 | 0.500 | 130 | 1 / 0.5 | 1 / 6 |" in text
 
 
 def test_every_run_is_a_row_of_the_tidy_table_and_says_whether_it_counts(tmp_path):
@@ -244,7 +246,9 @@ def test_the_command_line_prints_the_table_and_writes_the_files(cli, tmp_path):
     assert "clockwork, periods [red]  " in result.stdout  # brackets are no markup
     assert "-1.0000, 1 pair" in result.stdout
     assert "seed 1 is missing" in result.stdout
-    names = {"runs.csv", "runs.md", "configurations.csv", "configurations.md"}
+    assert "A range is the lowest and the highest" in result.stdout
+    assert "No ranking" in result.stdout.split("index.html")[1]  # the last lines are the answer
+    names = {"runs.csv", "runs.md", "configurations.csv", "configurations.md", "configurations.tex"}
     assert names <= {path.name for path in (tmp_path / "out").iterdir()}
     assert all(f"out/{name}" in result.stdout for name in names)
 

@@ -1,8 +1,10 @@
 """The page of a comparison shows what was measured, holds what runs say apart from markup, and needs nothing else."""
 
 import csv
+import gzip
 import json
 import re
+from base64 import b85decode
 from html.parser import HTMLParser
 
 import numpy as np
@@ -10,7 +12,7 @@ import pytest
 from plotly import graph_objects
 
 from multiscale.comparison import draw_matplotlib, draw_plotly, page, passages
-from multiscale.comparison.charts import POINTS, thin
+from multiscale.comparison.charts import POINTS, find_front, thin
 from multiscale.comparison.figures import make_styles
 from tests.helpers.page_runs import NASTY, TEXT, excerpt, made, several, table
 from tests.helpers.run_folders import log, unfinished
@@ -44,9 +46,23 @@ class Outline(HTMLParser):
         self.plots += [named] if named.get("class") == "plot" else []
 
 
+def unpacked(text: str) -> dict:
+    """What the page's script unpacks."""
+    size, packed = re.search(r'id="figures" data-bytes="(\d+)">([^\n]*)</script>', text).groups()
+    return json.loads(gzip.decompress(b85decode(packed)[: int(size)]))
+
+
 def specs(text: str) -> dict[str, dict]:
-    found = re.findall(r'<script type="application/json" id="figure-([^"]+)">(.*?)</script>', text, re.DOTALL)
-    return {key: json.loads(spec) for key, spec in found}
+    """The figures, with their lists in place."""
+    packed = unpacked(text)
+
+    def fill(value):
+        return packed["lists"][value["list"]] if isinstance(value, dict) and "list" in value else value
+
+    return {
+        key: {**spec, "data": [{name: fill(value) for name, value in trace.items()} for trace in spec["data"]]}
+        for key, spec in packed["figures"].items()
+    }
 
 
 def values(folder, key: str) -> list[dict]:
@@ -56,7 +72,7 @@ def values(folder, key: str) -> list[dict]:
 
 def test_every_figure_has_its_files_and_words_for_those_who_cannot_see_it(written):
     outline = Outline(written.read_text())
-    keys = [plot["data-figure"].removeprefix("figure-") for plot in outline.plots]
+    keys = [plot["data-figure"] for plot in outline.plots]
     kinds = {key.rsplit("-1-python_docs")[0].rsplit("-2-artificial_language")[0] for key in keys}
     assert kinds >= {"curves-val", "curves-train", "cost-parameters", "cost-updates", "cost-operations", "cost-time"}
     assert kinds >= {"rates-update", "rates-boundary", "boundaries", "raster", "periods", "links"}
@@ -85,6 +101,44 @@ def test_curves_are_means_over_seeds_with_the_lowest_and_the_highest(written):
 def test_costs_are_held_against_the_test_score(written):
     row = values(written.parent, "cost-parameters-1-python_docs")[0]
     assert (row["name"], float(row["parameters"]), float(row["test/bpc"])) == ("hmlstm", 1234, 2.125)
+
+
+def test_the_page_opens_with_its_answer_then_score_against_products_then_the_table(written):
+    text = written.read_text()
+    first = re.search(r'<section id="panel-0".*?</section>', text, re.DOTALL)[0]
+    answer, plot, grid = (first.index(mark) for mark in ('class="answer"', 'id="plot-cost-operations', "<table>"))
+    assert answer < plot < grid
+    assert "No ranking, which takes 5 seeds each. The lowest mean is hmlstm" in first[answer:plot]
+
+
+def test_every_seed_is_a_dot_and_the_front_goes_through_what_nothing_beats(written):
+    data = specs(written.read_text())["cost-operations-1-python_docs"]["data"]
+    dots = [trace["y"] for trace in data if trace["mode"] == "markers"]
+    assert dots == [[2.0, 2.25], [3.0, 4.0]]
+    (front,) = [trace for trace in data if "models" in trace["meta"]]
+    assert (front["x"], front["y"]) == ([1500], [2.125])
+    assert find_front([(3, 1), (1, 3), (2, 3), (2, 2), (4, 1)]) == [(1, 3), (2, 2), (3, 1)]
+
+
+def test_columns_tell_what_they_mean_and_all_can_be_chosen(written):
+    first = re.search(r'<section id="panel-0".*?</section>', written.read_text(), re.DOTALL)[0]
+    table = re.search(r"<table>.*?</table>", first, re.DOTALL)[0]
+    assert "" not in re.findall(r'<th scope="col"[^>]* title="([^"]*)"', table)
+    boxes = re.findall(r'data-column="\d+"( checked)?>([^<]*)<', first[: first.index("<table>")])
+    heads = re.findall(r"<button type=\"button\">([^<]*)<", table)
+    assert [name for _, name in boxes] == heads[1:]
+    assert {"F1", "seconds", "boundaries"} <= {name for checked, name in boxes if checked}
+    assert "state" in {name for checked, name in boxes if not checked}
+
+
+def test_the_boundaries_of_every_seed_are_there_under_its_choice(written):
+    found = dict(re.findall(r'data-seeds="([^"]*)">\s*<h3>([^<]*)</h3>', written.read_text()))
+    assert found["1"] == "hmlstm, seed 1, on python_docs, language_model"
+    assert "boundaries-1-python_docs-1-hmlstm-seed-1" in specs(written.read_text())
+
+
+def test_the_page_is_light_for_all_that_is_in_it(written):
+    assert written.stat().st_size < 2_000_000
 
 
 def test_the_values_of_boundaries_are_those_of_the_excerpt(written):
@@ -150,6 +204,8 @@ def test_a_configuration_has_one_colour_in_all_figures(written):
     seen: dict[str, set[str]] = {}
     for key, spec in specs(written.read_text()).items():
         for trace in spec["data"]:
+            if "model" not in trace["meta"]:  # of several
+                continue
             if not key.startswith(("boundaries", "raster")) and trace.get("line", {}).get("color"):
                 seen.setdefault(trace["meta"]["model"], set()).add(trace["line"]["color"])
             if trace["type"] == "heatmap" and not key.startswith("links"):

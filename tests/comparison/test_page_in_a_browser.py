@@ -171,6 +171,47 @@ def test_a_column_sorts_its_table_both_ways(visit):
     assert [float(text) for text in scores.all_text_contents()] == rising[::-1]
 
 
+def test_columns_are_shown_and_hidden_by_choice_and_none_is_cut_unasked(visit):
+    sheet = visit()
+    box = sheet.locator("#panel-0 .wide:has(table)").first
+    assert box.evaluate("e => e.scrollWidth <= e.clientWidth")
+    heads = box.locator("th[scope=col]:visible")
+    assert "state" not in heads.all_text_contents()
+    sheet.locator("#panel-0 details.columns summary").first.click()
+    chooser = sheet.locator("#panel-0 details.columns").first
+    chooser.get_by_label("state", exact=True).check()
+    chooser.get_by_label("seeds", exact=True).uncheck()
+    assert "state" in heads.all_text_contents()
+    assert "seeds" not in heads.all_text_contents()
+    assert box.locator("tbody tr").first.locator("td:visible").count() == heads.count() - 1
+
+
+def test_a_table_that_is_wider_than_a_phone_scrolls_in_its_box_and_fades_where_it_goes_on(visit):
+    box = visit(PHONE).locator("#panel-0 .wide:has(table)").first
+    assert box.evaluate("e => e.scrollWidth > e.clientWidth && e.classList.contains('more')")
+    box.evaluate("e => e.scrollTo(e.scrollWidth, 0)")
+    box.page.wait_for_function("e => !e.classList.contains('more')", arg=box.element_handle())
+
+
+def test_the_boundaries_of_a_seed_are_shown_when_it_is_chosen(visit):
+    sheet = visit()
+    show(sheet, "Boundaries")
+    titles = sheet.locator("#panel-3 figure:visible h3")
+    assert sum("seed 0" in title for title in titles.all_text_contents()) == titles.count() > 1
+    sheet.locator("#seed").select_option("1")
+    assert titles.all_text_contents() == ["hmlstm, seed 1, on python_docs, language_model"]
+    plot(sheet, "boundaries-1-python_docs-1-hmlstm-seed-1")
+
+
+def test_the_command_of_a_run_is_copied(visit):
+    sheet = visit()
+    sheet.context.grant_permissions(["clipboard-read", "clipboard-write"])
+    show(sheet, "Runs")
+    sheet.get_by_role("button", name="Copy").first.click()
+    sheet.get_by_role("button", name="Copied").wait_for()
+    assert sheet.evaluate("navigator.clipboard.readText()") == "python -m that"
+
+
 @pytest.mark.parametrize("scheme", ["light", "dark"])
 def test_the_theme_follows_the_system_until_it_is_switched(visit, scheme):
     sheet = visit(scheme=scheme)

@@ -16,11 +16,13 @@ def exact(values) -> tuple[float, float]:
     return tuple(np.quantile(means, [0.025, 0.975], method="inverted_cdf"))
 
 
-def test_the_mean_of_two_lies_between_them_and_so_does_its_interval():
-    found = estimate({0: 1.0, 1: 3.0})
-    assert found.mean == 2.0
-    assert found.interval == (1.0, 3.0)  # a quarter of the resamples is all ones, another all threes
-    assert (found.values, found.seeds, found.n) == ((1.0, 3.0), (0, 1), 2)
+def test_fewer_than_five_seeds_have_a_range_and_more_an_interval_inside_it():
+    found = estimate({0: 1.0, 1: 3.0, 2: 2.0, 3: 2.0})
+    assert (found.mean, found.spread, found.kind) == (2.0, (1.0, 3.0), "range")
+    assert (found.values, found.seeds, found.n) == ((1.0, 3.0, 2.0, 2.0), (0, 1, 2, 3), 4)
+    more = estimate({0: 1.0, 1: 3.0, 2: 2.0, 3: 2.0, 4: 2.0})
+    assert (more.spread, more.kind) == (bootstrap_interval(more.values), "95% interval")
+    assert 1 < more.spread[0] < more.spread[1] < 3
 
 
 @pytest.mark.parametrize(
@@ -42,9 +44,9 @@ def test_equal_values_are_certain():
     assert bootstrap_interval([0.25, 0.25, 0.25]) == (0.25, 0.25)
 
 
-def test_one_seed_has_no_interval():
+def test_one_seed_has_no_spread():
     found = estimate({7: 1.5})
-    assert found.interval is None
+    assert (found.spread, found.kind) == (None, "one seed")
     assert (found.mean, found.iqm) == (1.5, 1.5)
 
 
@@ -78,14 +80,14 @@ def test_a_difference_is_taken_seed_by_seed_over_the_seeds_that_both_have():
     found = estimate_difference(ours, theirs)
     assert found is not None
     assert (found.seeds, found.values, found.mean) == ((0, 1, 2), (0.0, 2.0, 1.0), 1.0)
-    np.testing.assert_allclose(found.interval, exact([0.0, 2.0, 1.0]), atol=0.1)
+    assert found.spread == (0.0, 2.0)
 
 
 def test_pairing_takes_away_what_the_seeds_share():
     baseline = {seed: float(10 * seed) for seed in range(5)}
     found = estimate_difference({seed: value - 0.5 for seed, value in baseline.items()}, baseline)
     assert found is not None
-    assert found.interval == (-0.5, -0.5)
+    assert found.spread == (-0.5, -0.5)
 
 
 def test_nothing_is_paired_without_a_shared_seed():
