@@ -16,7 +16,6 @@ from multiscale.comparison.statistics import estimate
 
 HOME = Path(__file__).parent
 START, END = "<!-- made by experiments.check: do not edit -->\n\n", "\n<!-- end -->"
-ENOUGH = 5  # seeds for an interval; the range of fewer
 COLUMNS = ("what is measured", "published", "here", "seeds", "page")
 
 
@@ -50,9 +49,9 @@ def here(row: dict[str, Any], home: Path = HOME) -> tuple[str, str]:
     form = f"{{:.{row.get('digits', 3)}f}}" + (" %" if row.get("percent") else "")
     got = estimate({i: scale * float(run[row["value"]]) for i, run in enumerate(found)})
     mean = form.format(got.mean)
-    if got.n == 1 or got.interval is None:
+    if got.spread is None:
         return mean, "1"
-    low, high = got.interval if got.n >= ENOUGH else (min(got.values), max(got.values))
+    low, high = got.spread
     return f"{mean} ({form.format(low)} to {form.format(high)})", str(got.n)
 
 
