@@ -4,7 +4,6 @@ import json
 import signal
 
 import pytest
-import torch
 from omegaconf import OmegaConf
 from omegaconf.errors import ReadonlyConfigError
 
@@ -12,6 +11,7 @@ import multiscale
 from multiscale.checks import InvalidInput
 from multiscale.config.compose import jobs
 from multiscale.runs.signals import Interrupted
+from multiscale.training.language_model import load_language_model, write
 from tests.conftest import TINY
 
 WORDS = ["model=clockwork", *TINY]
@@ -46,8 +46,13 @@ def test_a_mistake_in_words_is_the_line_that_the_command_line_has(words, message
 
 
 def test_training_gives_the_folder_and_the_numbers_of_the_command_line(here, tmp_path):
-    assert here(*WORDS, f"hydra.run.dir={tmp_path}/there").returncode == 0
-    config = multiscale.compose(*WORDS, f"hydra.run.dir={tmp_path}/own")
+    (tmp_path / "texts").mkdir()
+    for name in "ab":
+        (tmp_path / "texts" / name).write_bytes(b"the quick brown \xff fox. " * 40)
+    words = [*WORDS, "data=text_file", f"data.path={tmp_path}/texts", "data.units=bytes"]
+    words += ["data.reset=true", "data.batch_size=4", "data.steps=16"]
+    assert here(*words, f"hydra.run.dir={tmp_path}/there").returncode == 0
+    config = multiscale.compose(*words, f"hydra.run.dir={tmp_path}/own")
     done = multiscale.train(config)
     there, own = (json.loads((tmp_path / name / "summary.json").read_text()) for name in ("there", "own"))
     assert (done.folder, done.summary) == (tmp_path / "own", own)
@@ -56,7 +61,8 @@ def test_training_gives_the_folder_and_the_numbers_of_the_command_line(here, tmp
     assert (tmp_path / "own/config.yaml").read_text() == (tmp_path / "there/config.yaml").read_text().replace(
         "/there", "/own"
     )
-    assert multiscale.load(done.checkpoint)(torch.zeros(1, 3, dtype=torch.long))[0].shape[:2] == (1, 3)
+    module, facts = load_language_model(str(done.checkpoint))
+    assert len([*write(module, facts.encode("the"), 5, 1.0, 0)]) == 8
     with pytest.raises(InvalidInput, match="holds this run, finished"):
         multiscale.train(config)
 
