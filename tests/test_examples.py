@@ -26,7 +26,11 @@ def test_the_lightning_module_runs():
     assert script("lightning_module")(epochs=1, count=64) < 3.0
 
 
-@pytest.mark.parametrize("name", [path.stem for path in sorted((ROOT / "examples").glob("*.ipynb"))])
+def test_every_notebook_is_run():
+    assert {path.stem for path in (ROOT / "examples").glob("*.ipynb")} == {*NOTEBOOKS}
+
+
+@pytest.mark.parametrize("name", [pytest.param("compare_models", marks=pytest.mark.slow), "series_boundaries"])
 def test_a_notebook_is_without_outputs_and_its_cells_run_in_their_order(name, tmp_path, monkeypatch, capsys):
     monkeypatch.chdir(tmp_path)
     monkeypatch.setenv("MPLBACKEND", "Agg")
