@@ -1,6 +1,7 @@
 """Multiscale recurrent networks, interchangeable and compared under one recipe.
 
-As a library: ``from multiscale import HMLSTM``; the classes load on first use, so importing the package is cheap.
+As a library: ``from multiscale import HMLSTM``; runs from Python: ``compose`` and ``train``. All of it loads on first
+use, so importing the package is cheap.
 """
 
 from importlib import import_module
@@ -24,6 +25,7 @@ if TYPE_CHECKING:
     from multiscale.backbones.stacked import StackedRNN
     from multiscale.backbones.symmetric import SymmetricClockRNN
     from multiscale.backbones.values import detach
+    from multiscale.jobs.face import compose, train
     from multiscale.nn.clocks.pulse import PulseClock, SparsePulseClock
     from multiscale.nn.clocks.wave import DCTClock, DirectClock
     from multiscale.nn.heads import Concat, Gated, Top
@@ -54,8 +56,10 @@ __all__ = [
     "StackedRNN",
     "SymmetricClockRNN",
     "Top",
+    "compose",
     "detach",
     "load",
+    "train",
 ]
 
 _HOMES = {
@@ -82,8 +86,10 @@ _HOMES = {
     "StackedRNN": "multiscale.backbones.stacked",
     "SymmetricClockRNN": "multiscale.backbones.symmetric",
     "Top": "multiscale.nn.heads",
+    "compose": "multiscale.jobs.face",
     "detach": "multiscale.backbones.values",
     "load": "multiscale.training.build",
+    "train": "multiscale.jobs.face",
 }
 
 

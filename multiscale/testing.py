@@ -11,6 +11,7 @@ Networks are compared in float64, on the CPU, and in evaluation, where nothing i
 
 from collections.abc import Callable, Iterable, Sequence
 from functools import cache
+from itertools import pairwise
 from typing import Any, TypeAlias
 
 import torch
@@ -169,6 +170,31 @@ def a_sequence_may_be_cut_anywhere(make: Make) -> None:
         _same(_gradients([x, *network.parameters()], _weighted_sum(joined)), gradients, 1e-10, 1e-9)
 
 
+def a_reset_begins_a_sequence_anew(make: Make) -> None:
+    """A stream with resets is the documents between them, each run alone from the initial state, but for the first of a
+    row from the state that is given: values, trace and gradients."""
+    network, x = _network(make), _inputs().requires_grad_()
+    state, reset = _used_state(network), torch.zeros(B, T, dtype=torch.bool)
+    for row, step in ((0, 0), (0, 3), (1, 3), (1, 4)):
+        reset[row, step] = True
+    whole = network(x, state, trace=True, reset=reset)
+    rows: list[list[Tensor]] = []
+    for b in range(B):
+        cuts = sorted({0, T, *reset[b].nonzero()[:, 0].tolist()})
+        given = None if reset[b, 0] else _row(state, b)
+        alone = []
+        for k, (begin, end) in enumerate(pairwise(cuts)):
+            alone.append(network(x[b : b + 1, begin:end], None if k else given, trace=True))
+        parts = zip(*((*output.levels, output.trace.update) for output in alone), strict=True)
+        rows.append([*(torch.cat(part, 1) for part in parts), *_leaves(alone[-1].state)])
+    joined = [torch.cat(part) for part in zip(*rows, strict=True)]
+    *levels, update = joined[: len(whole.levels) + 1]
+    _same([*whole.levels, *_leaves(whole.state)], [*levels, *joined[len(levels) + 1 :]], 1e-11)
+    _same([whole.trace.update], [update], 1e-7, 1e-7)
+    ours, theirs = (_gradients([x, *network.parameters()], _weighted_sum(found)) for found in (whole.levels, levels))
+    _same(ours, theirs, 1e-10, 1e-9)
+
+
 def a_sample_does_not_see_its_batch(make: Make) -> None:
     """A sample alone gives what it gives in a batch."""
     network, x = _network(make), _inputs()
@@ -304,6 +330,7 @@ LAWS: tuple[Law, ...] = (
     forward_is_the_fold_of_step,
     a_stream_is_forward_one_step_at_a_time,
     a_sequence_may_be_cut_anywhere,
+    a_reset_begins_a_sequence_anew,
     a_sample_does_not_see_its_batch,
     asking_for_the_trace_changes_nothing,
     the_trace_keeps_its_ranges,
@@ -339,6 +366,11 @@ def _inputs(batch: int = B, steps: int = T) -> Tensor:
 
 def _leaves(state: State) -> list[Tensor]:
     return [state] if isinstance(state, Tensor) else [leaf for part in state for leaf in _leaves(part)]
+
+
+def _row(state: State, b: int) -> State:
+    """The state of one sequence of a batch."""
+    return state[b : b + 1] if isinstance(state, Tensor) else tuple(_row(part, b) for part in state)
 
 
 def _used_state(network: Backbone, batch: int = B) -> State:

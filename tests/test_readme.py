@@ -38,7 +38,9 @@ def test_there_are_commands_to_check():
 
 @pytest.mark.parametrize("command", composed())
 def test_every_run_command_composes_and_builds(command, tmp_path, monkeypatch):
-    (tmp_path / "book.txt").write_text("It was a dark and stormy night. " * 300)
+    for name in ("book.txt", "one.txt", "two.txt", "letters/one.txt", "src/one/two.c"):
+        (tmp_path / name).parent.mkdir(parents=True, exist_ok=True)
+        (tmp_path / name).write_text("It was a dark and stormy night. " * 300)
     rows = [f"{hour},{hour % 24},{hour % 168}" for hour in range(4000)]
     (tmp_path / "load.csv").write_text("\n".join(["hour,load,heat", *rows]))
     rows = [f"{trial},{'ab'[trial % 2]},{step}" for trial in range(100) for step in range(9)]

@@ -86,6 +86,11 @@ class CutsTheGradient(Lawful):
         return fold(self, x, state.detach(), trace)
 
 
+class BeginsTogether(Lawful):
+    def fast(self, kernel, x, state, trace):
+        return fold(self, x, state if state[0].any() else 0 * state, trace)
+
+
 class SeesItsBatch(Lawful):
     def step(self, x_t, state):
         return super().step(x_t - x_t.mean(0), state)
@@ -220,6 +225,7 @@ BROKEN = [  # who breaks which law
     (MoreTrace, testing.a_stream_is_forward_one_step_at_a_time),
     (ForgetsTheState, testing.a_sequence_may_be_cut_anywhere),
     (CutsTheGradient, testing.a_sequence_may_be_cut_anywhere),
+    (BeginsTogether, testing.a_reset_begins_a_sequence_anew),
     (SeesItsBatch, testing.a_sample_does_not_see_its_batch),
     (TraceChanges, testing.asking_for_the_trace_changes_nothing),
     (UpdatesTooMuch, testing.the_trace_keeps_its_ranges),

@@ -38,7 +38,7 @@ class Excerpt(NamedTuple):
 def read(module: SequenceModule, data: DataModule) -> Excerpt:
     """Let the network, by its definition and not its kernel, read the start of the validation split."""
     passage = data.passage(WARM_UP + LENGTH)
-    hidden = _run(module, passage.inputs.to(module.device))
+    hidden = _run(module, passage.inputs.to(module.device), passage.reset)
     trace = hidden.trace
     assert trace is not None
     start = max(len(passage.symbols) - LENGTH, 0)
@@ -68,10 +68,12 @@ def find_ends(data: DataModule, passage: Passage, start: int) -> dict[str, list[
     return {name: marks[first : first + length].nonzero()[:, 0].tolist() for name, marks in known}
 
 
-def _run(module: SequenceModule, inputs: Tensor) -> BackboneOutput:
+def _run(module: SequenceModule, inputs: Tensor, reset: Tensor | None) -> BackboneOutput:
     """What the backbone, or the two of them, make of ``inputs``, as the fold of their steps."""
+    reset = None if reset is None else reset.to(inputs.device)
     x = module.encoder(inputs)
-    hidden = deepcopy(module.backbone).use("reference")(x, trace=True)  # a copy, so that the network keeps its kernel
+    copy = deepcopy(module.backbone)  # so that the network keeps its kernel
+    hidden = copy.use("reference")(x, trace=True, reset=reset)
     if module.reverse is None:
         return hidden
     mask = torch.ones(x.shape[:2], dtype=torch.bool, device=x.device)

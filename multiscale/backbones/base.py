@@ -5,7 +5,7 @@ Letters: B batch, T time steps, D input size, L levels, H_l units of level l. Pu
 
 import logging
 from abc import ABC, abstractmethod
-from collections.abc import Callable, Iterable, Mapping
+from collections.abc import Iterable, Mapping
 from copy import deepcopy
 from functools import cache, partial
 from itertools import chain, takewhile
@@ -15,7 +15,8 @@ import torch
 from jaxtyping import Float
 from torch import Tensor, nn
 
-from multiscale.backbones.given import Shapes, check_input, check_state, recorded, shapes
+from multiscale.backbones.given import Shapes, check_input, check_reset, check_state, recorded, shapes
+from multiscale.backbones.pieces import read
 from multiscale.backbones.stream import Stream
 from multiscale.backbones.values import (
     BackboneOutput,
@@ -50,7 +51,6 @@ __all__ = [  # what the file of a backbone needs, from one place
     "fold_steps",
     "full_trace",
     "groups",
-    "read",
     "tensors",
 ]
 
@@ -116,7 +116,8 @@ class Backbone(nn.Module, ABC):
 
     def observe(self, x: Float[Tensor, "B T D"], state: State, levels: Levels, steps: StepTrace) -> Tensor:
         """What a training sequence adds to the loss, a scalar >= 0, from its input, the state before it, and what came
-        of it, with gradient. Here, and nowhere else, a module's running figures may change."""
+        of it, with gradient; where ``steps.reset``, the state before a step was the initial one. Here, and nowhere
+        else, a module's running figures may change."""
         raise NotImplementedError(f"{type(self).__name__} observes nothing.")
 
     @property
@@ -220,21 +221,33 @@ class Backbone(nn.Module, ABC):
 
     @final  # type: ignore[misc]  # torch declares it an attribute, which may be written
     def forward(
-        self, x: Tensor, state: State | None = None, *, trace: bool = False, carry: int | None = None
+        self,
+        x: Tensor,
+        state: State | None = None,
+        *,
+        trace: bool = False,
+        carry: int | None = None,
+        reset: Tensor | None = None,
     ) -> BackboneOutput:
         """Hidden sequences of every level for x [B, T, D], from ``state`` or, without one, the initial state.
 
-        The state that is returned is the one after the first ``carry`` steps, in [0, T], or after all.
+        The state that is returned is the one after the first ``carry`` steps, in [0, T], or after all. Where ``reset``
+        [B, T] is true, the row's state is put back to the initial one before the step is read, as if a sequence began
+        there; what lies between such steps, of any row, is run one piece after the other.
 
         Raises:
             InvalidInput: if x is not [B, T, D] with B, T >= 1 and D = ``input_size``, or not of the weights' type and
-                device (under autocast, of any floating type); if the state has not the shapes of the initial one; or if
-                the kernel that was asked for by name cannot run on x. Where torch records operations (jit.trace,
-                export, func) none can but the reference; within torch.compile the others run as they are, uncompiled.
+                device (under autocast, of any floating type); if the state has not the shapes of the initial one; if
+                ``reset`` is no mask of x's steps; or if the kernel that was asked for by name cannot run on x. Where
+                torch records operations (jit.trace, export, func) none can but the reference, and nothing is reset;
+                within torch.compile the others run as they are, uncompiled.
         """
         check_input(x, self.input_size, any_weight(self))
+        if reset is not None:
+            check_reset(reset, x)
+        initial = self.initial_state(x.size(0), x.device, x.dtype) if state is None or reset is not None else ()
         if state is None:
-            state = self.initial_state(x.size(0), x.device, x.dtype)
+            state = initial
         else:
             if self._shapes is None:
                 self._shapes = shapes(self.initial_state(1, x.device, x.dtype))
@@ -252,10 +265,11 @@ class Backbone(nn.Module, ABC):
         run = partial(fold, self) if kernel == "reference" else partial(self.fast, kernel)
         if kernel != "reference" and torch.compiler.is_compiling():
             run = torch.compiler.disable(run)  # it is compiled already, and keeps buffers that a graph cannot
-        levels, after, steps = read(run, x, state, wanted, x.size(1) if carry is None else carry)
+        carry = x.size(1) if carry is None else carry
+        levels, after, steps = read(run, x, state, wanted, carry, reset, initial)
         penalty = self.penalty()
         if observing and steps is not None:
-            penalty = penalty + self.observe(x, state, levels, steps)
+            penalty = penalty + self.observe(x, state, levels, steps._replace(reset=reset))
         full = full_trace(steps, self.level_names) if trace and steps is not None else None
         levels = self.exposed(levels) if self.training else levels
         return BackboneOutput(levels, after, penalty, full, steps if aligning else None)
@@ -294,22 +308,6 @@ def full_trace(steps: StepTrace, names: tuple[str, ...]) -> Trace:
     parts = (steps.boundary, steps.probability, steps.open)
     boundary, probability, opened = (None if part is None else part.detach() for part in parts)
     return Trace(steps.update.detach(), boundary, names, probability, opened)
-
-
-def read(
-    run: Callable[[Tensor, State, bool], Folded], x: Float[Tensor, "B T D"], state: State, trace: bool, carry: int
-) -> Folded:
-    """What ``run`` makes of a whole sequence, with the state after its first ``carry`` steps, of [0, T]."""
-    if not 0 < carry < x.size(1):
-        levels, after, steps = run(x, state, trace)
-        return levels, after if carry else state, steps
-    first, middle, before = run(x[:, :carry], state, trace)
-    second, _, behind = run(x[:, carry:], middle, trace)
-    levels = tuple(torch.cat(pair, 1) for pair in zip(first, second, strict=True))
-    if before is None or behind is None:
-        return levels, middle, None
-    told = zip(before, behind, strict=True)  # at every step or at none
-    return levels, middle, StepTrace._make(None if a is None or b is None else torch.cat([a, b], 1) for a, b in told)
 
 
 def fold(backbone: Backbone, x: Float[Tensor, "B T D"], state: State, trace: bool) -> Folded:

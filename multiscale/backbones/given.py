@@ -37,6 +37,18 @@ def check_state(state: State, wanted: Shapes, batch: int) -> None:
         raise InvalidInput(f"state must be {_told(wanted, batch)}; got {_described(state)}.")
 
 
+def check_reset(reset: Tensor, x: Tensor) -> None:
+    """Raise :class:`InvalidInput` unless a mask of resets is bool, of the steps of x [B, T, D] and on its device; and
+    where torch records operations, among which there is none for where a sequence is to be cut."""
+    if not isinstance(reset, Tensor) or reset.dtype != torch.bool or reset.shape != x.shape[:2]:
+        got = f"{reset.dtype} {list(reset.shape)}" if isinstance(reset, Tensor) else repr(reset)
+        raise InvalidInput(f"reset must be torch.bool {list(x.shape[:2])}, one for each step of x; got {got}.")
+    if reset.device != x.device:
+        raise InvalidInput(f"reset must be on the device of x, {x.device}; got {reset.device}.")
+    if (why := recorded()) is not None:
+        raise InvalidInput(f"reset must be None here, for {why}; got a mask.")
+
+
 def recorded() -> str | None:
     """Why here only what torch records op by op can run; None where all can."""
     if torch.jit.is_tracing() or torch.compiler.is_exporting():

@@ -197,7 +197,10 @@ class HistoryCompressor(Backbone):
             raise InvalidInput("predict must be values for inputs that are not unit vectors; got 'softmax'.")
         for level, (hidden, (first, *_)) in enumerate(zip(levels, groups(state)[:-1], strict=True)):
             active = steps.update[..., level]
-            loss = self._loss(level, _before(first, hidden), target)
+            before = _before(first, hidden)
+            if steps.reset is not None:
+                before = before.masked_fill(steps.reset[..., None], 0)
+            loss = self._loss(level, before, target)
             total = total + (loss * active).sum() / active.sum().clamp(min=1)
         return self.prediction_weight * total
 

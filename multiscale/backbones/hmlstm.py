@@ -237,7 +237,8 @@ class HMLSTM(Backbone):
         gate = probability if self.options.boundary == "soft" else fired
         scale, offset = self._affine()
         line = scale * score + offset
-        operands = mean_operands(Reading(x, h, z, levels, gate), opened, score, self.options)
+        kept = None if steps.reset is None else (~steps.reset).to(gate.dtype)
+        operands = mean_operands(Reading(x, h, z, levels, gate, kept), opened, score, self.options)
         added = self.detector.observe(Seen(score, line, fired.detach(), opened, self.slope, operands))
         return penalty if added is None else penalty + added
 

@@ -6,7 +6,7 @@ Letters: B batch, T time steps, L levels, H_l units of level l.
 from collections.abc import Callable
 from typing import NamedTuple, TypeAlias, cast
 
-from jaxtyping import Float
+from jaxtyping import Bool, Float
 from torch import Tensor
 
 State: TypeAlias = Tensor | tuple["State", ...]
@@ -24,6 +24,7 @@ class StepTrace(NamedTuple):
     probability: Float[Tensor, "B *T L"] | None = None  # in [0, 1], of a boundary before it is decided
     score: Float[Tensor, "B *T L"] | None = None  # what a detector made that of
     open: Float[Tensor, "B *T L"] | None = None  # in {0, 1}: where a boundary was to be decided
+    reset: Bool[Tensor, "B T"] | None = None  # for observe alone: where the state was put back before the step
 
 
 Folded: TypeAlias = tuple[Levels, State, StepTrace | None]

@@ -43,6 +43,11 @@ class NeedsPlus(InvalidInput):
         self.key = key
 
 
+def add_plus(words: Sequence[str], missing: NeedsPlus) -> list[str]:
+    """The words with the plus sign that Hydra wants."""
+    return [f"+{word}" if word.partition("=")[0] == missing.key else word for word in words]
+
+
 @dataclass(frozen=True)
 class CommandLine:
     """A command line of runs: its overrides, its options, where more YAML is, whether it sweeps or is Hydra's alone."""

@@ -24,6 +24,7 @@ class Batch(NamedTuple):
     targets: Shaped[Tensor, "B T *target"] | Shaped[Tensor, "B *target"]  # of each step, or of the whole sequence
     mask: Bool[Tensor, "B T"]  # True at the real steps, or at those that count
     overlap: int = 0  # of streams: how many of its last steps the next batch begins with again
+    reset: Bool[Tensor, "B T"] | None = None  # of streams: where a document begins, with the initial state
 
 
 def pad(samples: Sequence[Sample], per_step: bool) -> Batch:

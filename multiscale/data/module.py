@@ -24,6 +24,7 @@ class Passage(NamedTuple):
     inputs: Int[Tensor, "1 T"] | Float[Tensor, "1 T D"]
     symbols: tuple[str, ...]  # T, what is written under each step; empty strings if nothing is
     first: int = 0  # which input of the validation split's streams is the first of these
+    reset: Bool[Tensor, "1 T"] | None = None  # where the initial state is put back
 
 
 class DataModule(ABC):

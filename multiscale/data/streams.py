@@ -3,6 +3,7 @@
 import math
 
 import torch
+from jaxtyping import Bool, Int
 from torch import Tensor
 from torch.utils.data import Dataset
 
@@ -29,6 +30,8 @@ class Streams(Dataset[Batch]):
         overlap: O, steps before k T, as far as the stream has them, that item k > 0 begins with, without their being
             targets again, so that the gradient of each of its targets reaches at least O steps back: BPTT(h; h') of
             Williams and Peng (1990), h' = T and h = T + O. The state to carry is the one O steps before its end.
+        documents: where in ``symbols`` each of K documents begins, in order; what reads the first symbol of one is to
+            begin with the initial state. None: the state is carried on through them.
     """
 
     def __init__(
@@ -42,9 +45,10 @@ class Streams(Dataset[Batch]):
         ranks: int = 1,
         warm: int = 0,
         overlap: int = 0,
+        documents: Int[Tensor, " K"] | None = None,
     ) -> None:
         self.symbols = symbols
-        self.warm, self.overlap = warm, overlap
+        self.warm, self.overlap, self.documents = warm, overlap, documents
         self.first = max(start, 1)
         self.stop = stop
         self.length = math.ceil((stop - self.first) / batch_size)
@@ -62,7 +66,15 @@ class Streams(Dataset[Batch]):
         begin = max(first - self.overlap, 0) if k else -self.warm
         offsets = torch.arange(begin, min(first + self.steps, self.length))
         position = self.begins[:, None] + offsets
-        counted = (position < self.stop) & (offsets >= first)
+        real = position < self.stop
+        counted = real & (offsets >= first)
         position = position.clamp(1, self.stop - 1)
+        reset = None if self.documents is None else begins(self.documents, position - 1) & real
         targets = self.symbols[position].long().masked_fill(~counted, IGNORE)
-        return Batch(self.symbols[position - 1].long(), targets, counted, self.overlap)
+        return Batch(self.symbols[position - 1].long(), targets, counted, self.overlap, reset)
+
+
+def begins(documents: Int[Tensor, " K"], position: Int[Tensor, "*places"]) -> Bool[Tensor, "*places"]:
+    """Which positions in a text are those at which one of the ``documents`` begins."""
+    next_one = torch.searchsorted(documents, position).clamp(max=len(documents) - 1)
+    return documents[next_one] == position

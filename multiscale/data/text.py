@@ -9,7 +9,7 @@ from pathlib import Path
 
 import numpy as np
 import torch
-from jaxtyping import Bool, Shaped
+from jaxtyping import Bool, Int, Shaped
 from torch import Tensor
 from torch.utils.data import DataLoader
 
@@ -19,7 +19,7 @@ from multiscale.data.facts import TextFacts
 from multiscale.data.files import DataError
 from multiscale.data.module import DataModule, Passage
 from multiscale.data.order import Order
-from multiscale.data.streams import Streams
+from multiscale.data.streams import Streams, begins
 
 FORMS = ("plain", "letters27")
 STREAM, STREAMS = 2048, 256  # characters of a stream of validation and test, and the most streams,
@@ -53,6 +53,7 @@ class StreamDataModule(DataModule):
         self.form = one_of("form", form, FORMS)
         self.overlap = natural("overlap", overlap)
         self.bounds: dict[str, tuple[int, int]] = {}
+        self.documents: Int[Tensor, " K"] | None = None  # where each begins, if the state is to begin anew there
         self._symbols: Tensor  # of the whole text, once it is read
 
     @abstractmethod
@@ -97,7 +98,10 @@ class StreamDataModule(DataModule):
     def passage(self, steps: int) -> Passage:
         symbols = self.symbols("val")[:steps].long()
         written = tuple(self.facts.vocabulary[i] for i in symbols.tolist())
-        return Passage(symbols[None], written, first=self.bounds["val"][0] - self.inputs("val").start)
+        start = self.bounds["val"][0]
+        at = torch.arange(start, start + len(symbols))[None]
+        reset = None if self.documents is None else begins(self.documents, at)
+        return Passage(symbols[None], written, start - self.inputs("val").start, reset)
 
     def loader(self, split: str, rank: int = 0, ranks: int = 1) -> DataLoader[Batch]:
         self.share(ranks)
@@ -107,7 +111,8 @@ class StreamDataModule(DataModule):
             overlap = 0
             share = math.lcm(STREAMS_TOGETHER, ranks)  # the same streams on one device and on several
             count = math.ceil(min((stop - start) / STREAM, STREAMS) / share) * share
-        streams = Streams(self._symbols, start, stop, count, self.steps, rank, ranks, self.warm(split), overlap)
+        read = (self.warm(split), overlap, self.documents)
+        streams = Streams(self._symbols, start, stop, count, self.steps, rank, ranks, *read)
         return DataLoader(streams, batch_size=None, sampler=Order(len(streams), 1), generator=torch.Generator())
 
 
@@ -133,9 +138,7 @@ class TextDataModule(StreamDataModule):
         overlap: int = 0,
     ) -> None:
         super().__init__(batch_size, steps, form, overlap)
-        self.split = tuple(in_range(f"split[{i}]", f, 0, 1, open_low=True) for i, f in enumerate(split))
-        if len(split) != 3 or abs(sum(split) - 1) > 1e-6:
-            raise InvalidInput(f"split must be three fractions that sum to 1; got {list(split)!r}.")
+        self.split = read_split(split)
 
     @abstractmethod
     def read(self) -> tuple[str, str]:
@@ -146,6 +149,14 @@ class TextDataModule(StreamDataModule):
         if self.form == "letters27":
             text = letters27(text)
         return encode(source, text, split_sizes(len(text), self.split))
+
+
+def read_split(split: Sequence[float]) -> tuple[float, ...]:
+    """The fractions of train, val and test; raises :class:`InvalidInput` for what is not that."""
+    fractions = tuple(in_range(f"split[{i}]", f, 0, 1, open_low=True) for i, f in enumerate(split))
+    if len(split) != 3 or abs(sum(split) - 1) > 1e-6:
+        raise InvalidInput(f"split must be three fractions that sum to 1; got {list(split)!r}.")
+    return fractions
 
 
 def letters27(text: str) -> str:
@@ -163,12 +174,12 @@ def read_text(path: Path, argument: str) -> str:
     return utf8(content, f"{argument} {str(path)!r}")
 
 
-def utf8(content: bytes, where: str) -> str:
-    """The text of a file's content; raises :class:`DataError` if it is not UTF-8 or empty."""
+def utf8(content: bytes, where: str, hint: str = "") -> str:
+    """The text of a file's content; raises :class:`DataError` if it is not UTF-8, with a ``hint``, or empty."""
     try:
         text = content.decode("utf-8")
     except UnicodeDecodeError as error:
-        raise DataError(f"{where} must be a text in UTF-8; it is not, at byte {error.start}.") from error
+        raise DataError(f"{where} must be a text in UTF-8; it is not, at byte {error.start}.{hint}") from error
     if not text:
         raise DataError(f"{where} must be a text with characters in it; it is empty.")
     return text
@@ -180,14 +191,23 @@ def split_sizes(length: int, split: Sequence[float]) -> tuple[int, int, int]:
     return first, second - first, length - second
 
 
-def encode(source: str, text: str, characters: tuple[int, int, int]) -> tuple[TextFacts, Shaped[Tensor, " N"]]:
-    """The facts of a text, and its characters as integers that count up the sorted vocabulary."""
+def encode(
+    source: str, text: str, characters: tuple[int, int, int], bytewise: bool = False
+) -> tuple[TextFacts, Shaped[Tensor, " N"]]:
+    """The facts of a text, and its characters as integers that count up the sorted vocabulary; ``bytewise``, each of
+    them is the byte of its code."""
     vocabulary = tuple(sorted(set(text)))
     points = np.frombuffer(text.encode("utf-32-le"), dtype=np.uint32)
     codes = np.searchsorted(np.array([ord(c) for c in vocabulary], dtype=np.uint32), points)
     symbols = torch.from_numpy(codes.astype(np.uint8 if len(vocabulary) <= 256 else np.int32))
-    digest = hashlib.sha256(text.encode()).hexdigest()
-    return TextFacts(source=source, sha256=digest, vocabulary=vocabulary, characters=characters), symbols
+    facts = TextFacts(
+        source=source,
+        sha256=hashlib.sha256(text.encode("latin-1" if bytewise else "utf-8")).hexdigest(),
+        vocabulary=vocabulary,
+        characters=characters,
+        bytewise=bytewise,
+    )
+    return facts, symbols
 
 
 def segmentations(symbols: Shaped[Tensor, " N"], vocabulary: Sequence[str]) -> dict[str, Bool[Tensor, " N-1"]]:

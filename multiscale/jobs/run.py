@@ -12,7 +12,7 @@ from omegaconf import DictConfig
 
 from multiscale.checks import InvalidInput
 from multiscale.cli import fail
-from multiscale.config.compose import CONF, CommandLine, NeedsPlus, compose_jobs, read_line
+from multiscale.config.compose import CONF, CommandLine, NeedsPlus, add_plus, compose_jobs, read_line
 from multiscale.config.hydra_internals import run_single
 from multiscale.config.identity import freeze
 from multiscale.jobs.check import check_words
@@ -30,7 +30,7 @@ def run_words(words: list[str]) -> None:
         if not line.left_to_hydra:
             return _run(line)
     except NeedsPlus as missing:
-        return run_words([f"+{word}" if word.partition("=")[0] == missing.key else word for word in words])
+        return run_words(add_plus(words, missing))
     except InvalidInput as error:
         fail(error)
     except Interrupted as signal:  # the processes of the run have ended, and said how to go on
@@ -54,16 +54,9 @@ def _run(line: CommandLine) -> None:
 
     check_words([job])
 
-    from multiscale.jobs.prepare import prepare  # torch takes a second or two
+    from multiscale.jobs.start import make_ready, start_job  # torch takes a second or two
 
-    prepared = prepare(job.config)
-
-    from multiscale.jobs.start import needs_processes, start_job
-    from multiscale.runs.folder import make
-
-    make(Path(job.config.folder), "hydra.run.dir")
-    ready = None if needs_processes(job.config) else prepared  # else they prepare it themselves
-    del prepared
+    ready = make_ready(job.config)
 
     def start(_: DictConfig) -> float:
         try:

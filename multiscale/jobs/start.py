@@ -13,7 +13,7 @@ from omegaconf import DictConfig
 from multiscale.checks import InvalidInput
 from multiscale.cli import USER_ERROR
 from multiscale.config.identity import to_plain
-from multiscale.jobs.prepare import Prepared
+from multiscale.jobs.prepare import Prepared, prepare
 from multiscale.runs import folder as folders
 from multiscale.runs import status
 from multiscale.runs.files import DiskFull
@@ -23,6 +23,18 @@ from multiscale.training.devices import count_processes
 
 FAILED = 1
 GRACE = 10  # seconds that a process which lost a peer waits to be ended with it
+
+
+def make_ready(config: DictConfig) -> Prepared | None:
+    """Prepare the job of a frozen config and make its folder, for :func:`start_job`; None where several processes train
+    it, which prepare it themselves.
+
+    Raises:
+        InvalidInput: for a mistake in the config, before there is a folder.
+    """
+    prepared = prepare(config)
+    folders.make(Path(config.folder), "hydra.run.dir")
+    return None if needs_processes(config) else prepared
 
 
 def start_job(

@@ -87,14 +87,16 @@ class SequenceModule(pl.LightningModule):
         mask: Tensor | None = None,
         trace: bool = False,
         carry: int | None = None,
+        reset: Tensor | None = None,
     ) -> tuple[Tensor, BackboneOutput]:
         """What the head makes of ``inputs`` [B, T] or [B, T, D], with what the backbone returned.
 
-        ``mask`` [B, T] tells the real steps; without it, all are. ``carry``: as for :meth:`Backbone.forward`.
+        ``mask`` [B, T] tells the real steps; without it, all are. ``carry``, ``reset``: as for
+        :meth:`Backbone.forward`.
         """
         mask = torch.ones(inputs.shape[:2], dtype=torch.bool, device=inputs.device) if mask is None else mask
         x = self.drop_input(self.encoder(inputs))
-        hidden = self.backbone(x, state, trace=trace, carry=carry)
+        hidden = self.backbone(x, state, trace=trace, carry=carry, reset=reset)
         if self.reverse is not None:
             hidden = join(hidden, self.reverse(flip(x, mask), trace=trace), mask)
         return self.head([self.drop_output(self.task.read(level, mask)) for level in hidden.levels]), hidden
@@ -106,7 +108,8 @@ class SequenceModule(pl.LightningModule):
     def _read(self, split: str, batch: Batch, trace: bool = True) -> tuple[Tensor, BackboneOutput]:
         """(the head's output, the backbone's) of the next batch of a split; carries the state of streams on."""
         carry = max(batch.inputs.size(1) - batch.overlap, 0)
-        outputs, hidden = self(batch.inputs, self.carried.get(split), mask=batch.mask, trace=trace, carry=carry)
+        state = self.carried.get(split)
+        outputs, hidden = self(batch.inputs, state, mask=batch.mask, trace=trace, carry=carry, reset=batch.reset)
         if self.streams:
             self.carried[split] = detach(hidden.state)
         return outputs, hidden
@@ -127,7 +130,8 @@ class SequenceModule(pl.LightningModule):
         self._before = self.carried.get("train")
         if self.epsilon < 1:
             network, due = (self.encoder, self.backbone, self.head), flip_coins(batch.inputs, self.epsilon)
-            batch = batch._replace(inputs=sample_inputs(network, self.task.draw, batch.inputs, self._before, due))
+            inputs = sample_inputs(network, self.task.draw, batch.inputs, self._before, due, batch.reset)
+            batch = batch._replace(inputs=inputs)
         outputs, hidden = self._read("train", batch, self.tracing)
         measures = self.task.measure(outputs, batch)
         if self.tracing:

@@ -39,6 +39,7 @@ def sample_inputs(
     inputs: Int[Tensor, "B T"],
     state: State | None,
     due: Bool[Tensor, "B T"],
+    reset: Bool[Tensor, "B T"] | None = None,
 ) -> Int[Tensor, "B T"]:
     """The symbols to be read in place of ``inputs``: where ``due`` (on the CPU), one drawn from the prediction made of
     those before it, of which some may be drawn themselves.
@@ -52,13 +53,16 @@ def sample_inputs(
         network: encoder, backbone and head.
         draw: logits [B, 1, symbols] to symbols [B, 1].
         state: that the first step begins with; None for the initial one.
+        reset: where the initial one is put back; what is read there is never drawn.
     """
     encoder, backbone, head = network
     inputs, begin = inputs.clone(), 0
     sampled = due.to(inputs.device, non_blocking=True)
+    sampled = sampled if reset is None else sampled & ~reset
     with _evaluating(*network):
         for stop in due.any(0).nonzero()[:, 0].tolist():
-            hidden = backbone(encoder(inputs[:, begin:stop]), state)
+            anew = None if reset is None else reset[:, begin:stop]
+            hidden = backbone(encoder(inputs[:, begin:stop]), state, reset=anew)
             drawn = draw(head([level[:, -1:] for level in hidden.levels]))
             inputs[:, stop] = torch.where(sampled[:, stop], drawn[:, 0], inputs[:, stop])
             begin, state = stop, hidden.state

@@ -238,3 +238,41 @@ def test_the_state_may_be_asked_for_in_the_middle_and_all_else_is_of_the_whole_s
     found, wanted = (output._replace(state=middle, trace=output.trace._replace(names=())) for output in (cut, whole))
     torch.testing.assert_close(found, wanted, atol=1e-12, rtol=0)
     torch.testing.assert_close(cut.state, middle, atol=1e-12, rtol=0)
+
+
+def test_the_state_that_is_carried_on_is_that_before_the_resets_of_the_next_step():
+    network, x, reset = backbone("clockwork"), torch.randn(2, 7, 5, dtype=torch.float64), torch.zeros(2, 7).bool()
+    reset[0, 2] = reset[1, 4] = True
+    first = network(x, carry=4, reset=reset)
+    torch.testing.assert_close(first.state, network(x[:, :4], reset=reset[:, :4]).state)
+    second = network(x[:, 4:], first.state, reset=reset[:, 4:])
+    torch.testing.assert_close(tuple(level[:, 4:] for level in first.levels), second.levels)
+    assert first.state[-1].tolist() == [2, 4]  # steps since each row began
+
+
+@pytest.mark.parametrize(
+    ("model", "options"),
+    [("hmlstm", {"boundary_source": "preact", "nested": False}), ("history_compressor", {}), ("chunking", {})],
+)
+def test_what_is_observed_of_a_stream_with_resets_is_what_is_of_its_documents(model, options):
+    x, reset = torch.randn(3, 8, 5, dtype=torch.float64), torch.zeros(3, 8).bool()
+    reset[:, [0, 4]] = True
+    stream, apart = (backbone(model, **options).train() for _ in range(2))
+    given = stream.eval()(2 * x).state
+    found = stream.train()(x, given, reset=reset).penalty
+    wanted = apart(torch.cat([x[:, :4], x[:, 4:]])).penalty
+    torch.testing.assert_close(found, wanted, atol=1e-10, rtol=0)
+    torch.testing.assert_close(stream.state_dict(), apart.state_dict(), atol=1e-6, rtol=0)
+
+
+@pytest.mark.parametrize(
+    ("wrong", "told"),
+    [
+        (torch.zeros(2, 3), r"reset must be torch.bool \[2, 3\], one for each step of x; got torch.float32 \[2, 3\]"),
+        (torch.zeros(3, 2, dtype=torch.bool), r"got torch.bool \[3, 2\]"),
+        (torch.zeros(2, 3, dtype=torch.bool, device="meta"), "reset must be on the device of x, cpu; got meta"),
+    ],
+)
+def test_a_mask_of_other_steps_is_refused(wrong, told):
+    with pytest.raises(InvalidInput, match=told):
+        backbone("rnn")(torch.zeros(2, 3, 5, dtype=torch.float64), reset=wrong)

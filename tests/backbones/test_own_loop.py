@@ -107,6 +107,8 @@ def test_what_torch_records_runs_by_the_reference(x):
     for graph in (traced, exported):
         torch.testing.assert_close(graph(x), levels)
         assert network.kernel == "reference"
+    with pytest.raises(InvalidInput, match="reset must be None here, for what is traced or exported"):
+        torch.jit.trace(lambda x: network(x, reset=x[..., 0] > 0).levels, x, check_trace=False)
     network.use("fused")
     with pytest.raises(InvalidInput, match="traced or exported"):
         torch.jit.trace(Levels(network), x, check_trace=False)

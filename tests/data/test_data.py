@@ -76,7 +76,7 @@ def test_chunks_that_overlap_begin_earlier_and_count_every_symbol_once(start, ov
 
 
 def test_only_the_training_reads_chunks_that_overlap(data):
-    overlapping = TextFile(str(data.path), data.batch_size, data.steps, overlap=3)
+    overlapping = TextFile(data.paths, data.batch_size, data.steps, overlap=3)
     overlapping.setup()
     for split in ("train", "val", "test"):
         chunks = overlapping.loader(split).dataset
@@ -164,3 +164,77 @@ def test_a_bad_file_is_named_with_what_is_wrong(tmp_path, content, message):
 def test_bad_arguments_are_refused_by_name(arguments, message):
     with pytest.raises(ValueError, match=message):
         PythonDocs(**{"batch_size": 4, "steps": 8, **arguments})
+
+
+@pytest.fixture
+def folder(tmp_path):
+    """Three documents, in folders too, beside a file that is hidden and one that is empty."""
+    for name, text in {
+        "b.txt": "two " * 50,
+        "a.txt": "one " * 50,
+        ".no": "x",
+        "c.md": "",
+        "deep/d.txt": "ö" * 30,
+    }.items():
+        (tmp_path / "texts" / name).parent.mkdir(parents=True, exist_ok=True)
+        (tmp_path / "texts" / name).write_text(text)
+    return tmp_path / "texts"
+
+
+@pytest.mark.parametrize(
+    ("path", "text"),
+    [
+        ("", "one " * 50 + "two " * 50),
+        ("*.txt", "one " * 50 + "two " * 50),
+        ("**/*.txt", "one " * 50 + "two " * 50 + "ö" * 30),
+        (["deep", "b.txt"], "ö" * 30 + "two " * 50),
+    ],
+)
+def test_several_files_are_read_in_order_as_one_text(folder, path, text):
+    paths = [str(folder / one) for one in path] if isinstance(path, list) else str(folder / path)
+    for units, wanted in (("characters", text), ("bytes", text.encode().decode("latin-1"))):
+        data = TextFile(paths, batch_size=2, steps=8, units=units, split=(0.5, 0.3, 0.2))
+        data.setup()
+        assert "".join(data.facts.vocabulary[i] for i in data._symbols.tolist()) == wanted
+        assert data.facts.decode(data._symbols.tolist()) == text
+        assert data.facts.bytewise == (units == "bytes")
+        assert data.facts.source.endswith(" files")
+
+
+@pytest.mark.parametrize(("split", "overlap"), [("train", 0), ("train", 5), ("val", 0)])
+def test_a_document_begins_with_a_reset_at_its_first_symbol_and_nowhere_else(folder, split, overlap):
+    data = TextFile(str(folder / "**/*.txt"), 2, 8, split=(0.6, 0.37, 0.03), overlap=overlap, reset=True)
+    data.setup()
+    begins, streams = data.documents.tolist(), data.loader(split).dataset
+    assert begins == [0, 200, 400]
+    for k in range(len(streams)):
+        batch, first = streams[k], k * 8 - (data.warm(split) if k == 0 else min(overlap, k * 8))
+        at = streams.begins[:, None] - 1 + torch.arange(first, first + batch.inputs.size(1))
+        wanted = (at[..., None] == data.documents).any(-1) & (at + 1 < streams.stop)
+        assert torch.equal(batch.reset, wanted)
+    seen = torch.cat([streams[k].mask.sum()[None] for k in range(len(streams))]).sum()
+    assert int(seen) == len(data.symbols(split)) - (split == "train")  # what begins a document is a target too
+    assert data.passage(1000).reset.nonzero().tolist() == [[0, 400 - data.bounds["val"][0]]]
+
+
+@pytest.mark.parametrize(
+    ("path", "message"),
+    [
+        ("deeper", "'.*deeper': No such file"),
+        ("none", "data.path must be a file, or a folder or pattern with files; '.*none' has none"),
+        ("*.rst", r"data.path must be .*; '.*\*.rst' has none"),
+        (["a.txt", ""], "data.path must name each file once; '.*a.txt' is there twice"),
+        ("c.md", "must be a text with characters in it; it is empty"),
+        ("bad", r"data.path '.*bad/1.bin' must be a text in UTF-8; it is not, at byte 2. data.units=bytes reads"),
+        ("deep", r"data.steps must be smaller, .* has 30 characters, 27 of them"),
+    ],
+)
+def test_files_that_make_no_text_are_named_in_a_line(folder, path, message):
+    (folder / "none").mkdir()
+    (folder / "bad").mkdir()
+    (folder / "bad/1.bin").write_bytes(b"ab\xff" * 99)
+    paths = [str(folder / one) for one in path] if isinstance(path, list) else str(folder / path)
+    with pytest.raises(InvalidInput, match=message) as error:
+        TextFile(paths, batch_size=4, steps=8).setup()
+    assert "\n" not in str(error.value)
+    TextFile(str(folder / "bad"), batch_size=4, steps=8, units="bytes").setup()

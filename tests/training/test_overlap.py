@@ -8,7 +8,7 @@ from tests.conftest import network
 
 
 def overlapping(data, overlap):
-    module = TextFile(str(data.path), data.batch_size, data.steps, overlap=overlap)
+    module = TextFile(data.paths, data.batch_size, data.steps, overlap=overlap)
     module.setup()
     return module
 
@@ -27,6 +27,20 @@ def test_the_gradient_of_every_target_reaches_back_to_where_its_chunk_begins(dat
         reached = mine.abs().sum((0, 2)) > 0
         assert reached.tolist() == [step <= again for step in range(len(reached))]
         assert all(gradient is None for gradient in earlier)
+
+
+def test_nothing_before_a_document_reaches_what_is_read_of_it(tmp_path):
+    for name in "ab":
+        (tmp_path / f"{name}.txt").write_text(name * 95 + "\n")
+    data = TextFile(str(tmp_path), batch_size=1, steps=180, split=(0.98, 0.01, 0.01), reset=True)
+    data.setup()
+    module, (batch, *_) = network(data, "model=hmlstm").double(), data.loader("train")
+    embedded = []
+    module.encoder.register_forward_hook(lambda *all_of_it: embedded.append(all_of_it[2]))
+    outputs, _ = module._read("train", batch)
+    for step, reaches in ((95, True), (96, False), (150, False)):
+        (gradient,) = torch.autograd.grad(outputs[0, step].sum(), embedded, retain_graph=True)
+        assert bool(gradient[0, :96].any()) == reaches
 
 
 @pytest.mark.parametrize("overlap", [5, 40])  # less than a chunk, more than two

@@ -26,6 +26,7 @@ class Reading(NamedTuple):
     z: Sequence[Float[Tensor, "B 1"]]  # N, before the first step
     levels: Sequence[Float[Tensor, "B T _"]]  # L
     boundaries: Float[Tensor, "B T N"]
+    kept: Float[Tensor, "B T"] | None = None  # in {0, 1}: 0 where the state before a step was put back to zeros
 
     def passing(self, share: float) -> "Reading":
         """The same, of whose gradient a ``share`` is passed on, and of the boundaries' none."""
@@ -37,6 +38,7 @@ class Reading(NamedTuple):
         """z_{t-1}^l and z_t^{l-1} of each level, the latter 1 for the first."""
         z = self.boundaries
         before = torch.cat((torch.cat([*self.z, z[:, 0, :0]], 1)[:, None], z[:, :-1]), 1)
+        before = before if self.kept is None else before * self.kept[..., None]
         return before, torch.cat((torch.ones_like(z[..., :1]), z), 2)[..., : z.size(2)]
 
 
@@ -73,7 +75,8 @@ def mean_operands(
             found.append(_sum(reading.levels[l], weight))
             continue
         below = reading.levels[l - 1] if l else reading.x
-        parts = [_sum_before(reading.levels[l], reading.h[l], weight), _sum(below, weight * under[..., l])]
+        kept = weight if reading.kept is None else weight * reading.kept
+        parts = [_sum_before(reading.levels[l], reading.h[l], kept), _sum(below, weight * under[..., l])]
         if options.top_down:
             parts.append(_sum_before(reading.levels[l + 1], reading.h[l + 1], weight * before[..., l]))
         found.append(torch.cat(parts))
