@@ -3,11 +3,13 @@
 import logging
 from collections.abc import Mapping, Sequence
 from dataclasses import astuple
+from functools import partial
 from typing import Any, TypeVar
 
 import pytorch_lightning as pl
 import torch
 from torch import Tensor
+from torch.nn import functional as F
 
 from multiscale.analysis.boundaries import Score, Segments, score, score_baselines, segments
 from multiscale.backbones.base import Trace
@@ -98,10 +100,10 @@ class BoundaryScores(DataCheck, pl.Callback):
         signals = {name: torch.cat(parts, 1)[valid] for name, parts in self.signals.items()}
         self.found, self.valid, self.signals = [], [], {}
         whole = data.segmentations(split)
-        first = trainer.global_rank * valid[:, data.warm(split) :].numel()  # of the steps that this rank has read
+        here = partial(_at_steps, valid=valid[:, data.warm(split) :], rank=trainer.global_rank, ranks=trainer.world_size)
         where = trace_prefix(split)
         for reference in self.references:
-            true = whole[reference][first : first + int(valid.sum())]
+            true = here(whole[reference])
             label = f"_{reference}" if len(self.references) > 1 else ""
             for number, found in enumerate(levels, 1):
                 self._score(pl_module, where, label, number, found, true, signals)
@@ -143,6 +145,14 @@ class BoundaryScores(DataCheck, pl.Callback):
             module.log(f"{where}/nested_{number}", total.nesting)
         if total.everything:
             module.log(f"{where}/enrichment_{number}", total.enrichment)
+
+
+def _at_steps(marks: Tensor, valid: Tensor, rank: int, ranks: int) -> Tensor:
+    """Those of ``marks`` [N], along all streams of a split, that stand at the ``valid`` [B, T] first steps of the B
+    streams which the ``rank``-th of ``ranks`` processes has read; they may not have been read to their ends."""
+    rows = ranks * len(valid)
+    streams = F.pad(marks, (0, -len(marks) % rows)).view(rows, -1)
+    return streams[rank * len(valid) :][: len(valid), : valid.size(1)][valid]
 
 
 def sum_over_ranks(module: pl.LightningModule, part: Sums) -> Sums:

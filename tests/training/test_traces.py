@@ -55,18 +55,20 @@ def test_a_backbone_without_boundaries_has_no_boundary_rates():
     assert set(tally.compute()[1]) == {"operations", "update", "copy", "active"}
 
 
-@pytest.mark.parametrize("split", ["val", "test"])
-def test_logged_scores_are_those_of_the_whole_split(data, tmp_path, split):
+@pytest.mark.parametrize(("split", "batches"), [("val", None), ("test", None), ("val", 2)])
+def test_logged_scores_are_those_of_all_that_was_read_of_a_split(data, tmp_path, split, batches):
+    data.steps = 5
     module = network(data, "model.hidden_size=9").eval()
-    run = trainer(tmp_path, callbacks=[BoundaryScores("word_ends", offset=1)])
+    run = trainer(tmp_path, callbacks=[BoundaryScores("word_ends", offset=1)], limit_val_batches=batches)
     logged = (run.validate if split == "val" else run.test)(module, datamodule=Loaders(data), verbose=False)[0]
-    streams = data.loader("val").dataset if split == "val" else data.loader("test").dataset
-    whole = type(streams)(streams.symbols, *data.bounds[split], data.batch_size, steps=10**6)[0]
+    streams = data.loader(split).dataset
+    chunks = [streams[k] for k in range(batches or len(streams))]
+    inputs, targets = (torch.cat(parts, 1) for parts in list(zip(*chunks, strict=True))[:2])
     with torch.no_grad():
-        fired = module(whole.inputs, trace=True)[1].trace.boundary[..., 0]
-    valid = whole.targets >= 0
-    text = "".join(data.facts.vocabulary[i] for i in whole.inputs[valid].tolist())
-    ends = torch.tensor([a.isalnum() and not b.isalnum() for a, b in zip(text, text[1:] + ".", strict=True)])
+        fired = module(inputs, trace=True)[1].trace.boundary[..., 0]
+    valid = targets >= 0
+    text, after = ([data.facts.vocabulary[i] for i in symbols[valid].tolist()] for symbols in (inputs, targets))
+    ends = torch.tensor([a.isalnum() and not b.isalnum() for a, b in zip(text, after, strict=True)])
     expected = score(fired[valid], ends, offset=1)
     where = "trace" if split == "val" else "trace/test"
     assert 0 < expected.found < len(text)
