@@ -31,6 +31,8 @@ LEVELS = {  # of those of each level
     "f1": "F1",
     "f1_surprisal": "F1 by surprisal",
     "f1_entropy": "F1 by entropy",
+    "f1_symbol": "F1 by symbol",
+    "explained": "told by symbol",
     "r_value": "R-value",
     "length_variation": "variation of length",
     "nested": "nested",

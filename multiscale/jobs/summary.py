@@ -70,6 +70,8 @@ COLUMNS = {  # of the table of levels: what is measured, its title, and how it i
     "boundary": ("boundaries per step", "{:.3f}"),
     "f1": ("F1", "{:.2f}"),
     "f1_random": ("F1 at random", "{:.2f}"),
+    "f1_symbol": ("F1 by symbol", "{:.2f}"),
+    "explained": ("told by symbol", "{:.2f}"),
 }
 
 
@@ -94,7 +96,7 @@ def describe_levels(summary: dict[str, Any]) -> dict[str, list[str]]:
     levels = summary["levels"]
     written = {"level": [level["name"] for level in levels]}
     kinds = {kind for level in levels for kind in level if kind.startswith("f1_")}
-    baselines = ("random", "surprisal", "entropy", "always", "shifted")
+    baselines = ("random", "surprisal", "entropy", "symbol", "always", "shifted")
     several = sorted(kind for kind in kinds if not kind.endswith(baselines))
     columns = COLUMNS | {kind: (kind.replace("f1_", "F1, ").replace("_", " "), "{:.2f}") for kind in several}
     for kind, (title, form) in columns.items():

@@ -1,6 +1,7 @@
 """What is logged of boundaries and updates is what the network did, on every step of a split and no other."""
 
 import logging
+from collections import Counter
 
 import pytest
 import torch
@@ -60,7 +61,8 @@ def test_logged_scores_are_those_of_all_that_was_read_of_a_split(data, tmp_path,
     data.steps = 5
     module = network(data, "model.hidden_size=9").eval()
     run = trainer(tmp_path, callbacks=[BoundaryScores("word_ends", offset=1)], limit_val_batches=batches)
-    logged = (run.validate if split == "val" else run.test)(module, datamodule=Loaders(data), verbose=False)[0]
+    told = (run.validate if split == "val" else run.test)(module, datamodule=Loaders(data), verbose=False)[0]
+    logged = run.callback_metrics
     streams = data.loader(split).dataset
     chunks = [streams[k] for k in range(batches or len(streams))]
     inputs, targets = (torch.cat(parts, 1) for parts in list(zip(*chunks, strict=True))[:2])
@@ -75,8 +77,18 @@ def test_logged_scores_are_those_of_all_that_was_read_of_a_split(data, tmp_path,
     assert logged[f"{where}/f1_1"] == pytest.approx(expected.f1)
     assert logged[f"{where}/precision_1"] == pytest.approx(expected.precision)
     assert logged[f"{where}/boundary_1"] == pytest.approx(expected.found / len(text))
-    assert logged[f"{where}/precision_always"] == pytest.approx(expected.true / len(text))
     assert f"{where}/f1_3" not in logged
+    yes = Counter(zip(text, fired[valid].tolist(), strict=True))
+    best = sum(max(yes[symbol, 0.0], yes[symbol, 1.0]) for symbol in set(text))
+    assert logged[f"{where}/explained_1"] == pytest.approx(best / len(text))
+    if split == "val":
+        assert not {f"{where}/precision_random_1", f"{where}/f1_always", f"{where}/f1_symbol_1"} & set(logged)
+        assert f"{where}/copy_1" in logged.keys() - told.keys()
+    else:  # of the text that repeats itself, all spaces but those behind a comma or a full stop come after a word
+        assert [key for key in told if key.startswith("trace")] == []
+        assert logged[f"{where}/precision_always"] == pytest.approx(expected.true / len(text))
+        ruled = torch.tensor([symbol in " ,." for symbol in text])
+        assert logged[f"{where}/f1_symbol_1"] == logged[f"{where}/f1_symbol_2"] == score(ruled, ends, offset=1).f1
 
 
 def test_all_stands_for_every_segmentation_that_the_data_know(data, tmp_path):
