@@ -3,6 +3,7 @@
 import csv
 import json
 import math
+import re
 import shutil
 
 import pytest
@@ -214,3 +215,30 @@ def test_early_stopping_and_the_debugging_groups_run(here, tmp_path):
     config = OmegaConf.load(folder / "config.yaml")
     assert config.optim.scheduler is None
     assert config.callbacks.early_stopping.monitor == "val/bpc"
+
+
+def test_what_was_never_measured_is_told_and_weights_are_averaged_by_words(here, tmp_path):
+    mean = "+callbacks.mean._target_=pytorch_lightning.callbacks.WeightAveraging"
+    words = ["model=rnn", *TINY, mean, "+callbacks.mean.use_buffers=false", "callbacks=early_stopping"]
+    done = here(*words, "callbacks.early_stopping.monitor=trace/f1_1", "trainer.limit_test_batches=0")
+    assert done.returncode == 0, done.stderr
+    assert re.search(r"^early stopping +trace/f1_1 was never measured *$", done.stdout, re.MULTILINE)
+    assert re.search(r"^val bpc +\d", done.stdout, re.MULTILINE)
+    (folder,) = folders(tmp_path)
+    last, best = (torch.load(folder / f"checkpoints/{name}.ckpt", weights_only=True) for name in ("last", "best"))
+    assert last["averaging_state"]["n_averaged"] == 2
+    assert all(torch.equal(best["state_dict"][key], value) for key, value in last["state_dict"].items())
+
+
+def test_no_validation_is_told_whatever_waits_for_one(here):
+    words = [
+        "model=rnn",
+        *TINY,
+        "callbacks=early_stopping",
+        "+trainer.max_steps=1",
+        "+trainer.check_val_every_n_epoch=9",
+    ]
+    done = here(*words)
+    assert done.returncode == 0, done.stderr
+    assert re.search(r"^val/bpc +not measured: no validation ran *$", done.stdout, re.MULTILINE)
+    assert re.search(r"^early stopping +val/bpc was never measured *$", done.stdout, re.MULTILINE)
