@@ -13,14 +13,14 @@ RARE = 0.001  # a level that fires less often than this, or keeps still less oft
 BEYOND = 0.99  # and so has one of whose decisions a larger share passes no gradient
 
 TRY = (
-    "It will not come back by itself. Try model=hmlstm, whose detector is held to model.boundary.rates; there, other rates, "
-    "a lower optim.optimizer.lr, or another seed."
+    "It will not come back by itself. Try model=hmlstm, whose detector is held to model.boundary.rates; there, other "
+    "rates, a lower optim.optimizer.lr, or another seed."
 )
 
 
 class CollapseWarning(pl.Callback):
-    """Warns, once in a run of each level, after the first validation that finds its boundary to fire never or always, or
-    its decisions out of the gradient's reach, and says what to try."""
+    """Warns, once in a run of each level, after the first validation that finds its boundary to fire never or always,
+    or its decisions out of the gradient's reach, and says what to try."""
 
     def __init__(self) -> None:
         self.warned: set[str] = set()

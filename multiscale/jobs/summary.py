@@ -86,7 +86,8 @@ def describe_run(summary: dict[str, Any]) -> dict[str, str]:
     if not summary["test"]:
         row |= {name.replace("/", " "): f"{score:.4f}" for name, score in summary["val"].items() if isfinite(score)}
         row["test"] = "not measured: trainer.limit_test_batches is 0"
-    row |= {"early stopping": f"{name} was never measured" for name in summary["unmeasured"]}
+    if summary["unmeasured"]:
+        row["early stopping"] = f"{', '.join(summary['unmeasured'])} was never measured"
     row |= {name.replace("/", " "): f"{value:.4f}" for name, value in summary["test"].items()}
     row |= {name: f"{value:.4f}" for name, value in summary["data"]["references"].items()}
     row["parameters"] = f"{summary['parameters']:,}"
