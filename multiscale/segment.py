@@ -13,13 +13,10 @@ trust=[]             packages of yours whose classes the checkpoint may name, as
 
 import json
 import sys
-from typing import TYPE_CHECKING
 
 from multiscale.checks import InvalidInput, expand, one_of, positive_int
 from multiscale.cli import arguments, command
-
-if TYPE_CHECKING:  # torch comes later
-    from multiscale.data.facts import TextFacts
+from multiscale.data.facts import TextFacts, name_some
 
 
 def given_text(text: str, file: str) -> str:
@@ -33,14 +30,12 @@ def given_text(text: str, file: str) -> str:
     return text or read_text(expand(file), "file")
 
 
-def make_known(facts: "TextFacts", text: str, way: str) -> str:
+def make_known(facts: TextFacts, text: str, way: str) -> str:
     """``text`` with what the model does not know left out or replaced, as ``way`` says, which is told in a line.
 
     Raises:
         InvalidInput: for another ``way``, where it is to refuse and there is such a character, or where none is left.
     """
-    from multiscale.data.facts import name_some
-
     unknown = facts.unknown(text)
     if way not in ("refuse", "skip") and (len(way) != 1 or facts.unknown(way)):
         raise InvalidInput(f"unknown must be refuse, skip, or one character that the model knows; got {way!r}.")
