@@ -45,6 +45,9 @@ def test_a_run_ends_with_a_table_figures_metrics_and_two_checkpoints(request, tm
     assert len(summary["data"]["sha256"]) == 64
     figures = {path.stem for path in (folder / "figures").glob("*.png")}
     assert figures == {"raster"} | {"hmlstm": {"boundaries"}, "learned_clock": {"periods"}}.get(model, set())
+    page = (folder / "watch.html").read_text()
+    assert all(f"figures/{name}.png" in page for name in figures)
+    assert f"watch       {folder / 'watch.html'}\n" in done.stdout
     rows = list(csv.DictReader((folder / "metrics.csv").open()))
     assert any(row["val/bpc"] for row in rows)
     names = {"best.ckpt", "last.ckpt"}
