@@ -5,13 +5,17 @@ import json
 import math
 import re
 import shutil
+import time
+from types import SimpleNamespace
 
 import pytest
 import torch
 from omegaconf import OmegaConf
 
 from multiscale.config.compose import compose_jobs
-from multiscale.jobs.sweep import name_folders
+from multiscale.jobs.sweep import conclude, name_folders
+from multiscale.runs import status
+from multiscale.training.logging.csv_log import CSVLog
 from tests.conftest import ROOT, TEXT, TINY
 
 CLOCK = ["model=clockwork", *TINY]  # the quickest backbone
@@ -188,6 +192,21 @@ def test_the_folders_of_a_sweep_tell_what_it_is_over(tmp_path, words, told):
     assert name_folders(jobs, words) == []  # begun before, when folders told nothing
 
 
+def test_the_offline_runs_of_a_sweep_are_sent_by_one_line(tmp_path, capsys):
+    for job in ("0_a", "1_b"):
+        (tmp_path / "a sweep" / job).mkdir(parents=True)
+        (tmp_path / "a sweep" / job / "config.yaml").touch()
+    sent = tmp_path / "a sweep/1_b/wandb/offline-run-1-x"
+    sent.mkdir(parents=True)
+    (sent / "run.wandb").touch()
+    line = f"send all: wandb sync '{tmp_path}/a sweep'/*/wandb/offline-run-*\n"
+    conclude(tmp_path / "a sweep", 0, 2, [])
+    assert line in capsys.readouterr().out
+    (sent / "run.wandb.synced").touch()
+    conclude(tmp_path / "a sweep", 0, 2, [])
+    assert "wandb sync" not in capsys.readouterr().out
+
+
 RATES = {  # at the start of each of three epochs of two steps
     "scheduler=none optim=sgd": [0.3, 0.3, 0.3],
     "scheduler=cosine optim=adamw": [0.003 * (1 + math.cos(math.pi * epoch / 3)) / 2 for epoch in range(3)],
@@ -231,6 +250,15 @@ def test_what_was_never_measured_is_told_and_weights_are_averaged_by_words(here,
     last, best = (torch.load(folder / f"checkpoints/{name}.ckpt", weights_only=True) for name in ("last", "best"))
     assert last["averaging_state"]["n_averaged"] == 2
     assert all(torch.equal(best["state_dict"][key], value) for key, value in last["state_dict"].items())
+
+
+def test_what_a_logger_waits_for_is_no_time_of_the_run(here, tmp_path, monkeypatch):
+    late = [0.0]
+    monkeypatch.setattr(status, "time", SimpleNamespace(monotonic=lambda: time.monotonic() + late[0]))
+    monkeypatch.setattr(CSVLog, "log_hyperparams", lambda *_: late.append(late.pop() + 1000))
+    assert here("model=rnn", *TINY).returncode == 0
+    (folder,) = folders(tmp_path)
+    assert json.loads((folder / "summary.json").read_text())["seconds"] < 500
 
 
 def test_no_validation_is_told_whatever_waits_for_one(here):
