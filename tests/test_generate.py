@@ -115,6 +115,16 @@ def test_a_text_or_a_file_is_cut_as_text_or_json(checkpoint, capsys, tmp_path, g
     assert shown == [line for level in found["levels"] for line in (f"{level['name']}:", "/".join(level["segments"]))]
 
 
+@pytest.mark.parametrize(("way", "read"), [("skip", "the dog"), (".", "the. d.og")])
+def test_unknown_characters_are_told_in_a_line_and_skipped_or_replaced(checkpoint, capsys, way, read):
+    segment.main([f"checkpoint={checkpoint()}", "text=theé dßog", "format=json", f"unknown={way}"])
+    shown = capsys.readouterr()
+    assert json.loads(shown.out)["text"] == read
+    assert (
+        shown.err == f"2 characters unknown to the model are {'left out' if way == 'skip' else 'replaced'}: 'ß', 'é'\n"
+    )
+
+
 @pytest.mark.parametrize(("tool", "words"), [(generate, ["prompt=the", "length=1"]), (segment, ["text=the"])])
 def test_one_thread_runs_unless_more_are_asked_for(checkpoint, tool, words):
     for given, count in (["threads=2"], 2), ([], 1):
@@ -151,7 +161,9 @@ def test_a_model_of_bytes_reads_and_writes_any_text():
         (segment, ["checkpoint=CK", "file=/no/such"], "file must be a readable text file; '/no/such'"),
         (segment, ["checkpoint=CK", "text=a", "format=xml"], "format must be one of text, json; got 'xml'"),
         (segment, ["checkpoint=CK", "text=a", "threads=-1"], "threads must be a whole number of at least 1; got -1"),
-        (segment, ["checkpoint=CK", "text=\u00e9"], "text must be made of"),
+        (segment, ["checkpoint=CK", "text=\u00e9\u00fca"], "text must .* it has 'é', 'ü'. With unknown=skip"),
+        (segment, ["checkpoint=CK", "text=a", "unknown=ä"], "unknown must be refuse, skip, or one .*got 'ä'"),
+        (segment, ["checkpoint=CK", "text=\u00e9", "unknown=skip"], "text must have a character that the model knows"),
         (segment, ["checkpoint=FLAT", "text=a"], "checkpoint must be that of a backbone with boundaries"),
     ],
 )

@@ -6,6 +6,7 @@ from dataclasses import dataclass
 from types import MappingProxyType
 
 import torch
+from jaxtyping import Bool, Int, Shaped
 from torch import Tensor
 
 from multiscale.checks import InvalidInput
@@ -154,6 +155,19 @@ def score_baselines(
         "random": Score(sum(draws) / DRAWS, count, int((true != 0).sum())),
         "shifted": score(late, true, offset, tolerance),
     }
+
+
+def learn_rule(symbols: Shaped[Tensor, " N"], true: Shaped[Tensor, " N"], size: int) -> Bool[Tensor, " V"]:
+    """The best rule from each of ``size`` symbols to a boundary or none: yes to one that is one in more than half of
+    its places, of boundaries ``true`` at ``symbols`` 0 .. V - 1."""
+    return 2 * symbols[true != 0].bincount(minlength=size) > symbols.bincount(minlength=size)
+
+
+def count_by_symbol(symbols: Shaped[Tensor, " N"], found: Shaped[Tensor, " N"], size: int) -> Int[Tensor, "2 V"]:
+    """Of each of ``size`` symbols, how often a boundary was not found at it, and how often it was. The counts add up
+    over parts of a text; the larger of each two is what the best rule from the symbol to the decision gets right."""
+    at = symbols[found != 0].bincount(minlength=size)
+    return torch.stack([symbols.bincount(minlength=size) - at, at])
 
 
 def largest(values: Tensor, count: int) -> Tensor:

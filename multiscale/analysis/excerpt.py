@@ -27,7 +27,6 @@ class Excerpt(NamedTuple):
     update: Float[Tensor, "T L"]  # in [0, 1]
     boundary: Float[Tensor, "T L"] | None  # in {0, 1}
     probability: Float[Tensor, "T L"] | None  # in [0, 1], what the boundary was decided from
-    norms: Float[Tensor, "T _"]  # of the hidden states; those read both ways are one
     truth: dict[str, list[int]]  # by segmentation, the steps at which something ends
     true_periods: tuple[int, ...]  # in steps, that the data are made with
     start: int  # the network's step counter at the first step
@@ -52,7 +51,6 @@ def read(module: SequenceModule, data: DataModule) -> Excerpt:
         shown(trace.update),
         None if trace.boundary is None else shown(trace.boundary),
         None if trace.probability is None else shown(trace.probability),
-        shown(torch.stack([level.float().norm(dim=-1) for level in hidden.levels], -1)),
         find_ends(data, passage, start),
         data.true_periods(),
         start,

@@ -56,7 +56,8 @@ class Figures(pl.Callback):
         shown = excerpt.read(module, data)
         figures = {"raster": plots.draw_raster(shown.update, shown.names, shown.true_periods, shown.start)}
         if shown.boundary is not None:
-            figures["boundaries"] = plots.draw_boundaries(shown.symbols, shown.boundary, shown.norms, shown.names)
+            seen = (shown.symbols, shown.boundary, shown.probability, shown.names, shown.truth, shown.start)
+            figures["boundaries"] = plots.draw_boundaries(*seen)
         for name, matrix in shown.matrices.items():
             figures[name] = plots.draw_matrix(matrix, name, shown.names[: len(matrix)])
         if self.periods and not suffix:

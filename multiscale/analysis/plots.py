@@ -1,14 +1,17 @@
 """Figures of what a network did; pure functions from arrays to matplotlib figures, nothing global."""
 
 import warnings
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from pathlib import Path
+from types import MappingProxyType
 from typing import Any
 
 import numpy as np
 from jaxtyping import Float, Shaped
-from matplotlib.axes import Axes
+from matplotlib.colors import LinearSegmentedColormap, to_rgba
 from matplotlib.figure import Figure
+from matplotlib.lines import Line2D
+from matplotlib.patches import Patch
 from matplotlib.ticker import MaxNLocator
 from torch import Tensor
 
@@ -21,61 +24,66 @@ WIDTH = 11.0  # inches
 
 
 def draw_boundaries(
-    text: Sequence[str],
+    symbols: Sequence[str],
     boundary: Shaped[Tensor, "T L"],
-    norms: Float[Tensor, "T L"],
+    probability: Float[Tensor, "T L"] | None,
     names: Sequence[str],
-    columns: int = 90,
+    truth: Mapping[str, Sequence[int]] = MappingProxyType({}),
+    start: int = 0,
+    columns: int = 54,
 ) -> Figure:
-    """Boundaries above the text, norms of the levels' states below it, as in Chung et al. 2016, Figure 2.
+    """Where each level ends a segment, above the symbols, and where something really ends, in the form in which a
+    comparison of runs has it.
 
     Args:
-        text: T symbols.
-        boundary: in {0, 1}; levels that never fire (the top one has no detector) are drawn empty.
-        norms: Euclidean norm of each level's hidden state.
+        symbols: T.
+        boundary: in {0, 1}, a dot; the top level, which has no detector, is left out.
+        probability: in [0, 1], what a boundary was decided from, the shade of a cell; without it the boundary itself.
         names: L, fastest first; drawn with the slowest on top.
+        truth: by name, the steps at which something ends, triangles.
+        start: the step counter at the first step.
         columns: symbols a row.
     """
-    rows, levels = -(-len(text) // columns), len(names)
-    figure = Figure(figsize=(WIDTH, 0.7 + rows * (0.55 + 0.36 * levels)), layout="constrained")
-    axes = figure.subplots(2 * rows, 1, height_ratios=[levels, levels + 0.5] * rows, squeeze=False)[:, 0]
-    limits = {"vmin": 0.0, "vmax": max(float(norms.max()), 1e-6)}
-    image = None
-    for row in range(rows):
-        part = slice(row * columns, (row + 1) * columns)
-        _boundary_strip(axes[2 * row], text[part], boundary[part], names, columns)
-        below = axes[2 * row + 1]
-        cells = np.full((levels, columns), np.nan)
-        drawn = norms[part].float().T.flip(0).numpy()
-        cells[:, : drawn.shape[1]] = drawn
-        image = below.imshow(cells, aspect="auto", cmap=HEAT, interpolation="nearest", **limits)
-        below.set_yticks(range(levels), [f"norm, {name}" for name in reversed(names)], fontsize=8)
-        below.set_xticks([])
-        below.tick_params(length=0)
-    axes[-1].set_xticks(range(0, columns, 10))
-    axes[-1].set_xlabel(f"position in the row (characters); {columns} characters a row")
-    if image is not None:
-        figure.colorbar(image, ax=list(axes[1::2]), label="norm of h", fraction=0.02, pad=0.01)
-    figure.suptitle("Boundaries of each level above the text, norm of its state below", fontsize=11, color=INK)
+    levels = max(len(names) - 1, 1)
+    rows = -(-len(symbols) // columns)
+    lanes = [f"z, {name}" for name in names[:levels]] + [f"true {name.replace('_', ' ')}" for name in truth]
+    figure = Figure(figsize=(WIDTH, 1.2 + rows * (0.25 + 0.24 * (len(lanes) + 1))), layout="constrained")
+    panels = figure.subplots(rows, 1, squeeze=False)[:, 0]
+    shade = LinearSegmentedColormap.from_list("", [to_rgba(COLOURS[1], 0.07), to_rgba(COLOURS[1])])
+    shown = (boundary if probability is None else probability)[:, :levels].float().T.numpy()
+    for axes, first in zip(panels, range(0, len(symbols), columns), strict=True):
+        steps = range(first, min(first + columns, len(symbols)))
+        at = [start + step - 0.5 for step in (*steps, steps.stop)]
+        cells: Any = {"cmap": shade, "vmin": 0, "vmax": 1, "edgecolors": "white", "linewidth": 1}
+        axes.pcolormesh(at, [place + 0.5 for place in range(levels + 1)], shown[:, first : steps.stop], **cells)
+        ends = [boundary[:, level].nonzero()[:, 0].tolist() for level in range(levels)]
+        for place, marks in enumerate([*ends, *truth.values()], 1):
+            there = [start + step for step in marks if step in steps]
+            marker: Any = ("o", 2.5) if place <= levels else ("v", 5)
+            axes.plot(there, [place] * len(there), marker[0], color=INK, markersize=marker[1])
+        for step in steps:
+            symbol = VISIBLE.get(symbols[step], symbols[step]).replace("$", r"\$")
+            axes.text(start + step, 0, symbol, ha="center", va="center", family="monospace", fontsize=9, color=INK)
+        axes.set_xlim(at[0], at[0] + columns)
+        axes.set_ylim(-0.6, len(lanes) + 0.6)
+        axes.set_yticks(range(1, len(lanes) + 1), lanes, fontsize=8)
+        axes.tick_params(axis="x", labelsize=7, length=2)
+        axes.tick_params(axis="y", length=0)
+        axes.spines[:].set_visible(False)
+    panels[-1].set_xlabel("step")
+    figure.suptitle("Where each level ends a segment", fontsize=11, color=INK)
+    _explain(figure, shade, probability is not None, bool(truth))
     return figure
 
 
-def _boundary_strip(axes: Axes, text: Sequence[str], boundary: Tensor, names: Sequence[str], columns: int) -> None:
-    """One row: a mark over each symbol at which a level fired, the symbols at the foot."""
-    detectors = range(max(len(names) - 1, 1))
-    for level in detectors:
-        at = boundary[:, level].nonzero()[:, 0].tolist()
-        axes.bar(at, [0.7] * len(at), bottom=level + 0.65, width=0.8, color=MARK)
-    for i, symbol in enumerate(text):
-        shown = VISIBLE.get(symbol, symbol)
-        colour = "#999999" if symbol in VISIBLE else INK
-        axes.text(i, 0.0, shown, ha="center", va="center", family="monospace", fontsize=10, color=colour)
-    axes.set_xlim(-0.5, columns - 0.5)
-    axes.set_ylim(-0.5, len(names) + 0.4)
-    axes.set_yticks([level + 1.0 for level in detectors], [f"z, {names[level]}" for level in detectors], fontsize=8)
-    axes.set_xticks([])
-    axes.tick_params(length=0)
-    axes.spines[:].set_visible(False)
+def _explain(figure: Figure, shade: LinearSegmentedColormap, graded: bool, known: bool) -> None:
+    """The legend of a figure of boundaries, at its foot."""
+    dot: Any = {"marker": "o", "markersize": 4, "label": "boundary found"}
+    true: Any = {"marker": "v", "markersize": 5, "label": "true end"}
+    marks = [Line2D([], [], color=INK, linestyle="", **mark) for mark in (dot, true)[: 1 + known]]
+    steps = (0.0, 0.5, 1.0) if graded else ()
+    shades = [Patch(color=shade(step), label=f"probability of a boundary {step:g}") for step in steps]
+    figure.legend(handles=[*shades, *marks], loc="outside lower center", ncols=5, fontsize=8, frameon=False)
 
 
 def draw_raster(update: Float[Tensor, "T L"], names: Sequence[str], true: Sequence[int] = (), start: int = 0) -> Figure:

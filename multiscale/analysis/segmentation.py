@@ -3,19 +3,30 @@
 import logging
 from collections.abc import Mapping, Sequence
 from dataclasses import astuple
+from functools import partial
 from typing import Any, TypeVar
 
 import pytorch_lightning as pl
 import torch
 from torch import Tensor
+from torch.nn import functional as F
 
-from multiscale.analysis.boundaries import Score, Segments, score, score_baselines, segments
+from multiscale.analysis.boundaries import (
+    Score,
+    Segments,
+    count_by_symbol,
+    learn_rule,
+    score,
+    score_baselines,
+    segments,
+)
 from multiscale.backbones.base import Trace
 from multiscale.checks import InvalidInput, in_range, nearest
 from multiscale.data.batch import Batch
+from multiscale.data.facts import TextFacts
 from multiscale.data.module import DataModule
 from multiscale.training.data_check import DataCheck
-from multiscale.training.module import SequenceModule, trace_prefix
+from multiscale.training.module import SequenceModule, log_traces
 
 Sums = TypeVar("Sums", Score, Segments)
 
@@ -32,6 +43,11 @@ class BoundaryScores(DataCheck, pl.Callback):
     surprisal is largest, and where the entropy of the prediction is (``surprisal``, ``entropy``; the spikes of Nawrot
     et al. 2022, arXiv 2211.09761, by a threshold). Data that know no segmentation, such as
     images, are not scored.
+
+    Of a text, ``symbol`` is one more baseline: a boundary at each symbol that is one in more than half of its places in
+    the training text. ``trace/explained_1`` is the share of a level's decisions, boundary or none, that the best rule
+    from the symbol just read gets right; a rule that always says no gets as many as there are steps without a boundary.
+    What belongs to the test, and to baselines but for their F1, is in the run's summary and makes no curve.
 
     Args:
         reference: one of the data set's segmentations, such as ``word_ends``, ``spaces`` or ``sentence_ends``; or a
@@ -98,56 +114,84 @@ class BoundaryScores(DataCheck, pl.Callback):
         signals = {name: torch.cat(parts, 1)[valid] for name, parts in self.signals.items()}
         self.found, self.valid, self.signals = [], [], {}
         whole = data.segmentations(split)
-        first = trainer.global_rank * valid[:, data.warm(split) :].numel()  # of the steps that this rank has read
-        where = trace_prefix(split)
+        here = partial(
+            _at_steps, valid=valid[:, data.warm(split) :], rank=trainer.global_rank, ranks=trainer.world_size
+        )
+        symbols = data.read_symbols(split)
+        read = None if symbols is None else here(symbols).long()
         for reference in self.references:
-            true = whole[reference][first : first + int(valid.sum())]
+            true = here(whole[reference])
             label = f"_{reference}" if len(self.references) > 1 else ""
+            ruled = None if read is None or split == "val" else self._learn_rule(data, reference)[read]
             for number, found in enumerate(levels, 1):
-                self._score(pl_module, where, label, number, found, true, signals)
+                self._score(pl_module, split, label, number, found, true, signals, ruled)
         for number, found in enumerate(levels, 1):
             below = levels[number - 2] if number > 1 else None
-            self._describe(pl_module, where, number, segments(found, below, signals.get("surprisal")))
+            self._describe(pl_module, split, number, segments(found, below, signals.get("surprisal")))
+            if read is not None:
+                counts = _sum_ranks(pl_module, count_by_symbol(read, found, data.facts.num_symbols))
+                log_traces(pl_module, split, {f"explained_{number}": counts.amax(0).sum() / counts.sum()})
+
+    def _learn_rule(self, data: DataModule, reference: str) -> Tensor:
+        """From each symbol to whether a boundary is to be found at it, as the training text has it."""
+        symbols, true = data.read_symbols("train"), data.segmentations("train")[reference]
+        assert symbols is not None
+        assert isinstance(data.facts, TextFacts)
+        return learn_rule(symbols, true.roll(self.offset), data.facts.num_symbols)
 
     def _score(
         self,
         module: pl.LightningModule,
-        where: str,
+        split: str,
         label: str,
         number: int,
         found: Tensor,
         true: Tensor,
         signals: Mapping[str, Tensor],
+        ruled: Tensor | None,
     ) -> None:
-        """Log how well a level's boundaries are those of one reference, and what baselines score."""
+        """Log how well a level's boundaries are those of one reference, and what baselines score; in validation of the
+        latter no more than moves a curve."""
         known = score_baselines(found, true, self.offset, self.tolerance, signals)
-        scores = {
-            f"{label}_{number}": score(found, true, self.offset, self.tolerance),
-            f"{label}_random_{number}": known["random"],
-        }
-        scores |= {f"{label}_{name}_{number}": known[name] for name in signals}
-        if number == 1:
+        scores = {f"{label}_{name}_{number}": known[name] for name in ("random", *signals)}
+        if ruled is not None:
+            scores[f"{label}_symbol_{number}"] = score(ruled, true, self.offset, self.tolerance)
+        if number == 1 and split == "test":
             scores |= {f"{label}_always": known["always"], f"{label}_shifted": known["shifted"]}
-        for name, part in scores.items():
+        own = f"{label}_{number}"
+        for name, part in {own: score(found, true, self.offset, self.tolerance), **scores}.items():
             total = sum_over_ranks(module, part)
-            module.log(f"{where}/f1{name}", total.f1)
-            module.log(f"{where}/precision{name}", total.precision)
-            module.log(f"{where}/recall{name}", total.recall)
-            module.log(f"{where}/r_value{name}", total.r_value)
+            values = {"f1": total.f1}
+            if name == own or split == "test":
+                values |= {"precision": total.precision, "recall": total.recall, "r_value": total.r_value}
+            log_traces(module, split, {f"{kind}{name}": value for kind, value in values.items()})
 
-    def _describe(self, module: pl.LightningModule, where: str, number: int, part: Segments) -> None:
+    def _describe(self, module: pl.LightningModule, split: str, number: int, part: Segments) -> None:
         """Log what a level's boundaries are like without a reference."""
         total = sum_over_ranks(module, part)
-        module.log(f"{where}/length_variation_{number}", total.variation)
+        values = {"length_variation": total.variation}
         if number > 1:
-            module.log(f"{where}/nested_{number}", total.nesting)
+            values["nested"] = total.nesting
         if total.everything:
-            module.log(f"{where}/enrichment_{number}", total.enrichment)
+            values["enrichment"] = total.enrichment
+        log_traces(module, split, {f"{name}_{number}": value for name, value in values.items()})
+
+
+def _at_steps(marks: Tensor, valid: Tensor, rank: int, ranks: int) -> Tensor:
+    """Those of ``marks`` [N], along all streams of a split, that stand at the ``valid`` [B, T] first steps of the B
+    streams which the ``rank``-th of ``ranks`` processes has read; they may not have been read to their ends."""
+    rows = ranks * len(valid)
+    streams = F.pad(marks, (0, -len(marks) % rows)).view(rows, -1)
+    return streams[rank * len(valid) :][: len(valid), : valid.size(1)][valid]
 
 
 def sum_over_ranks(module: pl.LightningModule, part: Sums) -> Sums:
     """The sums of all ranks together."""
-    counts = torch.tensor(astuple(part), device=module.device, dtype=torch.float64)
-    gathered = module.all_gather(counts)
+    return type(part)(*_sum_ranks(module, torch.tensor(astuple(part), dtype=torch.float64)).tolist())
+
+
+def _sum_ranks(module: pl.LightningModule, counts: Tensor) -> Tensor:
+    """The ``counts`` of all ranks together."""
+    gathered = module.all_gather(counts.to(module.device))
     assert isinstance(gathered, Tensor)
-    return type(part)(*gathered.reshape(-1, len(counts)).sum(0).tolist())
+    return gathered.reshape(-1, *counts.shape).sum(0)

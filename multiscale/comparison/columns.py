@@ -32,6 +32,12 @@ LEVELS = {  # of each level, the fastest first
     "saturation": Column("saturation", "the share of a detector's decisions that pass no gradient"),
     "f1_surprisal": Column("F1 by surprisal", "of as many boundaries, put where the network is most surprised"),
     "f1_entropy": Column("F1 by entropy", "of as many boundaries, put where its prediction is least sure"),
+    "f1_symbol": Column(
+        "F1 by symbol", "of boundaries put by a rule from the training text for the character just read"
+    ),
+    "explained": Column(
+        "told by symbol", "the share of its decisions that a rule for the character just read gets right"
+    ),
     "r_value": Column("R-value", "like F1, but does not rise with boundaries put anywhere"),
     "length_variation": Column("variation of length", "of segments: standard deviation over mean"),
     "nested": Column("nested", "the share of boundaries that are also those of the level below"),

@@ -10,6 +10,13 @@ from multiscale.checks import InvalidInput
 Scaling: TypeAlias = Mapping[str, tuple[float, float]]
 """Of each column, its mean and its deviation over the training part, in units of its own."""
 
+MANY = 10  # characters that are named
+
+
+def name_some(characters: Sequence[str]) -> str:
+    """The first ten of ``characters``, in quotes."""
+    return ", ".join([*map(repr, characters[:MANY]), *(["..."] if len(characters) > MANY else [])])
+
 
 @dataclass(frozen=True, kw_only=True)
 class Facts:
@@ -53,15 +60,20 @@ class TextFacts(Facts):
 
     def encode(self, text: str, argument: str = "text") -> list[int]:
         """The symbols of ``text``; raises :class:`InvalidInput` for a character that is not in the vocabulary."""
-        symbols = text.encode("utf-8").decode("latin-1") if self.bytewise else text
-        unknown = sorted(set(symbols) - set(self._index))
-        if unknown:
+        if unknown := self.unknown(text):
             shown = "".join(self.vocabulary)
             raise InvalidInput(
                 f"{argument} must be made of the {self.num_symbols} characters of the training text, {shown!r}; "
-                f"it has {unknown[0]!r}."
+                f"it has {name_some(unknown)}."
             )
-        return [self._index[symbol] for symbol in symbols]
+        return [self._index[symbol] for symbol in self._cut(text)]
+
+    def unknown(self, text: str) -> list[str]:
+        """The characters of ``text`` that are not in the vocabulary, or have a byte that is not, each once."""
+        return sorted(character for character in set(text) if not set(self._cut(character)) <= set(self._index))
+
+    def _cut(self, text: str) -> str:
+        return text.encode("utf-8").decode("latin-1") if self.bytewise else text
 
     def decode(self, symbols: Sequence[int]) -> str:
         """The text of ``symbols``; what is no UTF-8 in a byte-wise text is shown as U+FFFD."""

@@ -6,7 +6,7 @@ from functools import partial
 from typing import Any, ClassVar, NamedTuple
 
 import torch
-from jaxtyping import Bool, Float, Int
+from jaxtyping import Bool, Float, Int, Shaped
 from torch import Tensor
 from torch.utils.data import BatchSampler, DataLoader, Dataset
 
@@ -59,6 +59,10 @@ class DataModule(ABC):
     def segmentations(self, split: str) -> dict[str, Bool[Tensor, " N"]]:
         """Reference boundaries at the N inputs of a split's streams; none if none are known."""
         return {}
+
+    def read_symbols(self, split: str) -> Shaped[Tensor, " N"] | None:
+        """The N inputs of a split's streams, in the order of ``segmentations``; None where they are no symbols."""
+        return None
 
     def warm(self, split: str) -> int:
         """Steps at the start of each stream of a split that are read and not counted."""

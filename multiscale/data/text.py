@@ -87,6 +87,9 @@ class StreamDataModule(DataModule):
         letters = ["é" if self.facts.bytewise and ord(symbol) >= 128 else symbol for symbol in self.facts.vocabulary]
         return segmentations(self._symbols[at.start : at.stop + 1], letters)
 
+    def read_symbols(self, split: str) -> Shaped[Tensor, " N"]:
+        return self._symbols[self.inputs(split)]
+
     def inputs(self, split: str) -> slice:
         """Where the inputs of a split's streams stand in the text: each is the symbol before its target."""
         start, stop = self.bounds[split]

@@ -8,6 +8,7 @@ from typing import Any
 import pytorch_lightning as pl
 import torch
 from omegaconf import OmegaConf
+from pytorch_lightning.callbacks import EarlyStopping
 from rich.console import Console
 from rich.table import Table
 from rich.text import Text
@@ -33,6 +34,7 @@ def summarise(job: Prepared, score: float, status: Status) -> dict[str, Any]:
     for key in [key for key in traces if key.rpartition("_")[2].isdigit()]:
         name, _, number = key.rpartition("_")
         levels[int(number) - 1][name] = traces.pop(key)
+    stops = [callback for callback in job.callbacks if isinstance(callback, EarlyStopping)]
     return {
         "name": config.name,
         "seed": config.seed,
@@ -40,6 +42,7 @@ def summarise(job: Prepared, score: float, status: Status) -> dict[str, Any]:
         "choices": OmegaConf.to_container(config.choices),
         "data": job.data.facts.report(),
         "val": {module.task.monitor: score},
+        "unmeasured": [stop.monitor for stop in stops if not isfinite(stop.best_score)],
         "test": {name: value for name, value in measured.items() if name.startswith("test/")},
         "parameters": cost.parameters(module),
         "macs": cost.macs(module, levels) if traces else {**cost.macs(module, ALWAYS * len(levels)), "done": None},
@@ -68,8 +71,11 @@ COLUMNS = {  # of the table of levels: what is measured, its title, and how it i
     "units": ("units", "{:d}"),
     "update": ("updates per step", "{:.3f}"),
     "boundary": ("boundaries per step", "{:.3f}"),
+    "explained": ("told by symbol", "{:.2f}"),
     "f1": ("F1", "{:.2f}"),
     "f1_random": ("F1 at random", "{:.2f}"),
+    "f1_surprisal": ("F1 by surprisal", "{:.2f}"),
+    "f1_symbol": ("F1 by symbol", "{:.2f}"),
 }
 
 
@@ -77,13 +83,17 @@ def describe_run(summary: dict[str, Any]) -> dict[str, str]:
     """The run's results as one row."""
     row = {"run": f"{summary['name']}, seed {summary['seed']}"}
     row |= {name: "not measured: no validation ran" for name, score in summary["val"].items() if not isfinite(score)}
-    row |= {} if summary["test"] else {"test": "not measured: trainer.limit_test_batches is 0"}
+    if not summary["test"]:
+        row |= {name.replace("/", " "): f"{score:.4f}" for name, score in summary["val"].items() if isfinite(score)}
+        row["test"] = "not measured: trainer.limit_test_batches is 0"
+    if summary["unmeasured"]:
+        row["early stopping"] = f"{', '.join(summary['unmeasured'])} was never measured"
     row |= {name.replace("/", " "): f"{value:.4f}" for name, value in summary["test"].items()}
     row |= {name: f"{value:.4f}" for name, value in summary["data"]["references"].items()}
     row["parameters"] = f"{summary['parameters']:,}"
     if summary["test"]:
-        row["operations"] = f"{summary['trace']['operations']:.3f} of a stacked LSTM's updates"
-        row["products"] = "{done:,.0f} of {dense:,} multiply-accumulates a step".format(**summary["macs"])
+        rewritten = f"{summary['trace']['operations']:.1%} of the units"
+        row["a step"] = "{done:,.0f} of {dense:,} products, to rewrite ".format(**summary["macs"]) + rewritten
     row["kernel"] = summary["kernel"]
     row["time"] = f"{summary['seconds']:.0f} s for {summary['epochs']} epochs"
     return row
@@ -94,7 +104,7 @@ def describe_levels(summary: dict[str, Any]) -> dict[str, list[str]]:
     levels = summary["levels"]
     written = {"level": [level["name"] for level in levels]}
     kinds = {kind for level in levels for kind in level if kind.startswith("f1_")}
-    baselines = ("random", "surprisal", "entropy", "always", "shifted")
+    baselines = ("random", "surprisal", "entropy", "symbol", "always", "shifted")
     several = sorted(kind for kind in kinds if not kind.endswith(baselines))
     columns = COLUMNS | {kind: (kind.replace("f1_", "F1, ").replace("_", " "), "{:.2f}") for kind in several}
     for kind, (title, form) in columns.items():
@@ -113,12 +123,16 @@ def show(summary: dict[str, Any]) -> None:
     result = Table(show_header=False, **style)
     for name, value in describe_run(summary).items():
         result.add_row(Text(name, "bold"), Text(value))
-    levels, columns = Table(**style), describe_levels(summary)
-    for title in columns:
-        levels.add_column(title, justify="left" if title == "level" else "right")
-    for cells in zip(*columns.values(), strict=True):
-        levels.add_row(*map(Text, cells))
-    for table in (result, levels):
+    tables, columns = [result], describe_levels(summary)
+    scores = [title for title in columns if title.startswith("F1")]  # in a table of their own, as both fit 80 columns
+    for titles in ([title for title in columns if title not in scores], ["level", *scores] if scores else []):
+        levels = Table(**style)
+        for title in titles:
+            levels.add_column(title, justify="left" if title == "level" else "right")
+        for cells in zip(*(columns[title] for title in titles), strict=True):
+            levels.add_row(*map(Text, cells))
+        tables += [levels] if titles else []
+    for table in tables:
         console.print()
         console.print(table)
     console.print()

@@ -18,6 +18,7 @@ from multiscale.config.compose import Job
 from multiscale.config.foreign import parse_yaml
 from multiscale.jobs.start import describe_job
 from multiscale.runs import status
+from multiscale.training.logging.wandb_mode import find_unsent
 
 SUBDIR = "hydra.sweep.subdir="
 NAMED = f"++{SUBDIR}"  # as name_folders says it, in a form that tells it from a user's own
@@ -75,6 +76,9 @@ def conclude(folder: Path, code: int, jobs: int, words: Sequence[str]) -> int:
         hydra = [word for word in words if word.lstrip("+~").startswith("hydra") and not word.startswith(PLACE)]
         again = shlex.join(["python", "-m", "multiscale.run", f"resume={folder}", *hydra])
         console.print(f"\ngo on with: {again}", soft_wrap=True, highlight=False, markup=False)
+    if any(find_unsent(config.parent) for config in folder.glob("*/config.yaml")):
+        places = f"wandb sync {shlex.quote(str(folder))}/*/wandb/offline-run-*"
+        console.print(f"\nsend all: {places}", soft_wrap=True, highlight=False, markup=False)
     return code or int(left > 0)
 
 

@@ -56,8 +56,9 @@ def _train(job: Prepared, signals: Signals, status: Status) -> float:
         keeper.attach(signals, status, resumed)
     loaders = Loaders(job.data, *(resumed["at"] if resumed else ()))
     try:
-        for logger in loggers:
-            logger.log_hyperparams(to_plain(job.config))
+        with status.paused():  # a server that does not answer is waited for
+            for logger in loggers:
+                logger.log_hyperparams(to_plain(job.config))
         if checkpoint and is_finished(checkpoint["resume"], trainer):  # perhaps early; nothing is left to fit
             end_at_epoch(trainer, checkpoint["epoch"])
         elif checkpoint:

@@ -3,6 +3,8 @@
 import os
 import socket
 import time
+from collections.abc import Iterator
+from contextlib import contextmanager
 from datetime import UTC, datetime
 from pathlib import Path
 from typing import Any
@@ -25,6 +27,13 @@ class Status:
     def seconds(self) -> float:
         """How long it has run, in this process and in those before it, as far as they told."""
         return self._before + time.monotonic() - self._since
+
+    @contextmanager
+    def paused(self) -> Iterator[None]:
+        """What is done within takes no time of the run's."""
+        began = time.monotonic()
+        yield
+        self._since += time.monotonic() - began
 
     def begin(self, state: str = RUNNING, command: str = "") -> None:
         """It is to be run, or this process runs it from now on."""

@@ -1,6 +1,6 @@
 """The one LightningModule: encoder -> backbone -> head -> loss + weight * penalty, dropout before and behind it."""
 
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 from typing import Any
 
 import pytorch_lightning as pl
@@ -19,6 +19,8 @@ from multiscale.training.measure import Measure
 from multiscale.training.sampling import flip_coins, sample_inputs
 from multiscale.training.tally import Tally
 from multiscale.training.tasks.base import Task
+
+IMPLIED = ("copy", "flush")  # rates that make no curve of their own: 1 - update, and boundary a step later
 
 
 class SequenceModule(pl.LightningModule):
@@ -161,12 +163,13 @@ class SequenceModule(pl.LightningModule):
 
     def _log_progress(self, means: dict[str, Tensor], penalty: Tensor, batch_size: int) -> None:
         """Log how the training goes: the mean over processes, of which rank 0 writes."""
+        means = {**means, "penalty": penalty}
         if self.processes > 1:
             values = self.trainer.strategy.reduce(torch.stack([m.float() for m in means.values()]), reduce_op="mean")
             means = dict(zip(means, values, strict=True))
         progress = {f"train/{name}": value for name, value in self.task.metrics(means).items()}
         self.log_dict(progress, prog_bar=True, batch_size=batch_size)
-        self.log("train/penalty", penalty, batch_size=batch_size)
+        self.log("train/penalty", means["penalty"], batch_size=batch_size)
         if self.task.sampling is not None:
             self.log("train/epsilon", self.epsilon, batch_size=batch_size)
         if "updates" in means:  # last, so that the order of the columns does not hang on which step was the first
@@ -212,15 +215,15 @@ class SequenceModule(pl.LightningModule):
         tally.reset()
         metrics = {f"{split}/{name}": value for name, value in self.task.metrics(means).items()}
         self.log_dict(metrics, prog_bar=split == "val")
-        where = trace_prefix(split)
-        self.log(f"{where}/operations", rates.pop("operations"))
+        log_traces(self, split, {"operations": rates.pop("operations")})
         for name, levels in rates.items():
             # A metric of one element comes back without its axis.
-            self.log_dict({f"{where}/{name}_{level}": rate for level, rate in enumerate(levels.reshape(-1), 1)})
+            told = {f"{name}_{level}": rate for level, rate in enumerate(levels.reshape(-1), 1)}
+            log_traces(self, split, told, shown=name not in IMPLIED)
 
         if split == "val":
             for name, levels in self.backbone.measures().items():
-                self.log_dict({f"{where}/{name}_{level}": value for level, value in enumerate(levels, 1)})
+                log_traces(self, split, {f"{name}_{level}": value for level, value in enumerate(levels, 1)})
 
     def on_save_checkpoint(self, checkpoint: dict[str, Any]) -> None:
         checkpoint["recipe"] = self.recipe
@@ -239,6 +242,8 @@ class SequenceModule(pl.LightningModule):
         return {"optimizer": optimizer, "lr_scheduler": schedule}
 
 
-def trace_prefix(split: str) -> str:
-    """Under what name a split's traces are logged: the validation's, which make curves, go without it."""
-    return "trace" if split == "val" else f"trace/{split}"
+def log_traces(module: pl.LightningModule, split: str, values: Mapping[str, Any], shown: bool = True) -> None:
+    """Log what a network did on a split: of the validation under ``trace/``, which makes curves if it is ``shown``; of
+    the test under ``trace/test/``, which no logger is told: one number of the whole run, it stands in its summary."""
+    where = "trace" if split == "val" else f"trace/{split}"
+    module.log_dict({f"{where}/{name}": value for name, value in values.items()}, logger=shown and split == "val")

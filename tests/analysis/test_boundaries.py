@@ -5,7 +5,7 @@ import itertools
 import pytest
 import torch
 
-from multiscale.analysis.boundaries import Score, score, score_baselines, segments
+from multiscale.analysis.boundaries import Score, count_by_symbol, learn_rule, score, score_baselines, segments
 from multiscale.data.text import segmentations
 
 
@@ -65,6 +65,13 @@ def test_baselines_have_their_closed_forms():
     assert known["shifted"].hits == 0
     assert known["random"].precision == pytest.approx(0.2, abs=0.02)
     assert known["random"].recall == pytest.approx(0.25, abs=0.02)
+
+
+def test_a_rule_by_the_symbol_says_yes_where_more_than_half_are_boundaries():
+    symbols = torch.tensor([0, 0, 0, 1, 1, 2, 2, 2], dtype=torch.uint8)
+    marks = torch.tensor([1, 1, 0, 1, 0, 0, 0, 1])
+    assert learn_rule(symbols, marks, 4).tolist() == [True, False, False, False]
+    assert count_by_symbol(symbols, marks, 4).tolist() == [[1, 1, 2, 0], [2, 1, 1, 0]]
 
 
 def test_a_text_is_cut_at_spaces_word_ends_and_sentence_ends():

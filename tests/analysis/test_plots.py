@@ -11,8 +11,9 @@ TEXT = list("a bc\nd" * 20)
 
 
 def marks(axes) -> list[tuple[int, int]]:
-    """(position, level) of every mark in one row."""
-    return sorted((round(p.get_x() + p.get_width() / 2), int(p.get_y())) for p in axes.patches)
+    """(step, lane from 0) of every dot and triangle in one row."""
+    points = [point for line in axes.lines for point in zip(line.get_xdata(), line.get_ydata(), strict=True)]
+    return sorted((int(x), int(y) - 1) for x, y in points)
 
 
 @pytest.fixture
@@ -22,27 +23,27 @@ def boundary() -> torch.Tensor:
     return z
 
 
-def test_each_boundary_is_a_mark_over_its_character_in_the_row_of_its_level(boundary):
-    figure = draw_boundaries(TEXT, boundary, torch.rand(len(TEXT), 3), ["layer 1", "layer 2", "layer 3"], columns=50)
-    strips = figure.axes[0:6:2]
-    for row, axes in enumerate(strips):
-        part = boundary[row * 50 : (row + 1) * 50]
-        assert marks(axes) == sorted(map(tuple, part.nonzero().tolist()))
+def test_boundaries_are_dots_and_true_ends_triangles_over_their_symbols(boundary):
+    names, ends = ["layer 1", "layer 2", "layer 3"], [0, 49, 50, 119]
+    figure = draw_boundaries(TEXT, boundary, None, names, {"word_ends": ends}, start=7, columns=50)
+    assert [len(axes.texts) for axes in figure.axes] == [50, 50, 20]
+    for row, axes in enumerate(figure.axes):
+        steps = range(row * 50, min(row * 50 + 50, len(TEXT)))
+        found = [(7 + t, level) for t, level in boundary.nonzero().tolist() if t in steps]
+        assert marks(axes) == sorted(found + [(7 + t, 2) for t in ends if t in steps])
+    assert [t.get_text() for t in figure.axes[0].get_yticklabels()] == ["z, layer 1", "z, layer 2", "true word ends"]
+    assert [t.get_text() for t in figure.legends[0].get_texts()] == ["boundary found", "true end"]
 
 
-def test_the_text_is_shown_whole_and_in_place(boundary):
-    figure = draw_boundaries(TEXT, boundary, torch.rand(len(TEXT), 3), ["layer 1", "layer 2", "layer 3"], columns=50)
-    shown = [(t.get_position()[0], t.get_text()) for axes in figure.axes[0:6:2] for t in axes.texts]
-    assert [x for x, _ in shown] == [i % 50 for i in range(len(TEXT))]
+def test_the_text_is_shown_whole_and_in_place_and_shaded_by_probability(boundary):
+    probability = torch.rand(len(TEXT), 3)
+    figure = draw_boundaries(TEXT, boundary, probability, ["layer 1", "layer 2", "layer 3"], start=7, columns=50)
+    shown = [(t.get_position()[0], t.get_text()) for axes in figure.axes for t in axes.texts]
+    assert [x for x, _ in shown] == list(range(7, 7 + len(TEXT)))
     assert "".join(s for _, s in shown) == "".join(TEXT).replace(" ", "\u00b7").replace("\n", "\u21b5")
-
-
-def test_the_heat_map_has_the_slowest_level_on_top(boundary):
-    norms = torch.rand(len(TEXT), 3)
-    figure = draw_boundaries(TEXT, boundary, norms, ["layer 1", "layer 2", "layer 3"], columns=50)
-    drawn = torch.as_tensor(figure.axes[1].images[0].get_array().filled(-1))
-    assert torch.equal(drawn[0].float(), norms[:50, 2])
-    assert figure.axes[1].get_yticklabels()[0].get_text() == "norm, layer 3"
+    drawn = torch.as_tensor(figure.axes[2].collections[0].get_array())
+    assert torch.equal(drawn, probability[100:, :2].T)
+    assert len(figure.legends[0].get_texts()) == 4
 
 
 def test_the_raster_shows_every_update_and_names_every_level(tmp_path):
@@ -69,7 +70,7 @@ def test_true_ticks_are_marked_above_the_raster():
 
 def test_drawing_leaves_nothing_behind(boundary):
     before = dict(matplotlib.rcParams)
-    draw_boundaries(["漢"] * 5, boundary[:5], torch.zeros(5, 3), ["a", "b", "c"])
+    draw_boundaries(["漢"] * 5, boundary[:5], None, ["a", "b", "c"])
     assert dict(matplotlib.rcParams) == before
 
 

@@ -3,14 +3,19 @@
 import csv
 import json
 import math
+import re
 import shutil
+import time
+from types import SimpleNamespace
 
 import pytest
 import torch
 from omegaconf import OmegaConf
 
 from multiscale.config.compose import compose_jobs
-from multiscale.jobs.sweep import name_folders
+from multiscale.jobs.sweep import conclude, name_folders
+from multiscale.runs import status
+from multiscale.training.logging.csv_log import CSVLog
 from tests.conftest import ROOT, TEXT, TINY
 
 CLOCK = ["model=clockwork", *TINY]  # the quickest backbone
@@ -44,6 +49,9 @@ def test_a_run_ends_with_a_table_figures_metrics_and_two_checkpoints(request, tm
     assert len(summary["data"]["sha256"]) == 64
     figures = {path.stem for path in (folder / "figures").glob("*.png")}
     assert figures == {"raster"} | {"hmlstm": {"boundaries"}, "learned_clock": {"periods"}}.get(model, set())
+    page = (folder / "watch.html").read_text()
+    assert all(f"figures/{name}.png" in page for name in figures)
+    assert f"watch       {folder / 'watch.html'}\n" in done.stdout
     rows = list(csv.DictReader((folder / "metrics.csv").open()))
     assert any(row["val/bpc"] for row in rows)
     names = {"best.ckpt", "last.ckpt"}
@@ -184,6 +192,21 @@ def test_the_folders_of_a_sweep_tell_what_it_is_over(tmp_path, words, told):
     assert name_folders(jobs, words) == []  # begun before, when folders told nothing
 
 
+def test_the_offline_runs_of_a_sweep_are_sent_by_one_line(tmp_path, capsys):
+    for job in ("0_a", "1_b"):
+        (tmp_path / "a sweep" / job).mkdir(parents=True)
+        (tmp_path / "a sweep" / job / "config.yaml").touch()
+    sent = tmp_path / "a sweep/1_b/wandb/offline-run-1-x"
+    sent.mkdir(parents=True)
+    (sent / "run.wandb").touch()
+    line = f"send all: wandb sync '{tmp_path}/a sweep'/*/wandb/offline-run-*\n"
+    conclude(tmp_path / "a sweep", 0, 2, [])
+    assert line in capsys.readouterr().out
+    (sent / "run.wandb.synced").touch()
+    conclude(tmp_path / "a sweep", 0, 2, [])
+    assert "wandb sync" not in capsys.readouterr().out
+
+
 RATES = {  # at the start of each of three epochs of two steps
     "scheduler=none optim=sgd": [0.3, 0.3, 0.3],
     "scheduler=cosine optim=adamw": [0.003 * (1 + math.cos(math.pi * epoch / 3)) / 2 for epoch in range(3)],
@@ -214,3 +237,39 @@ def test_early_stopping_and_the_debugging_groups_run(here, tmp_path):
     config = OmegaConf.load(folder / "config.yaml")
     assert config.optim.scheduler is None
     assert config.callbacks.early_stopping.monitor == "val/bpc"
+
+
+def test_what_was_never_measured_is_told_and_weights_are_averaged_by_words(here, tmp_path):
+    mean = "+callbacks.mean._target_=pytorch_lightning.callbacks.WeightAveraging"
+    words = ["model=rnn", *TINY, mean, "+callbacks.mean.use_buffers=false", "callbacks=early_stopping"]
+    done = here(*words, "callbacks.early_stopping.monitor=trace/f1_1", "trainer.limit_test_batches=0")
+    assert done.returncode == 0, done.stderr
+    assert re.search(r"^early stopping +trace/f1_1 was never measured *$", done.stdout, re.MULTILINE)
+    assert re.search(r"^val bpc +\d", done.stdout, re.MULTILINE)
+    (folder,) = folders(tmp_path)
+    last, best = (torch.load(folder / f"checkpoints/{name}.ckpt", weights_only=True) for name in ("last", "best"))
+    assert last["averaging_state"]["n_averaged"] == 2
+    assert all(torch.equal(best["state_dict"][key], value) for key, value in last["state_dict"].items())
+
+
+def test_what_a_logger_waits_for_is_no_time_of_the_run(here, tmp_path, monkeypatch):
+    late = [0.0]
+    monkeypatch.setattr(status, "time", SimpleNamespace(monotonic=lambda: time.monotonic() + late[0]))
+    monkeypatch.setattr(CSVLog, "log_hyperparams", lambda *_: late.append(late.pop() + 1000))
+    assert here("model=rnn", *TINY).returncode == 0
+    (folder,) = folders(tmp_path)
+    assert json.loads((folder / "summary.json").read_text())["seconds"] < 500
+
+
+def test_no_validation_is_told_whatever_waits_for_one(here):
+    words = [
+        "model=rnn",
+        *TINY,
+        "callbacks=early_stopping",
+        "+trainer.max_steps=1",
+        "+trainer.check_val_every_n_epoch=9",
+    ]
+    done = here(*words)
+    assert done.returncode == 0, done.stderr
+    assert re.search(r"^val/bpc +not measured: no validation ran *$", done.stdout, re.MULTILINE)
+    assert re.search(r"^early stopping +val/bpc was never measured *$", done.stdout, re.MULTILINE)

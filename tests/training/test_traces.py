@@ -1,6 +1,7 @@
 """What is logged of boundaries and updates is what the network did, on every step of a split and no other."""
 
 import logging
+from collections import Counter
 
 import pytest
 import torch
@@ -55,26 +56,39 @@ def test_a_backbone_without_boundaries_has_no_boundary_rates():
     assert set(tally.compute()[1]) == {"operations", "update", "copy", "active"}
 
 
-@pytest.mark.parametrize("split", ["val", "test"])
-def test_logged_scores_are_those_of_the_whole_split(data, tmp_path, split):
+@pytest.mark.parametrize(("split", "batches"), [("val", None), ("test", None), ("val", 2)])
+def test_logged_scores_are_those_of_all_that_was_read_of_a_split(data, tmp_path, split, batches):
+    data.steps = 5
     module = network(data, "model.hidden_size=9").eval()
-    run = trainer(tmp_path, callbacks=[BoundaryScores("word_ends", offset=1)])
-    logged = (run.validate if split == "val" else run.test)(module, datamodule=Loaders(data), verbose=False)[0]
-    streams = data.loader("val").dataset if split == "val" else data.loader("test").dataset
-    whole = type(streams)(streams.symbols, *data.bounds[split], data.batch_size, steps=10**6)[0]
+    run = trainer(tmp_path, callbacks=[BoundaryScores("word_ends", offset=1)], limit_val_batches=batches)
+    told = (run.validate if split == "val" else run.test)(module, datamodule=Loaders(data), verbose=False)[0]
+    logged = run.callback_metrics
+    streams = data.loader(split).dataset
+    chunks = [streams[k] for k in range(batches or len(streams))]
+    inputs, targets = (torch.cat(parts, 1) for parts in list(zip(*chunks, strict=True))[:2])
     with torch.no_grad():
-        fired = module(whole.inputs, trace=True)[1].trace.boundary[..., 0]
-    valid = whole.targets >= 0
-    text = "".join(data.facts.vocabulary[i] for i in whole.inputs[valid].tolist())
-    ends = torch.tensor([a.isalnum() and not b.isalnum() for a, b in zip(text, text[1:] + ".", strict=True)])
+        fired = module(inputs, trace=True)[1].trace.boundary[..., 0]
+    valid = targets >= 0
+    text, after = ([data.facts.vocabulary[i] for i in symbols[valid].tolist()] for symbols in (inputs, targets))
+    ends = torch.tensor([a.isalnum() and not b.isalnum() for a, b in zip(text, after, strict=True)])
     expected = score(fired[valid], ends, offset=1)
     where = "trace" if split == "val" else "trace/test"
     assert 0 < expected.found < len(text)
     assert logged[f"{where}/f1_1"] == pytest.approx(expected.f1)
     assert logged[f"{where}/precision_1"] == pytest.approx(expected.precision)
     assert logged[f"{where}/boundary_1"] == pytest.approx(expected.found / len(text))
-    assert logged[f"{where}/precision_always"] == pytest.approx(expected.true / len(text))
     assert f"{where}/f1_3" not in logged
+    yes = Counter(zip(text, fired[valid].tolist(), strict=True))
+    best = sum(max(yes[symbol, 0.0], yes[symbol, 1.0]) for symbol in set(text))
+    assert logged[f"{where}/explained_1"] == pytest.approx(best / len(text))
+    if split == "val":
+        assert not {f"{where}/precision_random_1", f"{where}/f1_always", f"{where}/f1_symbol_1"} & set(logged)
+        assert f"{where}/copy_1" in logged.keys() - told.keys()
+    else:  # of the text that repeats itself, all spaces but those behind a comma or a full stop come after a word
+        assert [key for key in told if key.startswith("trace")] == []
+        assert logged[f"{where}/precision_always"] == pytest.approx(expected.true / len(text))
+        ruled = torch.tensor([symbol in " ,." for symbol in text])
+        assert logged[f"{where}/f1_symbol_1"] == logged[f"{where}/f1_symbol_2"] == score(ruled, ends, offset=1).f1
 
 
 def test_all_stands_for_every_segmentation_that_the_data_know(data, tmp_path):
@@ -91,12 +105,13 @@ def test_a_level_that_never_fires_is_named_in_a_warning(data, tmp_path, caplog):
         layer.bias.data[-1] = -100.0
     run = trainer(tmp_path, callbacks=[CollapseWarning()])
     with caplog.at_level(logging.WARNING, logger="multiscale"):
-        for _ in range(2):  # once a level
+        for _ in range(2):  # once in a run
             run.validate(module, datamodule=Loaders(data), verbose=False)
     said = [record.getMessage() for record in caplog.records if record.name.startswith("multiscale")]
-    assert [message[:19] for message in said] == ["layer 1 has collaps", "layer 2 has collaps"]
-    assert all("100% of its decisions pass no gradient" in message for message in said)
-    assert all("model.boundary" in message for message in said)
+    lost = "(a boundary at 0.00% of the steps, 100% of its decisions pass no gradient)"
+    (message,) = said
+    assert message.startswith(f"collapsed in epoch 1: layer 1 {lost}; layer 2 {lost}. ")
+    assert "Try model=hmlstm" in message
 
 
 def test_an_unknown_reference_is_refused_with_the_known_ones(data, tmp_path):

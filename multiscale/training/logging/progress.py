@@ -1,15 +1,34 @@
 """The progress bar of a run."""
 
+from typing import Any
+
 import pytorch_lightning as pl
 from pytorch_lightning.callbacks import RichProgressBar
 from pytorch_lightning.callbacks.progress.rich_progress import RichProgressBarTheme
+from rich import get_console
+
+BAR, BESIDE, GAP = 6, 47, 2  # characters: of the bar, of all but the metrics, between two metrics
 
 
 class Progress(RichProgressBar):
-    """Lightning's rich bar with one line an epoch: bits per character, updates per step, and nothing of the logger."""
+    """Lightning's rich bar with one line an epoch, which fits the terminal: the metrics of the validation, those of the
+    training, and updates per step, as far as there is room, which on 80 columns is for two."""
 
     def __init__(self) -> None:
-        super().__init__(leave=True, theme=RichProgressBarTheme(metrics_text_delimiter="  "))
+        super().__init__(leave=True, theme=RichProgressBarTheme(metrics_text_delimiter=GAP * " "))
+
+    def configure_columns(self, trainer: pl.Trainer) -> list[Any]:
+        described, bar, batches, time, _ = super().configure_columns(trainer)
+        bar.bar_width = BAR
+        return [described, bar, batches, time]
 
     def get_metrics(self, trainer: pl.Trainer, pl_module: pl.LightningModule) -> dict[str, int | str | float | dict]:
-        return {name: value for name, value in super().get_metrics(trainer, pl_module).items() if name != "v_num"}
+        known = super().get_metrics(trainer, pl_module)
+        known.pop("v_num", None)  # of the logger
+        left, shown = get_console().width - BESIDE, {}
+        for name in sorted(known, key=lambda name: (name == "train/updates", not name.startswith("val/"))):
+            left -= len(f"{name}: {known[name]:{self.theme.metrics_format}}") + GAP
+            if left + GAP < 0:
+                break
+            shown[name] = known[name]
+        return shown

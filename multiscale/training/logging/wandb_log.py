@@ -22,7 +22,7 @@ from multiscale.runs.metrics import read_column
 from multiscale.runs.processes import get_rank
 from multiscale.training.lean import stand_in
 from multiscale.training.logging.base import RunLogger
-from multiscale.training.logging.wandb_mode import mode_of
+from multiscale.training.logging.wandb_mode import find_unsent, mode_of
 
 log = logging.getLogger(__name__)
 
@@ -157,9 +157,7 @@ class SafeWandb(RunLogger):
         """How to send what was kept on this machine, or where the run is to be seen; for the end of a summary."""
         identity = _read(self.folder / "wandb_id.txt")
         broken = "" if self.alive else "*"  # then also what was meant to be sent at once
-        kept = sorted(self.folder.glob(f"wandb/{broken or 'offline-'}run-*-{identity}*")) if identity else []
-        kept = [path for path in kept if any(path.glob("*.wandb")) and not any(path.glob("*.synced"))]
-        if kept:
+        if identity and (kept := find_unsent(self.folder, f"{broken or 'offline-'}run-*-{identity}*")):
             return [shlex.join(["wandb", "sync", *map(str, kept)])]
         url = getattr(self.run, "url", None)
         return [f"Weights & Biases: {url}"] if url else []

@@ -1,4 +1,4 @@
-"""Whether Weights & Biases runs are online: from the environment and the key that is stored, without asking anyone."""
+"""Whether Weights & Biases runs are online, and which are still to be sent: without asking anyone or loading W&B."""
 
 import os
 from netrc import NetrcParseError, netrc
@@ -10,6 +10,12 @@ def mode_of(mode: str) -> str:
     if mode != "auto":
         return mode
     return os.environ.get("WANDB_MODE") or ("online" if has_key() else "offline")
+
+
+def find_unsent(folder: Path, pattern: str = "offline-run-*") -> list[Path]:
+    """What W&B kept in a run's folder, of names of this ``pattern``, and did not send."""
+    kept = sorted(folder.glob(f"wandb/{pattern}"))
+    return [path for path in kept if any(path.glob("*.wandb")) and not any(path.glob("*.synced"))]
 
 
 def has_key() -> bool:

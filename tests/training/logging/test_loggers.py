@@ -1,13 +1,15 @@
 """Loggers in general: what each need not do, and how they go on with a training that was stopped."""
 
 import json
+from types import SimpleNamespace
 
 import pytest
 import wandb
 from pytorch_lightning.loggers import Logger
+from rich.console import Console
 
 from multiscale.checks import InvalidInput
-from multiscale.training.logging import lightning_logs, wandb_log
+from multiscale.training.logging import lightning_logs, progress, wandb_log
 from multiscale.training.logging import loggers as logs
 from multiscale.training.logging.base import RunLogger
 from multiscale.training.logging.csv_log import CSVLog
@@ -70,6 +72,14 @@ def test_a_row_that_was_cut_off_is_none(tmp_path):
     assert log.rows == 1
     log.begin(1, 0)
     assert log.path.read_text() == "step,a\n0,1.0\n"
+
+
+@pytest.mark.parametrize(("columns", "shown"), [(80, 2), (101, 3), (60, 0)])
+def test_the_bar_shows_as_many_metrics_as_fit_a_line(monkeypatch, columns, shown):
+    metrics = {"train/bpc": 1.74449, "train/updates": 1.33, "val/bpc": 1.80111}
+    monkeypatch.setattr(progress, "get_console", lambda: Console(width=columns))
+    told = progress.Progress().get_metrics(SimpleNamespace(progress_bar_metrics=metrics, loggers=[]), None)
+    assert list(told) == ["val/bpc", "train/bpc", "train/updates"][:shown]
 
 
 def test_wandb_knows_how_often_rows_are_to_reach_the_disk():
