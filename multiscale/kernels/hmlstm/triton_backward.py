@@ -22,11 +22,13 @@ def _through_boundary(layer, b, row, inside, batch, z_prev, z_below, rewritten, 
     if RULE == NESTED:
         dz_below = to_decided
         dz = dz * z_below
+    if RULE == ZERO:
+        to_rewritten = to_decided
+        dz = dz * rewritten
     if RULE == HOLD:
+        to_rewritten = to_decided
         to_copy = dz * z_prev
         dz_prev = copy * dz
-    if RULE == HOLD or RULE == ZERO:
-        to_rewritten = to_decided
         dz = dz * rewritten
     through = dz * tl.load(layer.surrogate + row, mask=inside, other=0.0)
     tl.store(layer.pre_boundary + row, through, mask=inside)

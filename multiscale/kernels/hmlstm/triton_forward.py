@@ -1,17 +1,17 @@
 """A sequence of all layers of an HM-LSTM as one Triton kernel, forward, and what the backward one shares with it.
 
 The arithmetic of ``gates.h`` over the same buffers (:mod:`multiscale.kernels.hmlstm.gates`), of which
-:class:`multiscale.kernels.hmlstm.triton_loop.Fields` holds a layer's. A program has ROWS rows of the batch and goes through
-all steps and layers of them; rows do not meet, so programs do not either. What it writes for itself to read stands in
-global memory, behind a barrier. No product is left out. What Triton's interpreter does not know (the tanh of libdevice,
-inline assembly) is not used.
+:class:`multiscale.kernels.hmlstm.triton_loop.Fields` holds a layer's. A program has ROWS rows of the batch and goes
+through all steps and layers of them; rows do not meet, so programs do not either. What it writes for itself to read
+stands in global memory, behind a barrier. No product is left out. What Triton's interpreter does not know (the tanh of
+libdevice, inline assembly) is not used.
 """
 
 import triton
 import triton.language as tl
 
 ROWS = tl.constexpr(16)  # of a product's left side, the fewest that a GPU multiplies
-RECOMPUTE, HOLD, ZERO, NESTED = (tl.constexpr(i) for i in range(4))  # native.COPY_BOUNDARY
+HOLD, ZERO, NESTED = (tl.constexpr(i) for i in (1, 2, 3))  # native.COPY_BOUNDARY
 
 
 @triton.jit
@@ -110,7 +110,10 @@ def _boundary(
 
 
 @triton.jit
-def _pass_on(layers, l: tl.constexpr, row, inside, batch, z, z_below, COUNT: tl.constexpr, TOP_DOWN: tl.constexpr, BLOCK: tl.constexpr):
+def _pass_on(
+    layers, l: tl.constexpr, row, inside, batch, z, z_below,
+    COUNT: tl.constexpr, TOP_DOWN: tl.constexpr, BLOCK: tl.constexpr,
+):  # fmt: skip
     """z_t^l h_t^l as the operand of the layer above, now, and z_t^{l-1} h_t^l of the layer below, at the next step."""
     layer = layers[l]
     for first in range(0, layer.size, BLOCK):
@@ -166,9 +169,7 @@ def forward(
                         k = first + tl.arange(0, BLOCK)
                         read = load(layer.operands, row, inside, layer.columns, k, k < layer.columns)
                         score += tl.sum(read * tl.load(layer.boundary_weight + k, mask=k < layer.columns, other=0.0), 1)
-                z = _boundary(
-                    layer, row, inside, batch, score, slope, z_prev, z_below, copy, RULE, SOFT, KEEP
-                )  # fmt: skip
+                z = _boundary(layer, row, inside, batch, score, slope, z_prev, z_below, copy, RULE, SOFT, KEEP)
             tl.debug_barrier()
             _pass_on(layers, l, row, inside, batch, z, z_below, COUNT, TOP_DOWN, BLOCK)
             tl.debug_barrier()

@@ -17,7 +17,7 @@ from multiscale.kernels.product import outer
 from multiscale.kernels.workspace import Workspace
 
 MOST_UNITS = 256  # of a layer; every step reads all weights again
-BLOCK = 64  # columns that a program works on at a time, a power of two of at least 16
+BLOCK = 32  # columns that a program works on at a time, a power of two of at least 16
 PRODUCTS = (torch.float32, torch.float16, torch.bfloat16)
 
 
@@ -37,6 +37,7 @@ class Fields(NamedTuple):
     decided: Tensor | None
     surrogate: Tensor | None
     threshold: Tensor | None
+    # For the backward pass.
     dlevel: Tensor | None = None  # [B, T, H]
     dboundary: Tensor | None = None  # [T + 1, B]
     pre: Tensor | None = None
@@ -113,11 +114,12 @@ class Launched:
 
         options, filled = self.plan.options, []
         for fields, d, dlevel, dboundary in zip(self.fields, gradients, *given, strict=True):
-            dlevel, dboundary = (None if part is None else part.contiguous() for part in (dlevel, dboundary))
-            beside = {"dh": d.h, "dc": d.c, "dz": d.z, "dinput": d.input}
-            filled.append(
-                fields._replace(dlevel=dlevel, dboundary=dboundary, pre=d.pre, pre_boundary=d.pre_boundary, **beside)
-            )
+            own = fields._replace(
+                dlevel=None if dlevel is None else dlevel.contiguous(),
+                dboundary=None if dboundary is None else dboundary.contiguous(),
+                pre=d.pre, pre_boundary=d.pre_boundary, dh=d.h, dc=d.c, dz=d.z, dinput=d.input,
+            )  # fmt: skip
+            filled.append(own)
         with torch.cuda.device_of(self.layers[0].slope):
             kernels.backward[self._grid(kernels.ROWS.value)](
                 tuple(filled), options.choice_share, self.length, self.batch, COUNT=len(self.layers),
@@ -141,6 +143,4 @@ class Launched:
         """Triton's name of the products' type."""
         import triton.language as tl
 
-        return {torch.float32: tl.float32, torch.float16: tl.float16, torch.bfloat16: tl.bfloat16}[
-            self.plan.product_dtype
-        ]
+        return getattr(tl, str(self.plan.product_dtype).removeprefix("torch."))
