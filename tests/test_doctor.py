@@ -74,7 +74,11 @@ def test_a_gpu_is_told_with_its_memory(monkeypatch):
     monkeypatch.setattr(torch.cuda, "device_count", lambda: 1)
     monkeypatch.setattr(torch.cuda, "get_device_properties", lambda i: card)
     monkeypatch.setattr(torch.cuda, "is_bf16_supported", lambda: True)
+    installed(monkeypatch)
     assert any(f.state == OK and "Card X, 80 GB, with bf16" in f.text for f in doctor.devices())
+    assert [f.how for f in doctor.devices() if f.state == NOTE] == ["pip install 'multiscale-rnn[triton]'"]
+    installed(monkeypatch, triton="3.9.0")
+    assert all(f.state == OK for f in doctor.devices())
 
 
 def test_a_driver_without_a_gpu_in_torch_is_a_note(monkeypatch):
