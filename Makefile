@@ -32,7 +32,7 @@ test-slow: setup  # what trained networks reach, and faults: minutes
 	$(BIN)/python -m pytest -n 2 -m slow
 
 # Without a GPU, in Triton's interpreter; `pip install 'multiscale-rnn[triton]'` first, of 1 GB, or name in PYTHONPATH a
-# folder that has it. On a machine with a GPU: make test-triton TRITON_INTERPRET=0
+# folder that has it (3.9: the interpreter of 3.6 fails with the numpy of today). With a GPU: TRITON_INTERPRET=0
 test-triton: export TRITON_INTERPRET ?= 1
 test-triton: setup
 	$(BIN)/python -m pytest -rs tests/kernels/test_hmlstm_triton.py

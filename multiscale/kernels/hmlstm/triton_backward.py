@@ -109,7 +109,7 @@ def _add_to_state(
     return dgate
 
 
-@triton.jit
+@triton.jit(do_not_specialize=("steps", "batch"))  # or each length would be compiled anew
 def backward(
     layers, share, steps, batch,
     COUNT: tl.constexpr, RULE: tl.constexpr, FLUSH: tl.constexpr, COPY: tl.constexpr, HIDDEN: tl.constexpr,

@@ -129,7 +129,7 @@ def _pass_on(
             store(lower.operands, row + batch, inside, lower.columns, start, within, z_below[:, None] * h)
 
 
-@triton.jit
+@triton.jit(do_not_specialize=("steps", "batch"))  # or each length would be compiled anew
 def forward(
     layers, slope, steps, batch,
     COUNT: tl.constexpr, RULE: tl.constexpr, FLUSH: tl.constexpr, COPY: tl.constexpr, HIDDEN: tl.constexpr,
