@@ -122,7 +122,9 @@ def test_what_it_cannot_do_is_refused_by_name(options, why, monkeypatch):
 
 def test_auto_takes_it_on_a_gpu_where_it_can_run_and_on_no_cpu(monkeypatch):
     monkeypatch.setattr(triton_loop, "_installed", lambda: True)
+    monkeypatch.setattr(triton_loop, "_cannot_launch", lambda: None)
     monkeypatch.setattr(torch.cuda, "is_available", lambda: True)
+    monkeypatch.setattr(torch.cuda, "get_device_capability", lambda device: (8, 0) if device.index is None else (7, 5))
     monkeypatch.delenv("TRITON_INTERPRET", raising=False)
 
     def best(device, **options):
@@ -131,4 +133,5 @@ def test_auto_takes_it_on_a_gpu_where_it_can_run_and_on_no_cpu(monkeypatch):
 
     assert best("cuda") == "triton"
     assert best("cuda", layer_norm=True) == "fused"
+    assert best("cuda:1") == "fused"  # an older one
     assert best("cpu") != "triton"

@@ -1,9 +1,12 @@
 """The loop over time and layers as one Triton kernel each way, for GPUs; in Triton's interpreter also on a CPU."""
 
 import os
+import shutil
+import sysconfig
 from collections.abc import Sequence
 from functools import cache
 from importlib.util import find_spec
+from pathlib import Path
 from typing import NamedTuple
 
 import torch
@@ -18,6 +21,7 @@ from multiscale.kernels.workspace import Workspace
 
 MOST_UNITS = 256  # of a layer; every step reads all weights again
 BLOCK = 32  # columns that a program works on at a time, a power of two of at least 16
+LEAST_CAPABILITY = (8, 0)  # the first that multiplies bfloat16
 PRODUCTS = (torch.float32, torch.float16, torch.bfloat16)
 
 
@@ -50,12 +54,22 @@ class Fields(NamedTuple):
 
 def interpreted() -> bool:
     """Whether Triton interprets its kernels instead of compiling them."""
-    return os.environ.get("TRITON_INTERPRET") == "1"
+    return os.environ.get("TRITON_INTERPRET", "").lower() in ("1", "true", "yes", "on", "y")
 
 
 @cache
 def _installed() -> bool:
     return find_spec("triton") is not None
+
+
+@cache
+def _cannot_launch() -> str | None:
+    """Why Triton could not build what launches a kernel, or None."""
+    if not (os.environ.get("CC") or shutil.which("gcc") or shutil.which("clang")):
+        return "Triton needs a C compiler, gcc or clang, and there is none on the path"
+    if not Path(sysconfig.get_path("include"), "Python.h").is_file():
+        return "Triton needs the headers of Python (Python.h)"
+    return None
 
 
 def unavailable(
@@ -70,10 +84,14 @@ def unavailable(
         return "Triton is not installed: pip install 'multiscale-rnn[triton]'"
     if not interpreted() and not torch.cuda.is_available():
         return "there is no GPU"
+    if not interpreted() and (why := _cannot_launch()) is not None:
+        return why
     if device is None:
         return None
     if dtype != torch.float32 or (device.type != "cuda" and not interpreted()):
         return f"it works on GPU tensors of float32; got {dtype} on {device}"
+    if not interpreted() and torch.cuda.get_device_capability(device) < LEAST_CAPABILITY:
+        return f"it works on GPUs of compute capability {LEAST_CAPABILITY[0]}.{LEAST_CAPABILITY[1]} or more"
     if torch.is_autocast_enabled(device.type):
         short = torch.get_autocast_dtype(device.type)
         if short not in PRODUCTS or (interpreted() and short == torch.bfloat16):
