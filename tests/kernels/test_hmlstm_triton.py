@@ -93,7 +93,7 @@ def test_no_result_depends_on_what_memory_held(monkeypatch):
 
 
 @pytest.mark.slow
-@pytest.mark.skipif(not triton_loop._installed(), reason=f"{CANNOT_RUN}")
+@pytest.mark.skipif(not triton_loop.INSTALLED, reason=f"{CANNOT_RUN}")
 @pytest.mark.parametrize("capability", [80, 90])
 def test_it_compiles_for_a_gpu_and_shares_no_more_memory_than_any_has(capability, tmp_path):
     environment = os.environ | {"TRITON_INTERPRET": "0", "TRITON_CACHE_DIR": str(tmp_path)}
@@ -115,13 +115,13 @@ def test_it_compiles_for_a_gpu_and_shares_no_more_memory_than_any_has(capability
     ],
 )
 def test_what_it_cannot_do_is_refused_by_name(options, why, monkeypatch):
-    monkeypatch.setattr(triton_loop, "_installed", lambda: False)
+    monkeypatch.setattr(triton_loop, "INSTALLED", False)
     with pytest.raises(InvalidInput, match=f"kernel 'triton' of HMLSTM cannot run here: {why}"):
         HMLSTM(D, **{"hidden_size": 8, "kernel": "triton", **options})
 
 
 def test_auto_takes_it_on_a_gpu_where_it_can_run_and_on_no_cpu(monkeypatch):
-    monkeypatch.setattr(triton_loop, "_installed", lambda: True)
+    monkeypatch.setattr(triton_loop, "INSTALLED", True)
     monkeypatch.setattr(triton_loop, "_cannot_launch", lambda: None)
     monkeypatch.setattr(torch.cuda, "is_available", lambda: True)
     monkeypatch.setattr(torch.cuda, "get_device_capability", lambda device: (8, 0) if device.index is None else (7, 5))

@@ -23,6 +23,7 @@ MOST_UNITS = 256  # of a layer; every step reads all weights again
 BLOCK = 32  # columns that a program works on at a time, a power of two of at least 16
 LEAST_CAPABILITY = (8, 0)  # the first that multiplies bfloat16
 PRODUCTS = (torch.float32, torch.float16, torch.bfloat16)
+INSTALLED = find_spec("triton") is not None
 
 
 class Fields(NamedTuple):
@@ -58,11 +59,6 @@ def interpreted() -> bool:
 
 
 @cache
-def _installed() -> bool:
-    return find_spec("triton") is not None
-
-
-@cache
 def _cannot_launch() -> str | None:
     """Why Triton could not build what launches a kernel, or None."""
     if not (os.environ.get("CC") or shutil.which("gcc") or shutil.which("clang")):
@@ -80,7 +76,7 @@ def unavailable(
         return "the triton kernel has no layer norm"
     if max(sizes) > MOST_UNITS:
         return f"the triton kernel has at most {MOST_UNITS} units a layer; got {max(sizes)}"
-    if not _installed():
+    if not INSTALLED:
         return "Triton is not installed: pip install 'multiscale-rnn[triton]'"
     if not interpreted() and not torch.cuda.is_available():
         return "there is no GPU"
