@@ -78,8 +78,8 @@ def unavailable(
         return f"the triton kernel has at most {MOST_UNITS} units a layer; got {max(sizes)}"
     if not INSTALLED:
         return "Triton is not installed: pip install 'multiscale-rnn[triton]'"
-    if not interpreted() and not torch.cuda.is_available():
-        return "there is no GPU"
+    if not interpreted() and (not torch.cuda.is_available() or torch.version.hip):
+        return "there is no NVIDIA GPU"
     if not interpreted() and (why := _cannot_launch()) is not None:
         return why
     if device is None:
