@@ -2,7 +2,7 @@ PYTHON ?= python3
 BIN := .venv/bin
 MINIMAL := $(CURDIR)/.venv-minimal
 
-.PHONY: setup run test test-minimal test-slow lint docs
+.PHONY: setup run test test-minimal test-slow test-triton lint docs
 
 setup: .venv/.installed
 
@@ -30,6 +30,12 @@ $(MINIMAL)/.installed: pyproject.toml tests/helpers/lowest.py | setup
 
 test-slow: setup  # what trained networks reach, and faults: minutes
 	$(BIN)/python -m pytest -n 2 -m slow
+
+# Without a GPU, in Triton's interpreter; `pip install 'multiscale-rnn[triton]'` first, of 1 GB, or name in PYTHONPATH a
+# folder that has it (3.9: the interpreter of 3.6 fails with the numpy of today). With a GPU: TRITON_INTERPRET=0
+test-triton: export TRITON_INTERPRET ?= 1
+test-triton: setup
+	$(BIN)/python -m pytest -rs tests/kernels/test_hmlstm_triton.py
 
 lint: setup
 	$(BIN)/ruff check .

@@ -133,11 +133,24 @@ def devices() -> Iterator[Finding]:
         card = torch.cuda.get_device_properties(i)
         bf16 = "with" if torch.cuda.is_bf16_supported() else "without"
         yield Finding(OK, f"gpu {i}", f"{card.name}, {card.total_memory / GB:.0f} GB, {bf16} bf16; for trainer=gpu")
+    if count:
+        yield launched()
     if not count and shutil.which("nvidia-smi"):
         how = "install the build of torch for this driver: https://pytorch.org/get-started/locally"
         yield Finding(NOTE, "gpu", "torch sees none, though nvidia-smi is installed", how)
     elif not count:
         yield Finding(OK, "gpu", "none; runs use the CPU")
+
+
+def launched() -> Finding:
+    """Whether the HM-LSTM's kernel in Triton can run."""
+    from multiscale.kernels.hmlstm.operations import Options
+    from multiscale.kernels.hmlstm.triton_loop import unavailable
+
+    if (why := unavailable(Options(), (1,))) is None:
+        return Finding(OK, "triton", f"{_version('triton')}; the HM-LSTM's kernel=triton can run, without layer norm")
+    how = "pip install 'multiscale-rnn[triton]', beside gcc and Python's headers"
+    return Finding(NOTE, "triton", f"{why}; the HM-LSTM's kernel=triton cannot run", how)
 
 
 def threads() -> Iterator[Finding]:

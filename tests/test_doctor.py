@@ -13,6 +13,7 @@ from packaging.requirements import Requirement
 from multiscale import doctor
 from multiscale.doctor import MEND, NOTE, OK
 from multiscale.kernels import compiler
+from multiscale.kernels.hmlstm import triton_loop
 
 LIGHTNING = "pytorch-lightning>=2.6,<2.7"
 Usage = namedtuple("Usage", "total used free")
@@ -75,6 +76,14 @@ def test_a_gpu_is_told_with_its_memory(monkeypatch):
     monkeypatch.setattr(torch.cuda, "get_device_properties", lambda i: card)
     monkeypatch.setattr(torch.cuda, "is_bf16_supported", lambda: True)
     assert any(f.state == OK and "Card X, 80 GB, with bf16" in f.text for f in doctor.devices())
+
+
+@pytest.mark.parametrize(("why", "state"), [(None, OK), ("Triton is not installed", NOTE)])
+def test_a_gpu_without_triton_is_a_note(monkeypatch, why, state):
+    monkeypatch.setattr(triton_loop, "unavailable", lambda options, sizes: why)
+    finding = doctor.launched()
+    assert finding.state == state
+    assert (why or "can run") in finding.text
 
 
 def test_a_driver_without_a_gpu_in_torch_is_a_note(monkeypatch):

@@ -25,7 +25,7 @@ from multiscale.backbones import hmlstm_stream
 from multiscale.backbones.base import Backbone, Folded, Levels, Product, State, Step, StepTrace, groups
 from multiscale.backbones.hmlstm_layer import HMLSTMLayer
 from multiscale.checks import InvalidInput, flag, in_range, one_of, positive_int, stack_sizes
-from multiscale.kernels.hmlstm import native, sequence
+from multiscale.kernels.hmlstm import native, sequence, triton_loop
 from multiscale.kernels.hmlstm.decisions import Reading, Rows, mean_operands, scores
 from multiscale.kernels.hmlstm.operations import Options, after_copy, is_open, operation
 from multiscale.nn.detectors.base import Detector, Seen, check_detector
@@ -83,8 +83,10 @@ class HMLSTM(Backbone):
         zoneout: probability with which a unit that is updated or flushed keeps its h_{t-1} (Krueger et al. 2016,
             arXiv 1606.01305; not in the paper), which then is h_t for whatever reads it; and
         zoneout_c: its c_{t-1}; in evaluation both are the expectation. They run in the reference kernel alone.
-        kernel: ``native``, the whole sequence as one function in C++ (CPU, needs a C++ compiler); ``fused``,
-            the same with torch's gates; ``reference``, the fold of ``step``; ``auto``, the first of these that can run.
+        kernel: ``native``, the whole sequence as one function in C++ (CPU, needs a C++ compiler); ``fused``, the same
+            with torch's gates; ``triton``, the same as one launch on a GPU (needs Triton; no layer norm, at most 256
+            units a layer), not yet run on one and therefore by its name alone; ``reference``, the fold of ``step``;
+            ``auto``, the first of the others that can run.
 
     Raises:
         InvalidInput: for sizes below 1, an unknown word, a slope that is not above 0, a cost below 0, rates outside
@@ -254,13 +256,16 @@ class HMLSTM(Backbone):
 
     def kernels(self, x: Tensor | None) -> Mapping[str, str | None]:
         # Not x's own type: under autocast it may be short, and the kernels work in that of the parameters.
-        missing = native.unavailable() if x is None else native.unavailable(x.device, self.slope.dtype)
+        device, dtype = (None, None) if x is None else (x.device, self.slope.dtype)
+        missing = native.unavailable(device, dtype)
         unknown = None
         if self.options.source == "change":
             unknown = "boundary_source=change compares two states at each step, in the reference alone"
         elif self.options.zoneout or self.options.zoneout_c:
             unknown = "the whole-sequence kernels have no zoneout"
-        return {"native": unknown or missing, "fused": unknown, "reference": None}
+        triton = unknown or triton_loop.unavailable(self.options, self.level_sizes, device, dtype)
+        # Triton's, which no GPU has run yet, by its name alone: where it can run, what is before it can too.
+        return {"native": unknown or missing, "fused": unknown, "triton": triton, "reference": None}
 
     def fast(self, kernel: str, x: Float[Tensor, "B T D"], state: State, trace: bool) -> Folded:
         x, first = self._wide(x, groups(state))
@@ -299,7 +304,7 @@ class HMLSTM(Backbone):
         if not self.detector.plain:
             affine = zip(*self._affine(), strict=True)
             weights = [*(w.rescaled(*both) for w, both in zip(weights, affine, strict=False)), weights[-1]]
-        plan = sequence.plan(self.options, x, self.slope.dtype, native=kernel == "native", skip=skip)
+        plan = sequence.plan(self.options, x, self.slope.dtype, kernel, skip)
         h, c, z = state
         return sequence.sequence(x, (h, c, z), weights, self.slope, thresholds, plan)
 

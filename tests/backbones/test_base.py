@@ -14,7 +14,7 @@ from multiscale.backbones import base, clockwork, dilated, hard_clock, hmlstm, l
 from multiscale.backbones.base import Backbone, StepTrace
 from multiscale.checks import InvalidInput
 from multiscale.kernels import clocked
-from multiscale.kernels.hmlstm import gates, native
+from multiscale.kernels.hmlstm import gates, native, triton_loop
 from multiscale.nn.clocks.pulse import PulseClock
 from tests.conftest import backbone
 
@@ -63,6 +63,7 @@ def learned() -> learned_clock.LearnedClockRNN:
 PERIODS = {"periods": [1, 2], "hidden_size": 6}
 RUNS = [  # what is made, its kernel, and what that calls
     (lambda: hmlstm.HMLSTM(3, 4), "native", (native, "multiplies")),
+    (lambda: hmlstm.HMLSTM(3, 4), "triton", (triton_loop.Launched, "forward")),
     (lambda: hmlstm.HMLSTM(3, 4), "fused", (gates, "forward")),
     (lambda: hmlstm.HMLSTM(3, 4), "reference", (hmlstm.HMLSTMLayer, "forward")),
     (lambda: clockwork.ClockworkRNN(3, **PERIODS), "native", (clockwork.cascades, "recur")),
@@ -90,9 +91,9 @@ RUNS = [  # what is made, its kernel, and what that calls
 
 @pytest.mark.parametrize(("make", "kernel", "function"), RUNS, ids=[f"{r[2][0].__name__}-{r[1]}" for r in RUNS])
 def test_the_kernel_that_is_named_is_the_one_that_runs(make, kernel, function, monkeypatch):
-    network = make()
-    if network.kernels(None)[kernel] is not None:
-        pytest.skip(f"{kernel}: {network.kernels(None)[kernel]}")
+    network, x = make(), torch.randn(2, 5, 3)
+    if network.kernels(x)[kernel] is not None:
+        pytest.skip(f"{kernel}: {network.kernels(x)[kernel]}")
     calls = []
     original = getattr(*function)
 
@@ -101,11 +102,11 @@ def test_the_kernel_that_is_named_is_the_one_that_runs(make, kernel, function, m
         return original(*args, **kwargs)
 
     monkeypatch.setattr(*function, spy)
-    for other in network.use("reference").kernels(None):
-        if network.kernels(None)[other] is None:
+    for other in network.use("reference").kernels(x):
+        if network.kernels(x)[other] is None:
             calls.clear()
             assert network.use(other).kernel == other
-            network(torch.randn(2, 5, 3))
+            network(x)
             assert bool(calls) == (other == kernel)
             assert network.kernel == other
 
@@ -218,8 +219,8 @@ def test_what_ran_is_told_for_parameters_of_every_type(make, dtype):
 
 @pytest.mark.gpu
 @pytest.mark.skipif(not torch.cuda.is_available(), reason="no GPU")
-def test_on_a_gpu_the_gates_are_torchs_and_a_warning_says_so(said):
-    network = hmlstm.HMLSTM(3, 4).cuda()
+def test_on_a_gpu_the_gates_are_torchs_where_triton_cannot_run_and_a_warning_says_so(said):
+    network = hmlstm.HMLSTM(3, 4, layer_norm=True).cuda()
     network(torch.randn(2, 4, 3).cuda())
     assert network.kernel == "fused"
     assert said()[0][0] == "WARNING"

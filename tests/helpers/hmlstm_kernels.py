@@ -34,6 +34,7 @@ OPTIONS = [
 ]
 ULPS = 2 * torch.finfo(torch.float32).eps  # what rounding one number well can cost it
 HAS_COMPILER = native.unavailable() is None
+ON_CPU = ("fused", "native") if HAS_COMPILER else ("fused",)
 KERNELS = [
     "fused",
     pytest.param("native", marks=pytest.mark.skipif(not HAS_COMPILER, reason=f"{native.unavailable()}")),
@@ -88,12 +89,11 @@ def run(found, x, first, cotangents):
     return tensors | {"update": out.trace.update, "boundary": out.trace.boundary, "penalty": out.penalty}
 
 
-def compare(truth, batch, steps, given, draws=(5, 25)):
+def compare(truth, batch, steps, given, draws=(5, 25), kernels=ON_CPU):
     """Assert that each kernel's error is at most twice the reference's, tensor by tensor, as relative RMS.
 
     The middle of some draws of the inputs, because a few numbers may be exact by luck, and of more where that shows.
     """
-    kernels = ["fused", *(["native"] if HAS_COMPILER else [])]
     errors, sizes = defaultdict(list), defaultdict(list)
     for draw in range(1, max(draws) + 1):
         for name, (*found, right) in found_by_all(truth, ["reference", *kernels], batch, steps, given).items():

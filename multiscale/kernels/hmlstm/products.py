@@ -28,6 +28,7 @@ class Plan(NamedTuple):
     product_dtype: torch.dtype
     native: bool
     skip: bool = True  # leave out products that a closed gate hides; false to measure what that saves
+    triton: bool = False  # the whole loop in Triton
 
 
 class LayerWeights(NamedTuple):

@@ -6,7 +6,7 @@ operands of the next step and of the layers beside. The backward pass leaves the
 each weight matrix gets its gradient in one product at the end. The boundary's column is a dot product apart, always in
 the state's own precision. The loop over time is in C++ too (:mod:`multiscale.kernels.hmlstm.looped`), but in Python
 (:mod:`multiscale.kernels.hmlstm.stepped`) for torch's gates, with layer norm, and in a short precision that the
-processor does not multiply.
+processor does not multiply. In Triton it is one kernel each way (:mod:`multiscale.kernels.hmlstm.triton_loop`).
 """
 
 from collections.abc import Sequence
@@ -24,6 +24,7 @@ from multiscale.kernels.hmlstm.looped import Looped
 from multiscale.kernels.hmlstm.operations import Options, operation
 from multiscale.kernels.hmlstm.products import LayerWeights, Plan
 from multiscale.kernels.hmlstm.stepped import Stepped
+from multiscale.kernels.hmlstm.triton_loop import Launched
 from multiscale.kernels.workspace import Workspace
 
 FORMAT = torch.contiguous_format
@@ -37,8 +38,8 @@ class Output(NamedTuple):
     boundaries: tuple[Float[Tensor, "_ B"], ...]  # L - 1 of [T + 1, B], slot t before step t
 
 
-def plan(options: Options, x: Tensor, dtype: torch.dtype, native: bool, skip: bool = True) -> Plan:
-    """What of the kernel runs on x, for parameters of ``dtype``: whose gates, and in what precision the products.
+def plan(options: Options, x: Tensor, dtype: torch.dtype, kernel: str, skip: bool = True) -> Plan:
+    """What of the ``kernel`` runs on x, for parameters of ``dtype``: whose gates, and in what precision the products.
 
     Raises:
         InvalidInput: if x is not of that type.
@@ -46,7 +47,8 @@ def plan(options: Options, x: Tensor, dtype: torch.dtype, native: bool, skip: bo
     if x.dtype != dtype:
         raise InvalidInput(f"x must be of the parameters' type, {dtype}; got {x.dtype}.")
     short = torch.is_autocast_enabled(x.device.type)
-    return Plan(options, torch.get_autocast_dtype(x.device.type) if short else dtype, native, skip)
+    product_dtype = torch.get_autocast_dtype(x.device.type) if short else dtype
+    return Plan(options, product_dtype, kernel == "native", skip, kernel == "triton")
 
 
 def trace(
@@ -92,8 +94,10 @@ class _Sequence(torch.autograd.Function):
         workspace = Workspace(x)
         with torch.autocast(x.device.type, enabled=False):
             layers = _layers(plan, x, slope, thresholds, (h, c, z), weights, workspace, keep)
-            loop: Stepped | Looped
-            if plan.native and not plan.options.layer_norm and native.multiplies(x.dtype, plan.product_dtype):
+            loop: Stepped | Looped | Launched
+            if plan.triton:
+                loop = Launched(layers, weights, plan, keep)
+            elif plan.native and not plan.options.layer_norm and native.multiplies(x.dtype, plan.product_dtype):
                 loop = Looped(
                     layers, weights, plan, keep, ctx.needs_input_grad[6 + 2 * count : 5 + 3 * count], workspace
                 )
