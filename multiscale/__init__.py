@@ -20,6 +20,7 @@ if TYPE_CHECKING:
     from multiscale.backbones.learned_clock import LearnedClockRNN
     from multiscale.backbones.linear_rnn import GatedLinearRNN
     from multiscale.backbones.phased_lstm import PhasedLSTM
+    from multiscale.backbones.recurrent import Recurrent
     from multiscale.backbones.skip_in_time import SkipInTimeRNN
     from multiscale.backbones.skip_rnn import SkipRNN
     from multiscale.backbones.stacked import StackedRNN
@@ -31,7 +32,7 @@ if TYPE_CHECKING:
     from multiscale.nn.heads import Concat, Gated, Top
     from multiscale.training.build import load
 
-__version__ = "0.1.0"
+__version__ = "0.2.0"
 __all__ = [
     "HMLSTM",
     "Chunking",
@@ -50,6 +51,7 @@ __all__ = [
     "LearnedClockRNN",
     "PhasedLSTM",
     "PulseClock",
+    "Recurrent",
     "SkipInTimeRNN",
     "SkipRNN",
     "SparsePulseClock",
@@ -80,6 +82,7 @@ _HOMES = {
     "LearnedClockRNN": "multiscale.backbones.learned_clock",
     "PhasedLSTM": "multiscale.backbones.phased_lstm",
     "PulseClock": "multiscale.nn.clocks.pulse",
+    "Recurrent": "multiscale.backbones.recurrent",
     "SkipInTimeRNN": "multiscale.backbones.skip_in_time",
     "SkipRNN": "multiscale.backbones.skip_rnn",
     "SparsePulseClock": "multiscale.nn.clocks.pulse",

@@ -32,7 +32,7 @@ def read(
     carried, done = state, []
     for start, stop in pairwise(sorted({0, carry, x.size(1), *begins})):
         if reset is not None and start in begins:
-            state = _put_back(state, initial, reset[:, start])
+            state = choose_rows(reset[:, start], initial, state)
         done.append(run(x[:, start:stop], state, trace))
         state = done[-1][1]
         carried = state if stop == carry else carried
@@ -40,11 +40,11 @@ def read(
     return tuple(torch.cat(level, 1) for level in zip(*pieces, strict=True)), carried, _join(told)
 
 
-def _put_back(state: State, initial: State, rows: Bool[Tensor, " B"]) -> State:
-    """The state with the initial one in some ``rows``."""
-    if isinstance(state, Tensor) and isinstance(initial, Tensor):
-        return torch.where(rows.view(-1, *(1,) * (state.dim() - 1)), initial.to(state.dtype), state)
-    return tuple(_put_back(part, first, rows) for part, first in zip(state, initial, strict=True))
+def choose_rows(rows: Bool[Tensor, " B"], these: State, others: State) -> State:
+    """A state with ``these`` values in some ``rows``, and ``others`` in the rest."""
+    if isinstance(these, Tensor) and isinstance(others, Tensor):
+        return torch.where(rows.view(-1, *(1,) * (these.dim() - 1)), these.to(others.dtype), others)
+    return tuple(choose_rows(rows, one, other) for one, other in zip(these, others, strict=True))
 
 
 def _join(steps: Iterable[StepTrace | None]) -> StepTrace | None:
