@@ -10,12 +10,14 @@ import subprocess
 import tempfile
 from functools import cache
 from pathlib import Path
+from typing import TYPE_CHECKING
 
-import torch
+if TYPE_CHECKING:
+    import torch  # which is slow to load, and here no value is of it
 
 log = logging.getLogger(__name__)
 
-DTYPES = {torch.float32: "float32", torch.float64: "float64"}  # as the functions' names end
+DTYPES = ("float32", "float64")  # of which there are functions, by the ends of their names
 
 FLAGS = (
     *("-O3", "-march=native", "-std=c++17", "-shared", "-fPIC", "-fopenmp"),
@@ -79,12 +81,17 @@ def load(source: Path) -> ctypes.CDLL:
         raise CannotCompile(f"{library} does not load: {error}") from error
 
 
-def unavailable(source: Path, device: torch.device | None = None, dtype: torch.dtype | None = None) -> str | None:
+def unavailable(source: Path, device: "torch.device | None" = None, dtype: "torch.dtype | None" = None) -> str | None:
     """Why this machine cannot run the functions of a C++ file, or not on tensors of that kind, or None; compiles it if
     that was not yet done."""
-    if (device is not None and device.type != "cpu") or (dtype is not None and dtype not in DTYPES):
+    if (device is not None and device.type != "cpu") or (dtype is not None and end(dtype) not in DTYPES):
         return f"it works on CPU tensors of float32 or float64; got {dtype} on {device}"
     return _cannot_load(source)
+
+
+def end(dtype: "torch.dtype") -> str:
+    """How the names of the functions for numbers of this type end."""
+    return str(dtype).removeprefix("torch.")
 
 
 @cache

@@ -99,7 +99,7 @@ def _run(
         fresh_step=0 if fresh is None or len(fresh) == 1 else batch * size,
         **{key: tensor.data_ptr() for key, tensor in tensors.items() if tensor is not None},
     )
-    function = getattr(library, f"{name}_{compiler.DTYPES[states.dtype]}")
+    function = getattr(library, f"{name}_{compiler.end(states.dtype)}")
     function.restype, function.argtypes = None, (ctypes.c_void_p,)
     function(ctypes.addressof(struct))
     return room[:, :size].clone()

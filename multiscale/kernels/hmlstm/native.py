@@ -11,7 +11,7 @@ import torch
 from torch import Tensor
 
 from multiscale.kernels import compiler
-from multiscale.kernels.compiler import DTYPES, struct_fields
+from multiscale.kernels.compiler import end, struct_fields
 from multiscale.kernels.hmlstm.gates import Gradients, Layer, NormBuffers
 
 SOURCE = Path(__file__).with_name("native.cpp")
@@ -59,7 +59,7 @@ class _Function:
     """One function of the library over a struct of buffers, which it keeps alive."""
 
     def __init__(self, name: str, dtype: torch.dtype, struct: ctypes.Structure, *owners: object) -> None:
-        self.function = getattr(library(), f"{name}_{DTYPES[dtype]}")
+        self.function = getattr(library(), f"{name}_{end(dtype)}")
         self.function.restype = None
         self.address = ctypes.addressof(struct)
         self.owners = (struct, owners)
@@ -122,7 +122,7 @@ class Loop:
         dtype = layers[0].cell.dtype
         self.structs = [_struct(layers, l, gradients, steps[l].skip) for l in range(len(layers))]
         self.loops = [_loop_struct(ctypes.addressof(s), step) for s, step in zip(self.structs, steps, strict=True)]
-        self.function = getattr(library(), f"{name}_sequence_{DTYPES[dtype]}")
+        self.function = getattr(library(), f"{name}_sequence_{end(dtype)}")
         self.function.restype = None
         self.function.argtypes = (ctypes.c_void_p, ctypes.c_int64, ctypes.c_int64)
 
