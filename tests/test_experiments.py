@@ -17,7 +17,13 @@ from tests.helpers import tiny
 
 DATA = sorted(path.stem for path in (CONF / "data").glob("*.yaml"))
 FEW = [f"+trainer.limit_{split}_batches=2" for split in ("train", "val", "test")]
-QUIET = ["logger=csv", "trainer.max_epochs=1", "+trainer.enable_progress_bar=false", "~callbacks.progress"]
+QUIET = [
+    "logger=csv",
+    "trainer.max_epochs=1",
+    "trainer.val_check_interval=1.0",
+    "+trainer.enable_progress_bar=false",
+    "~callbacks.progress",
+]
 QUIET += ["~callbacks.learning_rate", "model.hidden_size=24"]
 
 
