@@ -258,7 +258,7 @@ class ClockworkRNN(Backbone):
         unknown = None if plain else "it knows no cell but tanh, and no layer norm"
         zoned = "it knows no zoneout" if any(self.zoneout) else None
         waits = f"with links {self.links} no module is without others to wait for" if cyclic else None
-        missing = recurrence.unavailable() if x is None else recurrence.unavailable(x.device, self.recurrent.dtype)
+        missing = recurrence.unavailable(x, self)
         return {
             "native": random or zoned or waits or unknown or missing,
             "cascade": random or zoned or waits,

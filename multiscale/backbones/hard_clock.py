@@ -132,7 +132,7 @@ class HardClockRNN(Backbone):
     def kernels(self, x: Tensor | None) -> Mapping[str, str | None]:
         cyclic = self.connectivity == "full"
         why = "with full connections no module is without others to wait for" if cyclic else None
-        missing = recurrence.unavailable() if x is None else recurrence.unavailable(x.device, self.recurrent.dtype)
+        missing = recurrence.unavailable(x, self)
         return {"native": why or missing, "cascade": why, "skipping": None, "reference": None}
 
     def fast(self, kernel: str, x: Float[Tensor, "B T D"], state: State, trace: bool) -> Folded:

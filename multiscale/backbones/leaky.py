@@ -23,6 +23,7 @@ from multiscale.backbones.base import Backbone, Folded, Levels, Product, State, 
 from multiscale.backbones.clockwork import module_of_unit, split_units
 from multiscale.checks import InvalidInput, flag, in_range, one_of, positive_int, real, sizes
 from multiscale.kernels import recurrence
+from multiscale.kernels.clocked import hoisted
 from multiscale.nn.zoneout import zone_out
 
 LEAKS = ("output", "argument")
@@ -172,25 +173,21 @@ class LeakyRNN(Backbone):
 
     def kernels(self, x: Tensor | None) -> Mapping[str, str | None]:
         other = "it knows no leak but that of the output, and no zoneout"
-        missing = recurrence.unavailable() if x is None else recurrence.unavailable(x.device, self.recurrent.dtype)
+        missing = recurrence.unavailable(x, self)
         plain = self.leak == "output" and not self.zoneout
         return {"native": missing if plain else other, "hoisted": None, "reference": None}
 
     def fast(self, kernel: str, x: Float[Tensor, "B T D"], state: State, trace: bool) -> Folded:
         if kernel == "native":
-            return self._native(x, state, trace)
+            weight = F.pad(self.input, (0, 0, 0, len(self.bias) - len(self.input)))
+            active = self.rate().expand(1, x.size(1), -1)
+            states, h = hoisted(
+                x, tensors(state)[0], active, weight, self.recurrent * self.mask, self.bias, native=True
+            )
+            steps = StepTrace(self._update(x)[:, None].expand(-1, x.size(1), -1)) if trace else None
+            return states.split(self.level_sizes, 2), (h,), steps
         fixed = self.recurrent * self.mask, self.rate(), self._update(x)
         return fold_steps(lambda drive, s: self._advance(drive, s, *fixed), self._drive(x).unbind(1), state, trace)
-
-    def _native(self, x: Tensor, state: State, trace: bool) -> Folded:
-        (before,) = tensors(state)
-        dtype = self.recurrent.dtype
-        with torch.autocast(x.device.type, enabled=False):
-            drive = self._drive(x.to(dtype)).transpose(0, 1)
-            active = self.rate().expand(x.size(1), 1, -1)
-            states = recurrence.recur(drive, self.recurrent * self.mask, before.to(dtype), active)
-        steps = StepTrace(self._update(x)[:, None].expand(-1, x.size(1), -1)) if trace else None
-        return states[1:].transpose(0, 1).split(self.level_sizes, 2), (states[-1],), steps
 
 
 def spread(low: float, high: float, units: int) -> list[float]:

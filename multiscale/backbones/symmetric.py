@@ -156,7 +156,7 @@ class SymmetricClockRNN(Backbone):
         return h.split(self.level_sizes, 1), (h, t + 1), StepTrace(activation)
 
     def kernels(self, x: Tensor | None) -> Mapping[str, str | None]:
-        missing = recurrence.unavailable() if x is None else recurrence.unavailable(x.device, self.recurrent.dtype)
+        missing = recurrence.unavailable(x, self)
         return {"native": missing, "hoisted": None, "reference": None}
 
     def fast(self, kernel: str, x: Float[Tensor, "B T D"], state: State, trace: bool) -> Folded:

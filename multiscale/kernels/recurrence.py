@@ -7,7 +7,7 @@ from typing import Any
 
 import torch
 from jaxtyping import Float
-from torch import Tensor
+from torch import Tensor, nn
 from torch.autograd.function import once_differentiable
 
 from multiscale.kernels import compiler
@@ -31,9 +31,10 @@ def _library() -> ctypes.CDLL:
     return found
 
 
-def unavailable(device: torch.device | None = None, dtype: torch.dtype | None = None) -> str | None:
-    """Why it cannot run here, or not on tensors of that kind, or None."""
-    if (why := compiler.unavailable(SOURCE, device, dtype)) is None:
+def unavailable(x: Tensor | None = None, network: nn.Module | None = None) -> str | None:
+    """Why it cannot run on x with the weights of a network, or None; without x, why it can never run here."""
+    kind = (None, None) if x is None or network is None else (x.device, next(network.parameters()).dtype)
+    if (why := compiler.unavailable(SOURCE, *kind)) is None:
         _library()
     return why
 
