@@ -122,9 +122,7 @@ def compose_jobs(
         InvalidInput: for an override that cannot be read, a group, choice or key that does not exist, or a value that
             refers to one; names the nearest valid one.
     """
-    folders = [CONF, *([Path(config_dir).resolve()] if config_dir else [])]
-    if config_dir and not folders[-1].is_dir():
-        raise InvalidInput(f"--config-dir must be a folder; got {config_dir!r}.")
+    folders = _folders(config_dir)
     parsed = [_parse(text) for text in overrides]
     for override in parsed:
         _check_own(override)
@@ -164,6 +162,24 @@ def _check_own(override: Override) -> None:
     key = override.key_or_group.split(".")[0]
     if key in OWN:
         raise InvalidInput(f"{key} is not for you to set{OWN[key]}; got {override.input_line!r}.")
+
+
+def spell_out(words: Sequence[str], config_dir: str | None = None) -> tuple[str, ...]:
+    """The words with each glob as the list of what it matches: Hydra's own sees no choices in folders of a group."""
+    folders = _folders(config_dir)
+    parsed = [_parse(word) for word in words]
+    return tuple(
+        f"{o.get_key_element()}={','.join(_picks(o, folders))}" if isinstance(o.value(), Glob) else word
+        for o, word in zip(parsed, words, strict=True)
+    )
+
+
+def _folders(config_dir: str | None) -> list[Path]:
+    """Where YAML is searched for."""
+    folders = [CONF, *([Path(config_dir).resolve()] if config_dir else [])]
+    if not folders[-1].is_dir():
+        raise InvalidInput(f"--config-dir must be a folder; got {config_dir!r}.")
+    return folders
 
 
 def _picks(override: Override, folders: Sequence[Path]) -> list[str]:

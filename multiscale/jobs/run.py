@@ -12,7 +12,7 @@ from omegaconf import DictConfig
 
 from multiscale.checks import InvalidInput
 from multiscale.cli import fail
-from multiscale.config.compose import CONF, CommandLine, NeedsPlus, add_plus, compose_jobs, read_line
+from multiscale.config.compose import CONF, CommandLine, NeedsPlus, add_plus, compose_jobs, read_line, spell_out
 from multiscale.config.hydra_internals import run_single
 from multiscale.config.identity import freeze
 from multiscale.jobs.check import check_words
@@ -69,7 +69,8 @@ def _run(line: CommandLine) -> None:
 
 def _sweep(line: CommandLine) -> int:
     """Check every job, run them, and tell in the end how each went; returns the exit code."""
-    jobs = compose_jobs(line.words, line.config_dir, multirun=True)
+    words = spell_out(line.words, line.config_dir)
+    jobs = compose_jobs(words, line.config_dir, multirun=True)
     check_words(jobs)
 
     from multiscale.jobs.prepare import check_jobs
@@ -77,9 +78,9 @@ def _sweep(line: CommandLine) -> int:
     from multiscale.runs.folder import make
 
     check_jobs(jobs)
-    check_folder(line.words)
+    check_folder(words)
     make(Path(jobs[0].composed.hydra.sweep.dir), "hydra.sweep.dir")
-    sys.argv[1:] = [*line.options, *line.words, *name_folders(jobs, line.words)]
+    sys.argv[1:] = [*line.options, *words, *name_folders(jobs, words)]
     code = 0
     with Signals(silent=True):
         try:
@@ -88,7 +89,7 @@ def _sweep(line: CommandLine) -> int:
             code = signal.exit_code
         except SystemExit as end:
             code = end.code if isinstance(end.code, int) else 1
-    return conclude(Sweep.folder, code, len(jobs), line.words) if Sweep.folder else code
+    return conclude(Sweep.folder, code, len(jobs), words) if Sweep.folder else code
 
 
 @hydra.main(config_path=str(CONF), config_name="config", version_base="1.3")

@@ -7,7 +7,7 @@ import pytest
 import torch
 from omegaconf import OmegaConf
 
-from multiscale.config.compose import CONF, NO_GROUPS, NeedsPlus, jobs
+from multiscale.config.compose import CONF, NO_GROUPS, NeedsPlus, jobs, spell_out
 from multiscale.jobs.prepare import prepare
 from multiscale.jobs.run import run
 from tests.conftest import TINY
@@ -91,3 +91,14 @@ def test_an_argument_that_the_config_does_not_set_needs_no_plus_sign(here, tmp_p
     assert done.returncode == 0, done.stderr
     (path,) = tmp_path.rglob("config.yaml")
     assert {key: OmegaConf.select(OmegaConf.load(path), key) for key in words} == words
+
+
+def test_a_glob_is_spelled_out_with_choices_in_folders_of_a_group():
+    words = spell_out(["experiment=glob(reproduced/skip_*)", "seed=0,1", "model=glob(hmlstm*)"])
+    assert words == (
+        "experiment=reproduced/skip_adding,reproduced/skip_frequency",
+        "seed=0,1",
+        "model=hmlstm,hmlstm_paper",
+    )
+    with pytest.raises(InvalidInput, match="must match one of"):
+        spell_out(["model=glob(no_*)"])
