@@ -7,6 +7,7 @@ import pytest
 import torch
 from omegaconf import OmegaConf
 
+from multiscale.checks import InvalidInput
 from multiscale.config.compose import CONF, NO_GROUPS, NeedsPlus, jobs, spell_out
 from multiscale.jobs.prepare import prepare
 from multiscale.jobs.run import run
