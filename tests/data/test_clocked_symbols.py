@@ -15,7 +15,7 @@ def data(**changes) -> ClockedSymbols:
 def test_the_target_is_the_symbol_of_the_last_tick():
     made = data(periods=[3], alphabet=5)
     shown = torch.tensor([[4, 1, 2, 3, 0, 0, 1, 2, 2, 2, 1, 1, 4]])
-    assert made.targets(shown).tolist() == [[4, 4, 4, 3, 3, 3, 1, 1, 1, 2, 2, 2, 4]]
+    assert made.targets(shown, made.ticks()).tolist() == [[4, 4, 4, 3, 3, 3, 1, 1, 1, 2, 2, 2, 4]]
 
 
 @pytest.mark.parametrize("periods", [[2, 6], [3, 4], [2, 4, 8]])
@@ -28,6 +28,26 @@ def test_several_clocks_hold_a_register_each_and_the_slowest_takes_the_symbol(pe
             if due:
                 registers[due[-1]] = symbol
             assert target == sum(r * 3**j for j, r in enumerate(registers))
+
+
+def test_jitter_moves_ticks_by_one_step_as_often_as_asked():
+    still = data(periods=[5], steps=96, alphabet=50, sequences=(400, 2, 2))
+    made = data(periods=[5], steps=96, alphabet=50, sequences=(400, 2, 2), jitter=0.3)
+    inputs, targets = (made.samples["train"].inputs, made.samples["train"].targets)
+    assert torch.equal(inputs, still.samples["train"].inputs)
+    taken = torch.stack([targets[:, t] == inputs[:, t] for t in range(96)], 1) & (targets != targets.roll(1, 1))
+    rate = {lag: taken[:, 20 + lag : 80 : 5].float().mean().item() for lag in range(-2, 3)}
+    by_chance = rate[-2] + rate[2]
+    assert by_chance < 0.02
+    assert abs(rate[0] - 0.7) < 0.03
+    assert all(abs(rate[lag] - 0.15) < 0.02 for lag in (-1, 1))
+
+
+def test_the_first_tick_is_never_moved_and_jitter_is_seeded():
+    made, again = data(periods=[3], jitter=1.0), data(periods=[3], jitter=1.0)
+    both = [m.samples["train"] for m in (made, again)]
+    assert torch.equal(both[0].targets, both[1].targets)
+    assert torch.equal(both[0].targets[:, 0], both[0].inputs[:, 0])
 
 
 def test_symbols_are_seeded_and_splits_differ():
@@ -47,6 +67,7 @@ def test_symbols_are_seeded_and_splits_differ():
         ({"periods": [3, 3]}, "periods must differ"),
         ({"alphabet": 100, "periods": [2, 4]}, "at most 4096 classes; got 10000"),
         ({"sequences": [1, 2]}, "sequences must be three"),
+        ({"jitter": 1.5}, "jitter must be a number at least 0 and at most 1; got 1.5"),
         ({"seed": -1}, "seed must be a number at least 0; got -1"),
     ],
 )
