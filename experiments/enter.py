@@ -1,0 +1,61 @@
+"""Enter runs into the table of a page: ``python -m experiments.enter <page> <folder>...``.
+
+Finished runs below the folders, as ``multiscale.compare`` reads them, become rows of ``<page>/runs.csv``, or replace
+those of the same folder; rows of other folders stay, so that a table can fill over several sweeps and machines.
+"""
+
+import csv
+import sys
+from collections.abc import Sequence
+from pathlib import Path
+
+from experiments.check import HOME
+from multiscale.comparison.records import Run, section
+from multiscale.comparison.runs import read_all
+from multiscale.comparison.table import build
+from multiscale.comparison.text import Cells, list_runs
+from multiscale.runs.status import FINISHED
+
+TOP = "multirun"  # where a folder's name in a table begins
+LEFT_OUT = ("label", "details", "precision_", "recall_", "r_value_")  # hang on the other runs read, or on F1
+
+
+def enter(page: Path, folders: Sequence[str]) -> int:
+    """Enter the finished runs below ``folders`` into the table of a page; returns how many."""
+    table = build(read_all(folders), "")
+    pairs = zip(table.runs, list_runs(table), strict=True)
+    new = {row["folder"]: row for row in (_describe(run, cells) for run, cells in pairs if run.state == FINISHED)}
+    path = page / "runs.csv"
+    old: list[Cells] = []
+    if path.exists():
+        with path.open(newline="") as file:
+            old = [row for row in csv.DictReader(file) if row["folder"] not in new]
+    rows = sorted([*old, *new.values()], key=lambda row: (Path(row["folder"]).parent, int(row["seed"]), row["name"]))
+    with path.open("w", newline="") as file:
+        writer = csv.DictWriter(file, list(dict.fromkeys(key for row in rows for key in row)))
+        writer.writeheader()
+        writer.writerows(rows)
+    return len(new)
+
+
+def _describe(run: Run, cells: Cells) -> Cells:
+    parts = run.folder.parts
+    where = Path(*parts[parts.index(TOP) :]) if TOP in parts else run.folder
+    kept = {key: value for key, value in cells.items() if not key.startswith(LEFT_OUT)}
+    short = {key: float(f"{value:.6g}") if isinstance(value, float) else value for key, value in kept.items()}
+    return {
+        "name": run.name,
+        **short,
+        "folder": str(where),
+        **{key: section(run.summary, "machine").get(key) for key in ("commit", "processor")},
+    }
+
+
+def main(words: list[str]) -> None:
+    if len(words) < 2 or not (HOME / words[0]).is_dir():
+        sys.exit(__doc__)
+    print(f"{enter(HOME / words[0], words[1:])} runs in {words[0]}/runs.csv")
+
+
+if __name__ == "__main__":
+    main(sys.argv[1:])
