@@ -1,13 +1,16 @@
-"""Enter runs into the table of a page: ``python -m experiments.enter <page> <folder>...``.
+"""Enter runs into the table of a page: ``python -m experiments.enter <page> <folder>... [keys=data.steps,model.cell]``.
 
 Finished runs below the folders, as ``multiscale.compare`` reads them, become rows of ``<page>/runs.csv``, or replace
-those of the same folder; rows of other folders stay, so that a table can fill over several sweeps and machines.
+those of the same folder; rows of other folders stay, so that a table can fill over several sweeps and machines. ``keys``
+are what of a run's config becomes columns.
 """
 
 import csv
 import sys
 from collections.abc import Sequence
 from pathlib import Path
+
+from omegaconf import OmegaConf
 
 from experiments.check import HOME
 from multiscale.comparison.records import Run, section
@@ -20,11 +23,11 @@ TOP = "multirun"  # where a folder's name in a table begins
 LEFT_OUT = ("label", "details", "precision_", "recall_", "r_value_")  # hang on the other runs read, or on F1
 
 
-def enter(page: Path, folders: Sequence[str]) -> int:
+def enter(page: Path, folders: Sequence[str], keys: Sequence[str] = ()) -> int:
     """Enter the finished runs below ``folders`` into the table of a page; returns how many."""
     table = build(read_all(folders), "")
     pairs = zip(table.runs, list_runs(table), strict=True)
-    new = {row["folder"]: row for row in (_describe(run, cells) for run, cells in pairs if run.state == FINISHED)}
+    new = {row["folder"]: row for row in (_describe(run, cells, keys) for run, cells in pairs if run.state == FINISHED)}
     path = page / "runs.csv"
     old: list[Cells] = []
     if path.exists():
@@ -38,13 +41,15 @@ def enter(page: Path, folders: Sequence[str]) -> int:
     return len(new)
 
 
-def _describe(run: Run, cells: Cells) -> Cells:
+def _describe(run: Run, cells: Cells, keys: Sequence[str]) -> Cells:
     parts = run.folder.parts
     where = Path(*parts[parts.index(TOP) :]) if TOP in parts else run.folder
     kept = {key: value for key, value in cells.items() if not key.startswith(LEFT_OUT)}
     short = {key: float(f"{value:.6g}") if isinstance(value, float) else value for key, value in kept.items()}
+    config = OmegaConf.create(run.config)
     return {
         "name": run.name,
+        **{key: OmegaConf.select(config, key) for key in keys},
         **short,
         "folder": str(where),
         **{key: section(run.summary, "machine").get(key) for key in ("commit", "processor")},
@@ -52,9 +57,11 @@ def _describe(run: Run, cells: Cells) -> Cells:
 
 
 def main(words: list[str]) -> None:
-    if len(words) < 2 or not (HOME / words[0]).is_dir():
+    keys = [key for word in words if word.startswith("keys=") for key in word.removeprefix("keys=").split(",")]
+    places = [word for word in words if not word.startswith("keys=")]
+    if len(places) < 2 or not (HOME / places[0]).is_dir():
         sys.exit(__doc__)
-    print(f"{enter(HOME / words[0], words[1:])} runs in {words[0]}/runs.csv")
+    print(f"{enter(HOME / places[0], places[1:], keys)} runs in {places[0]}/runs.csv")
 
 
 if __name__ == "__main__":

@@ -48,5 +48,7 @@ def test_a_table_of_runs_fills_over_several_sweeps_and_an_entry_is_replaced(tmp_
     wanted = {"multirun/x/0_first": 1.5, "multirun/x/1_second": 1.75, "multirun/y/0_third": 1.25}
     assert entered() == wanted
     finished(one / "0_first", 1.0, seed=0)
-    assert enter(tmp_path, [str(one)]) == 2
+    assert enter(tmp_path, [str(one)], ["model.hidden_size", "data.no_such"]) == 2
     assert entered() == {**wanted, "multirun/x/0_first": 1.0}
+    with (tmp_path / "runs.csv").open(newline="") as file:
+        assert [row["model.hidden_size"] for row in csv.DictReader(file)] == ["32", "32", ""]
