@@ -1,8 +1,8 @@
 """Enter runs into the table of a page: ``python -m experiments.enter <page> <folder>... [keys=data.steps,model.cell]``.
 
 Finished runs below the folders, as ``multiscale.compare`` reads them, become rows of ``<page>/runs.csv``, or replace
-those of the same folder; rows of other folders stay, so that a table can fill over several sweeps and machines. ``keys``
-are what of a run's config becomes columns.
+those of the same folder; rows of other folders stay, so that a table can fill over several sweeps and machines.
+``keys`` are what of a run's config becomes columns.
 """
 
 import csv
