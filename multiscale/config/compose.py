@@ -142,7 +142,7 @@ def compose_jobs(
             words = [_word(o, pick) for o, pick in zip(parsed, picked, strict=True)]
             for override, word in zip(parsed, words, strict=True):
                 _check_choice(override, word.partition("=")[2], folders)
-            told_apart = tuple(word for word, pick in zip(words, picked, strict=True) if pick)
+            told_apart = tuple(word for word, of in zip(words, choices, strict=True) if len(of) > 1)
             composed = _compose(words, extra)
             with Job(composed, told_apart).named():
                 config = _freeze(composed, words, single=not several)
@@ -165,13 +165,21 @@ def _check_own(override: Override) -> None:
 
 
 def spell_out(words: Sequence[str], config_dir: str | None = None) -> tuple[str, ...]:
-    """The words with each glob as the list of what it matches: Hydra's own sees no choices in folders of a group."""
+    """The words as Hydra takes them: each glob as the list of what it matches, for its own sees no choices in folders
+    of a group; and where experiments are swept over, each single value as a list of one, for it composes what is swept
+    over last, and would look for the value before."""
     folders = _folders(config_dir)
     parsed = [_parse(word) for word in words]
-    return tuple(
-        f"{o.get_key_element()}={','.join(_picks(o, folders))}" if isinstance(o.value(), Glob) else word
-        for o, word in zip(parsed, words, strict=True)
-    )
+    several = any(o.is_sweep_override() and o.key_or_group == "experiment" for o in parsed)
+    spelled = []
+    for override, word in zip(parsed, words, strict=True):
+        key, _, value = word.partition("=")
+        if isinstance(override.value(), Glob):
+            word = f"{key}={','.join(_picks(override, folders))}"
+        elif several and "." in key and not override.is_sweep_override() and not key.startswith(("hydra.", "~", "+")):
+            word = f"{key}=choice({value})"
+        spelled.append(word)
+    return tuple(spelled)
 
 
 def _folders(config_dir: str | None) -> list[Path]:
@@ -196,10 +204,10 @@ def _picks(override: Override, folders: Sequence[Path]) -> list[str]:
 
 
 def _swept_by_experiment(parsed: Sequence[Override], folders: Sequence[Path], extra: Sequence[str]) -> list[Override]:
-    """The sweeps of the config itself, but for keys that the command line gives."""
-    single = [override for override in parsed if not override.is_sweep_override()]
-    words = [_word(override, None) for override in single]
-    for override, word in zip(single, words, strict=True):
+    """The sweeps of the config itself, as of the first job, but for keys that the command line gives."""
+    first = [_picks(override, folders)[0] if override.is_sweep_override() else None for override in parsed]
+    words = [_word(override, pick) for override, pick in zip(parsed, first, strict=True)]
+    for override, word in zip(parsed, words, strict=True):
         _check_choice(override, word.partition("=")[2], folders)
     params = _compose(words, extra).hydra.sweeper.params or {}
     given = {override.get_key_element() for override in parsed}

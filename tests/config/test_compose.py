@@ -8,7 +8,7 @@ import torch
 from omegaconf import OmegaConf
 
 from multiscale.checks import InvalidInput
-from multiscale.config.compose import CONF, NO_GROUPS, NeedsPlus, jobs, spell_out
+from multiscale.config.compose import CONF, NO_GROUPS, NeedsPlus, compose_jobs, jobs, spell_out
 from multiscale.jobs.prepare import prepare
 from multiscale.jobs.run import run
 from tests.conftest import TINY
@@ -103,3 +103,12 @@ def test_a_glob_is_spelled_out_with_choices_in_folders_of_a_group():
     )
     with pytest.raises(InvalidInput, match="must match one of"):
         spell_out(["model=glob(no_*)"])
+
+
+def test_a_sweep_over_experiments_may_set_what_only_they_have():
+    given = ["experiment=clock_recovery,clocked_symbols", "data.periods=[3,12]", "~callbacks.watch", "seed=1"]
+    words = spell_out(given)
+    assert words == (given[0], "data.periods=choice([3,12])", *given[2:])
+    made = compose_jobs(words, multirun=True)
+    assert [list(job.config.data.periods) for job in made] == [[3, 12], [3, 12]]
+    assert [job.words for job in made] == [("experiment=clock_recovery",), ("experiment=clocked_symbols",)]
