@@ -10,23 +10,20 @@ from typing import Any
 
 from hydra import compose, initialize_config_dir
 from hydra.core.hydra_config import HydraConfig
-from hydra.core.override_parser.overrides_parser import OverridesParser
 from hydra.core.override_parser.types import Glob, Override
-from hydra.errors import HydraException
 from omegaconf import DictConfig, OmegaConf, open_dict, read_write
 
 from multiscale.checks import InvalidInput, first_line, nearest
 from multiscale.config.hydra_internals import make_parser
 from multiscale.config.identity import FOLDER, MISSING, freeze
 from multiscale.config.instantiate import read_arguments
+from multiscale.config.words import check_choice, parse, picks, word_of
 
 _PACKAGE = Path(__file__).parent.parent
 CONF = next(folder for folder in (_PACKAGE / "conf", _PACKAGE.parent / "conf") if folder.is_dir())
 
-SEVERAL = ("logger", "callbacks")  # groups of which a run may have several, as logger=[wandb,tensorboard]
 OTHERS = ("trainer", "optim", "callbacks", "logger")  # groups of classes that take more than their files set
 PLACED = {"scheduler": "optim"}  # groups whose values stand below another's
-NO_GROUPS = {"search": "python -m multiscale.search", "sweep": "wandb sweep"}  # folders of CONF, and who reads them
 RESOLVER = re.compile(r"\$\{[^{}$]*:|\}\s*:")  # what asks the environment, the clock, or for a text to be decoded
 OWN = {"choices": ": it tells of the groups", "identity": "", "folder": "; hydra.run.dir=... names a run's folder"}
 LEFT_TO_HYDRA = (  # options that run nothing, or another config than ours
@@ -98,7 +95,7 @@ def read_line(arguments: Sequence[str]) -> CommandLine:
 def check_foreign_words(words: Sequence[str]) -> None:
     """Raise :class:`InvalidInput` for a word of another's command line that sets Hydra, or asks the environment."""
     for word in words:
-        override = _parse(word)
+        override = parse(word)
         places = (override.key_or_group, override.package or "")
         if any(re.split("[./]", place)[0] == "hydra" for place in places) or RESOLVER.search(word):
             raise InvalidInput(f"a sweep that is read may only set keys of its runs, to values; it has {word!r}.")
@@ -123,7 +120,7 @@ def compose_jobs(
             refers to one; names the nearest valid one.
     """
     folders = _folders(config_dir)
-    parsed = [_parse(text) for text in overrides]
+    parsed = [parse(text) for text in overrides]
     for override in parsed:
         _check_own(override)
     lists = [o for o in parsed if o.is_sweep_override()]
@@ -137,24 +134,17 @@ def compose_jobs(
     with initialize_config_dir(str(CONF), version_base="1.3", job_name="run"):
         if multirun:
             parsed = [*_swept_by_experiment(parsed, folders, extra), *parsed]
-        choices = [_picks(o, folders) if o.is_sweep_override() else [None] for o in parsed]
+        choices = [picks(o, folders) if o.is_sweep_override() else [None] for o in parsed]
         for picked in itertools.product(*choices):
-            words = [_word(o, pick) for o, pick in zip(parsed, picked, strict=True)]
+            words = [word_of(o, pick) for o, pick in zip(parsed, picked, strict=True)]
             for override, word in zip(parsed, words, strict=True):
-                _check_choice(override, word.partition("=")[2], folders)
+                check_choice(override, word.partition("=")[2], folders)
             told_apart = tuple(word for word, of in zip(words, choices, strict=True) if len(of) > 1)
             composed = _compose(words, extra)
             with Job(composed, told_apart).named():
                 config = _freeze(composed, words, single=not several)
             made.append(Job(config, told_apart, composed))
     return made
-
-
-def _parse(text: str) -> Override:
-    try:
-        return OverridesParser.create().parse_override(text)
-    except HydraException as error:
-        raise InvalidInput(f"{text!r} is not of the form key=value: {first_line(error)}") from error
 
 
 def _check_own(override: Override) -> None:
@@ -169,13 +159,13 @@ def spell_out(words: Sequence[str], config_dir: str | None = None) -> tuple[str,
     of a group; and where experiments are swept over, each single value as a list of one, for it composes what is swept
     over last, and would look for the value before."""
     folders = _folders(config_dir)
-    parsed = [_parse(word) for word in words]
+    parsed = [parse(word) for word in words]
     several = any(o.is_sweep_override() and o.key_or_group == "experiment" for o in parsed)
     spelled = []
     for override, word in zip(parsed, words, strict=True):
         key, _, value = word.partition("=")
         if isinstance(override.value(), Glob):
-            word = f"{key}={','.join(_picks(override, folders))}"
+            word = f"{key}={','.join(picks(override, folders))}"
         elif several and "." in key and not override.is_sweep_override() and not key.startswith(("hydra.", "~", "+")):
             word = f"{key}=choice({value})"
         spelled.append(word)
@@ -190,55 +180,15 @@ def _folders(config_dir: str | None) -> list[Path]:
     return folders
 
 
-def _picks(override: Override, folders: Sequence[Path]) -> list[str]:
-    """What a swept override takes, one value a job."""
-    value = override.value()
-    if isinstance(value, Glob):
-        names = _choices(override.key_or_group, folders)
-        if picked := list(value.filter(names)):
-            return picked
-        raise InvalidInput(f"{override.input_line} must match one of {', '.join(names) or 'the choices of a group'}.")
-    if not override.is_discrete_sweep():
-        raise InvalidInput(f"{override.input_line} must list values, as a,b or range(1,4).")
-    return list(override.sweep_string_iterator())
-
-
 def _swept_by_experiment(parsed: Sequence[Override], folders: Sequence[Path], extra: Sequence[str]) -> list[Override]:
     """The sweeps of the config itself, as of the first job, but for keys that the command line gives."""
-    first = [_picks(override, folders)[0] if override.is_sweep_override() else None for override in parsed]
-    words = [_word(override, pick) for override, pick in zip(parsed, first, strict=True)]
+    first = [picks(override, folders)[0] if override.is_sweep_override() else None for override in parsed]
+    words = [word_of(override, pick) for override, pick in zip(parsed, first, strict=True)]
     for override, word in zip(parsed, words, strict=True):
-        _check_choice(override, word.partition("=")[2], folders)
+        check_choice(override, word.partition("=")[2], folders)
     params = _compose(words, extra).hydra.sweeper.params or {}
     given = {override.get_key_element() for override in parsed}
-    return [_parse(f"{key}={value}") for key, value in params.items() if key not in given]
-
-
-def _word(override: Override, pick: str | None) -> str:
-    if pick is None:
-        return str(override.input_line)
-    return f"{override.get_key_element()}={pick}"
-
-
-def _choices(group: str, folders: Sequence[Path]) -> list[str]:
-    tops = [folder / group for folder in folders]
-    return sorted({str(file.relative_to(top).with_suffix("")) for top in tops for file in top.rglob("*.yaml")})
-
-
-def _check_choice(override: Override, value: str, folders: Sequence[Path]) -> None:
-    """Raise :class:`InvalidInput` for a choice that a group does not have."""
-    group = override.key_or_group
-    if group in NO_GROUPS:
-        raise InvalidInput(f"{group} is no group of a run; it is for `{NO_GROUPS[group]}`; got {group}={value}.")
-    if override.is_delete() or not any((folder / group).is_dir() for folder in folders):
-        return
-    allowed = _choices(group, folders)
-    several = value.strip("[]").split(",") if group in SEVERAL else [value]
-    for choice in map(str.strip, several):
-        if choice not in allowed:
-            raise InvalidInput(
-                f"{group} must be one of {', '.join(allowed)}; got {choice!r}.{nearest(choice, allowed)}"
-            )
+    return [parse(f"{key}={value}") for key, value in params.items() if key not in given]
 
 
 def _compose(words: Sequence[str], extra: Sequence[str]) -> DictConfig:

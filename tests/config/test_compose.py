@@ -8,7 +8,8 @@ import torch
 from omegaconf import OmegaConf
 
 from multiscale.checks import InvalidInput
-from multiscale.config.compose import CONF, NO_GROUPS, NeedsPlus, compose_jobs, jobs, spell_out
+from multiscale.config.compose import CONF, NeedsPlus, compose_jobs, jobs, spell_out
+from multiscale.config.words import NO_GROUPS
 from multiscale.jobs.prepare import prepare
 from multiscale.jobs.run import run
 from tests.conftest import TINY
