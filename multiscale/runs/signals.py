@@ -83,9 +83,9 @@ def end_with_parent() -> None:
 
 
 def _say(text: str) -> None:
-    line = f"\n{text}\n"
-    with suppress(OSError, ValueError, RuntimeError, AttributeError):  # a stream that is gone or in use ends no saving
-        if sys.stderr is sys.__stderr__:
-            os.write(sys.stderr.fileno(), line.encode())  # the only safe way to print inside a handler
+    line, stream = f"\n{text}\n", sys.stderr
+    with suppress(OSError, ValueError, RuntimeError):  # a stream that is gone or in use ends no saving
+        if stream is sys.__stderr__ and stream is not None:
+            os.write(stream.fileno(), line.encode())  # the only safe way to print inside a handler
         else:  # a notebook's has no file, or that of the terminal where its server runs
-            print(line, end="", file=sys.stderr, flush=True)
+            print(line, end="", file=stream, flush=True)
