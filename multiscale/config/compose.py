@@ -154,9 +154,16 @@ def compose_jobs(
 
 def _parse(text: str) -> Override:
     try:
-        return OverridesParser.create().parse_override(text)
+        return OverridesParser.create().parse_override(quote(text))
     except HydraException as error:
         raise InvalidInput(f"{text!r} is not of the form key=value: {first_line(error)}") from error
+
+
+def quote(word: str) -> str:
+    """A word as Hydra reads it: a value with letters that are not ASCII, as in the name of a file, in quotes."""
+    key, equals, value = word.partition("=")
+    plain = value.isascii() or any(character in value for character in "'\"[]{},\\")
+    return word if plain else f"{key}{equals}'{value}'"
 
 
 def _check_own(override: Override) -> None:

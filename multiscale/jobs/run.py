@@ -12,7 +12,7 @@ from omegaconf import DictConfig
 
 from multiscale.checks import InvalidInput
 from multiscale.cli import fail
-from multiscale.config.compose import CONF, CommandLine, NeedsPlus, add_plus, compose_jobs, read_line
+from multiscale.config.compose import CONF, CommandLine, NeedsPlus, add_plus, compose_jobs, quote, read_line
 from multiscale.config.hydra_internals import run_single
 from multiscale.config.identity import freeze
 from multiscale.jobs.check import check_words
@@ -26,7 +26,7 @@ def run_words(words: list[str]) -> None:
             words = _resume(words)
         line = read_line(words)
         if line.sweeps:
-            sys.exit(_sweep(line))
+            sys.exit(run_sweep(line))
         if not line.left_to_hydra:
             return _run(line)
     except NeedsPlus as missing:
@@ -67,7 +67,7 @@ def _run(line: CommandLine) -> None:
     run_single(job.composed, str(CONF), start)
 
 
-def _sweep(line: CommandLine) -> int:
+def run_sweep(line: CommandLine) -> int:
     """Check every job, run them, and tell in the end how each went; returns the exit code."""
     jobs = compose_jobs(line.words, line.config_dir, multirun=True)
     check_words(jobs)
@@ -78,8 +78,9 @@ def _sweep(line: CommandLine) -> int:
 
     check_jobs(jobs)
     check_folder(line.words)
+    Sweep.folder = None  # of one before it in this process
     make(Path(jobs[0].composed.hydra.sweep.dir), "hydra.sweep.dir")
-    sys.argv[1:] = [*line.options, *line.words, *name_folders(jobs, line.words)]
+    sys.argv[1:] = [*line.options, *map(quote, line.words), *name_folders(jobs, line.words)]
     code = 0
     with Signals(silent=True):
         try:
