@@ -156,7 +156,12 @@ def _parse(text: str) -> Override:
     try:
         return OverridesParser.create().parse_override(quote(text))
     except HydraException as error:
-        raise InvalidInput(f"{text!r} is not of the form key=value: {first_line(error)}") from error
+        hint = (
+            "; such a value stands in quotes of its own, as 'key=\"value\"'"
+            if "token recognition" in str(error)
+            else ""
+        )
+        raise InvalidInput(f"{text!r} is not of the form key=value: {first_line(error)}{hint}") from error
 
 
 def quote(word: str) -> str:

@@ -39,6 +39,7 @@ def test_a_config_is_that_of_the_command_line_needs_no_plus_sign_and_is_not_writ
     [
         (["modle=hmlstm"], r"Did you mean 'model'\?$"),
         (["model=hmlstm,gru"], "asks for several jobs"),
+        (["data.path=Bücher, alt.txt"], "such a value stands in quotes of its own"),
         (["trainer.max_epochs=x"], "trainer.max_epochs must be at least 1 .*got 'x'"),
         (["-m", "model=gru"], "words must be texts of the form key=value; got '-m'"),
         ([{"model": "gru"}], "words must be texts of the form key=value; got {'model': 'gru'}"),
