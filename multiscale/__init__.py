@@ -26,6 +26,7 @@ if TYPE_CHECKING:
     from multiscale.backbones.stacked import StackedRNN
     from multiscale.backbones.symmetric import SymmetricClockRNN
     from multiscale.backbones.values import detach
+    from multiscale.comparison.face import sweep
     from multiscale.jobs.face import compose, train
     from multiscale.nn.clocks.pulse import PulseClock, SparsePulseClock
     from multiscale.nn.clocks.wave import DCTClock, DirectClock
@@ -61,6 +62,7 @@ __all__ = [
     "compose",
     "detach",
     "load",
+    "sweep",
     "train",
 ]
 
@@ -92,6 +94,7 @@ _HOMES = {
     "compose": "multiscale.jobs.face",
     "detach": "multiscale.backbones.values",
     "load": "multiscale.training.build",
+    "sweep": "multiscale.comparison.face",
     "train": "multiscale.jobs.face",
 }
 

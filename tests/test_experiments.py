@@ -2,6 +2,7 @@
 
 import json
 import math
+import re
 import sys
 
 import pytest
@@ -15,6 +16,7 @@ from multiscale.training.build import load
 from tests.conftest import MODELS, ROOT
 from tests.helpers import tiny
 
+ENDS = ("word_ends", "phrase_ends", "sentence_ends")
 DATA = sorted(path.stem for path in (CONF / "data").glob("*.yaml"))
 FEW = [f"+trainer.limit_{split}_batches=2" for split in ("train", "val", "test")]
 QUIET = [
@@ -105,10 +107,23 @@ def test_a_file_that_is_not_the_public_one_is_refused_by_its_checksum(run, name,
 
 def test_boundaries_are_scored_against_every_level_of_the_artificial_language(run, capsys):
     summary = run("experiment=artificial_language", *tiny.SMALL["artificial_language"])
-    for reference in ("word_ends", "phrase_ends", "sentence_ends"):
+    for reference in ENDS:
         assert f"f1_{reference}" in summary["levels"][0]
         assert f"f1_{reference}" in summary["levels"][1]
-    assert "F1, word ends" in capsys.readouterr().out
+    told = capsys.readouterr().out.replace("_", " ")
+    levels = summary["levels"][:2]
+    gains = {r: max(level[f"f1_{r}"] - level[f"f1_{r}_random"] for level in levels) for r in ENDS}
+    best = max(gains, key=gains.__getitem__).replace("_", " ")
+    (heading,) = [line for line in told.splitlines() if "by entropy" in line]
+    assert re.split("  +", heading.strip()) == [
+        "level",
+        f"F1, {best}",
+        "at random",
+        "by surprisal",
+        "by entropy",
+        "by symbol",
+    ]
+    assert max(map(len, told[told.index("level ") : told.index("figure ")].splitlines())) <= 80
 
 
 @pytest.mark.parametrize("data", ["python_docs", "artificial_language"])

@@ -9,6 +9,7 @@ from multiscale.comparison.figures import Axis, Chart, Series, Style, make_style
 from multiscale.comparison.records import Run, number
 from multiscale.comparison.table import Setting, Table
 
+BESIDE = 0.02  # of a training, the place of a dot behind its end
 POINTS = 500  # of a curve; longer ones are thinned
 NAMED = 8  # configurations in a caption
 PARETO = "operations"  # whose chart has a front
@@ -32,13 +33,14 @@ def draw_curves(setting: Setting, styles: Mapping[str, Style]) -> Iterator[Chart
     """The monitored metric over the steps of training, in training and in validation."""
     for split, name in (("val", "validation"), ("train", "training")):
         metric = f"{split}/{setting.metric}"
-        series = _make_series(setting, styles, partial(_read_curves, metric=metric), dotted=False)
+        series = _make_series(setting, styles, partial(_read_curves, metric=metric), ends=True)
         ends = [f"{one.name}: {one.y[-1]:.4g}" for one in sorted(series, key=lambda one: one.y[-1])]
         if series:
             yield Chart(
                 key=f"curves-{split}-{setting.key}",
                 title=f"{setting.title}: {name}",
-                caption=f"{setting.metric} of {name} over training steps; at the end: {_list_some(ends)}.",
+                caption=f"{setting.metric} of {name} over training steps, a dot a seed beside the end; at the end: "
+                f"{_list_some(ends)}.",
                 data=setting.data,
                 x=Axis("training step"),
                 y=Axis(metric),
@@ -88,22 +90,23 @@ def draw_rates(setting: Setting, styles: Mapping[str, Style]) -> Iterator[Chart]
 
 
 def _make_series(
-    setting: Setting, styles: Mapping[str, Style], read: Callable[[Sequence[Run]], Readings], dotted: bool = True
+    setting: Setting, styles: Mapping[str, Style], read: Callable[[Sequence[Run]], Readings], ends: bool = False
 ) -> list[Series]:
-    """A series for each configuration whose runs have something to ``read``; ``dotted``, with every seed's values."""
+    """A series for each configuration whose runs have something to ``read``, with a dot a seed where there are several;
+    of curves beside their ``ends``."""
     series = []
     for row in setting.rows:
         x, values = read(row.runs)
         if x.size:
             y, low, high = (spread.tolist() for spread in (values.mean(0), values.min(0), values.max(0)))
             seeds = "1 seed" if len(row.runs) == 1 else f"{len(row.runs)} seeds"
-            several = len(values) > 1 and dotted
             dots = [*zip(*(part.ravel().tolist() for part in np.broadcast_arrays(x, values)), strict=True)]
+            if ends:  # beside the last marker, which would hide them
+                dots = [(float(x[-1]) * (1 + BESIDE), float(value)) for value in values[:, -1]]
+            dots = dots if len(values) > 1 else []
             x = x.mean(0) if x.ndim > 1 else x
             style = styles[row.label]
-            series.append(
-                Series(row.label, row.first.model, style, x.tolist(), y, low, high, seeds, dots if several else ())
-            )
+            series.append(Series(row.label, row.first.model, style, x.tolist(), y, low, high, seeds, dots))
     return series
 
 

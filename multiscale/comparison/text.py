@@ -47,6 +47,7 @@ SPREAD = (
     f"resamples, generator seed {BOOTSTRAP_SEED}), which under about ten seeds is too narrow; of 2 to {ENOUGH - 1}, "
     "the range, which is the lowest and the highest and no interval."
 )
+KEPT = 4  # columns that a narrow terminal shows in any case: whose, seeds, score, spread
 NOT_LATEX = {"\\": r"\textbackslash{}", "~": r"\textasciitilde{}", "^": r"\textasciicircum{}"}
 NOT_LATEX |= {"<": r"\textless{}", ">": r"\textgreater{}", "|": r"\textbar{}", '"': r"\textquotedbl{}", "\n": " "}
 NOT_LATEX |= {character: f"\\{character}" for character in "{}$&#_%"}
@@ -211,6 +212,9 @@ def show(table: Table, console: Console) -> None:
     for setting in table.settings():
         rows = [format_row(row, table.baseline) for row in setting.rows]
         names = [name for name in list_shown(list_columns(rows)) if name != "boundaries"]  # what fits a line
+        lengths = [max(len(name), *(len(cells.get(name, "-")) for cells in rows)) for name in names]
+        while len(names) > KEPT and sum(lengths[: len(names)]) + 2 * len(names) > console.width:
+            names.pop()  # the files have it
         title = Text(setting.heading)
         grid = Grid(box=None, pad_edge=False, padding=(0, 2, 0, 0), title=title, title_justify="left")
         for name in names:

@@ -17,7 +17,7 @@ from multiscale.checks import InvalidInput, first_line, nearest
 from multiscale.config.hydra_internals import make_parser
 from multiscale.config.identity import FOLDER, MISSING, freeze
 from multiscale.config.instantiate import read_arguments
-from multiscale.config.words import check_choice, parse, picks, word_of
+from multiscale.config.words import check_choice, parse, picks, quote, word_of
 
 _PACKAGE = Path(__file__).parent.parent
 CONF = next(folder for folder in (_PACKAGE / "conf", _PACKAGE.parent / "conf") if folder.is_dir())
@@ -159,6 +159,7 @@ def spell_out(words: Sequence[str], config_dir: str | None = None) -> tuple[str,
     of a group; and where experiments are swept over, each single value as a list of one, for it composes what is swept
     over last, and would look for the value before."""
     folders = _folders(config_dir)
+    words = [quote(word) for word in words]
     parsed = [parse(word) for word in words]
     several = any(o.is_sweep_override() and o.key_or_group == "experiment" for o in parsed)
     spelled = []

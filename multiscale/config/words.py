@@ -16,9 +16,18 @@ NO_GROUPS = {"search": "python -m multiscale.search", "sweep": "wandb sweep"}  #
 def parse(text: str) -> Override:
     """A word as Hydra reads it; raises :class:`InvalidInput` for one that it cannot read."""
     try:
-        return OverridesParser.create().parse_override(text)
+        return OverridesParser.create().parse_override(quote(text))
     except HydraException as error:
-        raise InvalidInput(f"{text!r} is not of the form key=value: {first_line(error)}") from error
+        quotes = "; such a value stands in quotes of its own, as 'key=\"value\"'"
+        hint = quotes if "token recognition" in str(error) else ""
+        raise InvalidInput(f"{text!r} is not of the form key=value: {first_line(error)}{hint}") from error
+
+
+def quote(word: str) -> str:
+    """A word as Hydra reads it: a value with letters that are not ASCII, as in the name of a file, in quotes."""
+    key, equals, value = word.partition("=")
+    plain = value.isascii() or any(character in value for character in "'\"[]{},\\")
+    return word if plain else f"{key}{equals}'{value}'"
 
 
 def picks(override: Override, folders: Sequence[Path]) -> list[str]:

@@ -1,5 +1,6 @@
 """What the command line of runs does, for Python: words -> config -> run folder -> summary, in this process."""
 
+from collections.abc import Sequence
 from pathlib import Path
 from typing import Any, NamedTuple
 
@@ -40,9 +41,7 @@ def compose(*words: str, config_dir: str | None = None) -> DictConfig:
     Raises:
         InvalidInput: for whatever the command line refuses before it reads data.
     """
-    for word in words:
-        if not isinstance(word, str) or word.startswith("-"):
-            raise InvalidInput(f"words must be texts of the form key=value; got {word!r}.")
+    check_texts(words)
     try:
         (job,) = compose_jobs(words, config_dir, several=False)
     except NeedsPlus as missing:
@@ -51,6 +50,13 @@ def compose(*words: str, config_dir: str | None = None) -> DictConfig:
     job.config.identity.words = list(words)
     OmegaConf.set_readonly(job.config, True)
     return job.config
+
+
+def check_texts(words: Sequence[Any]) -> None:
+    """Raise :class:`InvalidInput` for a word that is no text, or an option."""
+    for word in words:
+        if not isinstance(word, str) or word.startswith("-"):
+            raise InvalidInput(f"words must be texts of the form key=value; got {word!r}.")
 
 
 def train(config: DictConfig) -> Trained:

@@ -183,6 +183,7 @@ def _finish(config: DictConfig, solved: bool, data: DataModule, parts: Parts) ->
 
     import_lightning()
     from lightning_fabric.plugins.environments import LightningEnvironment, TorchElasticEnvironment
+    from pytorch_lightning.callbacks import EarlyStopping
 
     from multiscale.training.build import assemble
     from multiscale.training.checkpoint import weights
@@ -197,6 +198,8 @@ def _finish(config: DictConfig, solved: bool, data: DataModule, parts: Parts) ->
         loggers, callbacks = list(make(config, "logger").values()), make(config, "callbacks")
         check_resumable(to_plain(config.trainer), callbacks)
         for name, callback in callbacks.items():
+            if isinstance(callback, EarlyStopping):
+                callback.strict = False  # a metric that was never measured is told in the end, not raised
             if isinstance(callback, DataCheck):
                 try:
                     callback.check(data)

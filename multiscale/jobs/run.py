@@ -26,7 +26,7 @@ def run_words(words: list[str]) -> None:
             words = _resume(words)
         line = read_line(words)
         if line.sweeps:
-            sys.exit(_sweep(line))
+            sys.exit(run_sweep(line))
         if not line.left_to_hydra:
             return _run(line)
     except NeedsPlus as missing:
@@ -67,7 +67,7 @@ def _run(line: CommandLine) -> None:
     run_single(job.composed, str(CONF), start)
 
 
-def _sweep(line: CommandLine) -> int:
+def run_sweep(line: CommandLine) -> int:
     """Check every job, run them, and tell in the end how each went; returns the exit code."""
     words = spell_out(line.words, line.config_dir)
     jobs = compose_jobs(words, line.config_dir, multirun=True)
@@ -79,6 +79,7 @@ def _sweep(line: CommandLine) -> int:
 
     check_jobs(jobs)
     check_folder(words)
+    Sweep.folder = None  # of one before it in this process
     make(Path(jobs[0].composed.hydra.sweep.dir), "hydra.sweep.dir")
     sys.argv[1:] = [*line.options, *words, *name_folders(jobs, words)]
     code = 0

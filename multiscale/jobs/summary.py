@@ -1,6 +1,7 @@
 """What a run tells at its end: everything a table or a report needs, and a few lines on the terminal."""
 
 import platform
+from collections.abc import Mapping, Sequence
 from math import isfinite
 from pathlib import Path
 from typing import Any
@@ -72,11 +73,8 @@ COLUMNS = {  # of the table of levels: what is measured, its title, and how it i
     "update": ("updates per step", "{:.3f}"),
     "boundary": ("boundaries per step", "{:.3f}"),
     "explained": ("told by symbol", "{:.2f}"),
-    "f1": ("F1", "{:.2f}"),
-    "f1_random": ("F1 at random", "{:.2f}"),
-    "f1_surprisal": ("F1 by surprisal", "{:.2f}"),
-    "f1_symbol": ("F1 by symbol", "{:.2f}"),
 }
+BASELINES = {"random": "at random", "surprisal": "by surprisal", "entropy": "by entropy", "symbol": "by symbol"}
 
 
 def describe_run(summary: dict[str, Any]) -> dict[str, str]:
@@ -104,9 +102,11 @@ def describe_levels(summary: dict[str, Any]) -> dict[str, list[str]]:
     levels = summary["levels"]
     written = {"level": [level["name"] for level in levels]}
     kinds = {kind for level in levels for kind in level if kind.startswith("f1_")}
-    baselines = ("random", "surprisal", "entropy", "symbol", "always", "shifted")
-    several = sorted(kind for kind in kinds if not kind.endswith(baselines))
-    columns = COLUMNS | {kind: (kind.replace("f1_", "F1, ").replace("_", " "), "{:.2f}") for kind in several}
+    several = sorted(kind for kind in kinds if not kind.endswith((*BASELINES, "always", "shifted")))
+    titles = {"f1": "F1"} | {kind: kind.replace("f1_", "F1, ").replace("_", " ") for kind in several}
+    best = max(several, key=lambda kind: _beats_chance(levels, kind), default="f1")
+    titles |= {f"{best}_{name}": f"{titles[best]} {how}" for name, how in BASELINES.items()}
+    columns = COLUMNS | {kind: (title, "{:.2f}") for kind, title in titles.items()}
     for kind, (title, form) in columns.items():
         if any(kind in level for level in levels):
             written[title] = [form.format(level[kind]) if kind in level else "-" for level in levels]
@@ -114,6 +114,11 @@ def describe_levels(summary: dict[str, Any]) -> dict[str, list[str]]:
         rows = [" ".join(f"{100 * value:.0f}" for value in row) for row in matrix]
         written[f"{name} to level 1, 2, ... (%)"] = rows + ["-"] * (len(levels) - len(rows))
     return written
+
+
+def _beats_chance(levels: Sequence[Mapping[str, Any]], kind: str) -> float:
+    """By how much the F1 of the best level is above that of as many boundaries at random."""
+    return max(level[kind] - level.get(f"{kind}_random", 0.0) for level in levels if kind in level)
 
 
 def show(summary: dict[str, Any]) -> None:
@@ -125,10 +130,17 @@ def show(summary: dict[str, Any]) -> None:
         result.add_row(Text(name, "bold"), Text(value))
     tables, columns = [result], describe_levels(summary)
     scores = [title for title in columns if title.startswith("F1")]  # in a table of their own, as both fit 80 columns
-    for titles in ([title for title in columns if title not in scores], ["level", *scores] if scores else []):
+    held = [title for title in scores if title.startswith("F1, ") and title.endswith(tuple(BASELINES.values()))]
+    beside = held[0].removesuffix(f" {BASELINES['random']}") if held else ""  # the reference that is found best
+    for titles in (
+        [title for title in columns if title not in scores],
+        ["level", *(title for title in scores if title not in held)] if scores else [],
+        ["level", beside, *held] if held else [],
+    ):
         levels = Table(**style)
         for title in titles:
-            levels.add_column(title, justify="left" if title == "level" else "right")
+            head = title.removeprefix(f"{beside} ") if held else title
+            levels.add_column(head, justify="left" if title == "level" else "right")
         for cells in zip(*(columns[title] for title in titles), strict=True):
             levels.add_row(*map(Text, cells))
         tables += [levels] if titles else []

@@ -14,7 +14,7 @@ from rich.table import Table
 from rich.text import Text
 
 from multiscale.checks import InvalidInput, describe_error, read_file
-from multiscale.config.compose import Job
+from multiscale.config.compose import Job, quote
 from multiscale.config.foreign import parse_yaml
 from multiscale.jobs.start import describe_job
 from multiscale.runs import status
@@ -108,7 +108,7 @@ def check_folder(words: Sequence[str]) -> None:
     for folder in place:
         if (folder / "multirun.yaml").exists():
             task, hydra = read_words(folder)
-            there, asked = sorted([*task, *hydra]), sorted(word for word in words if not word.startswith(PLACE))
+            there, asked = sorted([*task, *hydra]), sorted(quote(word) for word in words if not word.startswith(PLACE))
             if there != asked:
                 raise InvalidInput(
                     f"hydra.sweep.dir must be a folder of this sweep's own; {folder} holds that of: {' '.join(there)}"

@@ -5,6 +5,7 @@ import os
 import signal
 import sys
 import threading
+from contextlib import suppress
 from types import FrameType
 from typing import Any
 
@@ -82,4 +83,9 @@ def end_with_parent() -> None:
 
 
 def _say(text: str) -> None:
-    os.write(sys.stderr.fileno(), f"\n{text}\n".encode())  # the only safe way to print inside a handler
+    line, stream = f"\n{text}\n", sys.stderr
+    with suppress(OSError, ValueError, RuntimeError):  # a stream that is gone or in use ends no saving
+        if stream is sys.__stderr__ and stream is not None:
+            os.write(stream.fileno(), line.encode())  # the only safe way to print inside a handler
+        else:  # a notebook's has no file, or that of the terminal where its server runs
+            print(line, end="", file=stream, flush=True)

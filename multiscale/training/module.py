@@ -238,8 +238,17 @@ class SequenceModule(pl.LightningModule):
             return optimizer
         schedule = {"scheduler": self.scheduler(optimizer), "interval": self.interval}
         if isinstance(schedule["scheduler"], ReduceLROnPlateau):
-            schedule |= {"monitor": self.task.monitor, "frequency": self.epochs_a_validation}
+            schedule |= {"monitor": self.task.monitor, "frequency": self.epochs_a_validation, "strict": False}
         return {"optimizer": optimizer, "lr_scheduler": schedule}
+
+    def lr_scheduler_step(self, scheduler: Any, metric: Any) -> None:
+        """Step a schedule; one that waits for a metric, after an epoch in which it was measured."""
+        due = True
+        if self.trainer.check_val_every_n_epoch is None and isinstance(every := self.trainer.val_check_batch, int):
+            batches = int(self.trainer.num_training_batches)  # validations are counted over epochs
+            due = (self.current_epoch + 1) * batches // every > self.current_epoch * batches // every
+        if due or metric is None:
+            super().lr_scheduler_step(scheduler, metric)
 
 
 def log_traces(module: pl.LightningModule, split: str, values: Mapping[str, Any], shown: bool = True) -> None:

@@ -11,6 +11,7 @@ QUIET = (
     ".*LeafSpec.*",
     ".*resuming from a checkpoint that ended before the epoch ended.*",  # the loaders go on where it was
     ".*Experiment logs directory .* exists and is not empty.*",
+    ".*ReduceLROnPlateau conditioned on metric .* which is not available.*",  # before the first validation
     ".*sync_dist=True.*",  # what is logged is that of all processes already
     ".*distributed.nn.functional.all_gather is deprecated.*",  # Lightning's own use
 )

@@ -1,13 +1,17 @@
 """The table of a comparison is right, and says what it leaves out."""
 
 import csv
+import io
 import json
 import os
+import re
 
 import numpy as np
 import pytest
+from rich.console import Console
 
 from multiscale.checks import InvalidInput
+from multiscale.comparison import text
 from multiscale.comparison.runs import read_all
 from multiscale.comparison.table import Table, build
 from multiscale.comparison.text import format_configurations, write
@@ -276,3 +280,15 @@ def test_a_mistake_is_one_line_and_exit_code_2(tmp_path, monkeypatch, capsys, wo
     (line,) = capsys.readouterr().err.strip().splitlines()
     assert line.startswith("error: ")
     assert message in line
+
+
+def test_a_narrow_terminal_shows_fewer_columns_and_no_broken_ones(tmp_path):
+    for seed in (0, 1):
+        sweep(tmp_path, {"a_long_name_of_a_model": {seed: 2.0 + seed}})
+    shown = {}
+    for width in (70, 160):
+        console = Console(width=width, file=io.StringIO())
+        text.show(table(tmp_path), console)
+        shown[width] = console.file.getvalue().splitlines()
+    assert re.fullmatch(r"a_long_name_of_a_model +2 +2.5000 +\[2.0000, 3.0000\] range *", shown[70][3])
+    assert "seconds" in shown[160][2]

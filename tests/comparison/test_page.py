@@ -98,6 +98,12 @@ def test_curves_are_means_over_seeds_with_the_lowest_and_the_highest(written):
     assert [float(row["train/bpc"]) for row in train] == pytest.approx([3.6, 3.55])
 
 
+def test_beside_the_end_of_a_curve_is_a_dot_a_seed(written):
+    data = specs(written.read_text())["curves-val-1-python_docs"]["data"]
+    dots = [[*zip(trace["x"], trace["y"], strict=True)] for trace in data if trace["mode"] == "markers"]
+    assert dots == [[(19 * 1.02, 2.5), (19 * 1.02, 2.75)], [(19 * 1.02, 3.5), (19 * 1.02, 4.5)]]
+
+
 def test_costs_are_held_against_the_test_score(written):
     row = values(written.parent, "cost-parameters-1-python_docs")[0]
     assert (row["name"], float(row["parameters"]), float(row["test/bpc"])) == ("hmlstm", 1234, 2.125)

@@ -211,6 +211,8 @@ RATES = {  # at the start of each of three epochs of two steps
     "scheduler=none optim=sgd": [0.3, 0.3, 0.3],
     "scheduler=cosine optim=adamw": [0.003 * (1 + math.cos(math.pi * epoch / 3)) / 2 for epoch in range(3)],
     "scheduler=warmup optim.scheduler.total_iters=4 optim.scheduler.start_factor=0.5": [0.0015, 0.00225, 0.003],
+    "optim.scheduler.threshold=1 trainer.val_check_interval=4 trainer.check_val_every_n_epoch=null": [0.003] * 2
+    + [0.0015],
     "scheduler=one_cycle optim.interval=step optim.scheduler.total_steps=6": one_cycle()[::2],
 }
 
@@ -242,7 +244,12 @@ def test_early_stopping_and_the_debugging_groups_run(here, tmp_path):
 def test_what_was_never_measured_is_told_and_weights_are_averaged_by_words(here, tmp_path):
     mean = "+callbacks.mean._target_=pytorch_lightning.callbacks.WeightAveraging"
     words = ["model=rnn", *TINY, mean, "+callbacks.mean.use_buffers=false", "callbacks=early_stopping"]
-    done = here(*words, "callbacks.early_stopping.monitor=trace/f1_1", "trainer.limit_test_batches=0")
+    done = here(
+        *words,
+        "callbacks.early_stopping.monitor=trace/f1_1",
+        "callbacks.early_stopping.strict=true",
+        "trainer.limit_test_batches=0",
+    )
     assert done.returncode == 0, done.stderr
     assert re.search(r"^early stopping +trace/f1_1 was never measured *$", done.stdout, re.MULTILINE)
     assert re.search(r"^val bpc +\d", done.stdout, re.MULTILINE)
