@@ -2,15 +2,19 @@
 
 All of it is made from the repository at each build, so that a new model, choice, module or experiment is in it by
 itself. Links that leave docs/ are written for the repository's own tree; here they lead to the same page of the site,
-or, where the site has none, become plain text.
+to the API of a module, or, where the site has none, become plain text. Formulas become MathML, which browsers draw by
+themselves.
 """
 
+import html
 import posixpath
 import re
+import textwrap
 from collections.abc import Iterator
 from pathlib import Path
 
 import yaml
+from latex2mathml.converter import convert
 from mkdocs.config.defaults import MkDocsConfig
 from mkdocs.structure.files import File, Files
 from mkdocs.structure.pages import Page
@@ -23,6 +27,9 @@ PACKAGES = {  # of the API, and what each is
     "analysis": "Boundary metrics, the read-out of clocks, excerpts, and plots of a trace.",
     "comparison": "Run folders, read into one table, its statistics, figures and page.",
 }
+MODULE = re.compile(r"multiscale/(\w+)/([\w/]+)\.py")
+FORMULA = re.compile(r'<(span|div) class="arithmatex">\\[(\[](.*?)\\[)\]]</\1>', re.S)
+FILE = re.compile(r"^- \[`model=(\w+)`\]\(\S+\).*\n(?:  .*\n)*", re.M)  # an item of docs/models.md that links a file
 LINK = re.compile(r"(!?)\[([^\]]*)\]\((?!https?:|mailto:|#)([^)#\s]+)(#[^)\s]*)?\)")
 
 
@@ -40,11 +47,15 @@ def on_page_markdown(markdown: str, page: Page, config: MkDocsConfig, files: Fil
     """Mend links that lead out of docs/ or come from outside of it; add what two pages have from code and conf/."""
     here = page.file.src_uri
     home = here if here.startswith("experiments/") else f"docs/{here}"
+    if here == "models.md":
+        markdown = FILE.sub(lambda item: f"{item[0]}\n{options(item[1])}", markdown)
 
     def mended(link: re.Match[str]) -> str:
         picture, text, target, anchor = link.groups(default="")
         path = posixpath.normpath(posixpath.join(posixpath.dirname(home), target))
         path = path.removeprefix("docs/")
+        if (module := MODULE.fullmatch(path)) and module[1] in PACKAGES:
+            path, anchor = f"api/{module[1]}.md", f"#multiscale.{module[1]}.{module[2].replace('/', '.')}"
         if files.get_file_from_path(path) is None:
             if home != here and not target.startswith("../"):
                 return link[0]  # within docs/, where mkdocs says what is wrong
@@ -53,7 +64,24 @@ def on_page_markdown(markdown: str, page: Page, config: MkDocsConfig, files: Fil
             return text
         return f"{picture}[{text}]({posixpath.relpath(path, posixpath.dirname(here) or '.')}{anchor})"
 
-    return LINK.sub(mended, markdown) + (MADE[here]() if here in MADE else "")
+    return LINK.sub(mended, markdown) + (MADE[here](markdown) if here in MADE else "")
+
+
+def on_page_content(text: str, page: Page, config: MkDocsConfig, files: Files) -> str:
+    """Put MathML in the place of what pymdownx.arithmatex has marked."""
+
+    def drawn(found: re.Match[str]) -> str:
+        if found[1] == "span":
+            return convert(html.unescape(found[2]))
+        return f"<p>{convert(html.unescape(found[2]), display='block')}</p>"  # for its margins
+
+    return FORMULA.sub(drawn, text)
+
+
+def options(model: str) -> str:
+    """A model's file with its comments, to be opened, below its item of a list."""
+    text = (CONF / f"model/{model}.yaml").read_text().strip()
+    return f'    ??? note "Its options"\n\n        ```yaml\n{textwrap.indent(text, " " * 8)}\n        ```\n'
 
 
 def about(path: Path) -> str:
@@ -62,16 +90,17 @@ def about(path: Path) -> str:
     return next((line for line in lines if not line.startswith("@package")), "")
 
 
-def models() -> str:
-    """For each class of conf/model its files and its docstring."""
+def models(page: str) -> str:
+    """For each class of conf/model that the page does not tell of its files and its docstring."""
     classes: dict[str, list[Path]] = {}
     for path in sorted((CONF / "model").glob("*.yaml")):
-        classes.setdefault(target_of(path), []).append(path)
-    text = ["\n\n## How each works\n\nEach class by its own docstring, with the files of `conf/model/` that choose it."]
-    options = "    options: {show_root_heading: false, show_root_toc_entry: false, members: false}"
+        if f"[`model={path.stem}`]" not in page:
+            classes.setdefault(target_of(path), []).append(path)
+    text = [""]
+    shown = "    options: {show_root_heading: false, show_root_toc_entry: false, members: false}"
     for target, paths in sorted(classes.items(), key=lambda item: item[0].rpartition(".")[2].lower()):
         chosen = "\n".join(f"- `model={path.stem}`: {about(path)}" for path in paths)
-        text.append(f"### {target.rpartition('.')[2]}\n\n{chosen}\n\n::: {target}\n{options}")
+        text.append(f"## {target.rpartition('.')[2]}\n\n{chosen}\n\n::: {target}\n{shown}")
     return "\n\n".join(text)
 
 
@@ -81,7 +110,7 @@ def target_of(path: Path) -> str:
     return values["_target_"] if "_target_" in values else target_of(path.with_stem(values["defaults"][0]))
 
 
-def configuration() -> str:
+def configuration(_: str) -> str:
     """A table of the choices of each group."""
     text = [""]
     for group in sorted(path for path in CONF.iterdir() if path.is_dir() and path.name != "hydra"):
@@ -104,4 +133,4 @@ def api(package: str, text: str) -> str:
     return f"# multiscale.{package}\n\n{text}\n\n{modules}\n"
 
 
-MADE = {"backbones.md": models, "configuration.md": configuration}
+MADE = {"models.md": models, "configuration.md": configuration}

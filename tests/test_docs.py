@@ -8,9 +8,12 @@ import sys
 from html.parser import HTMLParser
 from types import ModuleType
 
+import torch
+
 import multiscale
 from multiscale.config.compose import CONF, jobs
-from tests.conftest import MODELS, ROOT
+from multiscale.data.module import Passage
+from tests.conftest import MODELS, ROOT, network
 
 ELSEWHERE = re.compile(r"(https?:)?//")
 
@@ -30,14 +33,15 @@ class Loaded(HTMLParser):
             ]
 
 
-def load_hooks() -> ModuleType:
-    spec = importlib.util.spec_from_file_location("hooks", ROOT / "docs/hooks.py")
-    hooks = importlib.util.module_from_spec(spec)
-    spec.loader.exec_module(hooks)
-    return hooks
+def load(name: str) -> ModuleType:
+    spec = importlib.util.spec_from_file_location(name, ROOT / f"docs/{name}.py")
+    module = importlib.util.module_from_spec(spec)
+    spec.loader.exec_module(module)
+    return module
 
 
-HOOKS = load_hooks()
+HOOKS, FIGURES = load("hooks"), load("figures")
+README = (ROOT / "README.md").read_text()
 
 
 def test_the_site_is_built_without_a_warning_or_a_network_and_loads_nothing_from_elsewhere(tmp_path):
@@ -58,29 +62,59 @@ def test_the_site_is_built_without_a_warning_or_a_network_and_loads_nothing_from
     for name, page in pages.items():
         assert [at for at in Loaded(page).addresses if ELSEWHERE.match(at)] == [], name
         assert 'class="mermaid"' not in page, name  # the theme would fetch its script
+        assert 'class="arithmatex"' not in page, name  # a formula that was not made MathML
     for sheet in tmp_path.rglob("*.css"):
         assert not re.search(r"""(@import|url\()\s*["']?(https?:)?//""", sheet.read_text()), sheet.name
-    assert "<code>model=clockwork</code>" in pages["backbones.html"]
-    assert "T_i in steps" in pages["backbones.html"]  # of the class's docstring
+    assert '<math xmlns="http://www.w3.org/1998/Math/MathML" display="block">' in pages["models.html"]
+    assert "T_i in steps" in pages["api/backbones.html"]  # of the class's docstring
+    assert 'href="api/backbones.html#multiscale.backbones.clockwork"' in pages["models.html"]
+    assert 'id="multiscale.backbones.clockwork"' in pages["api/backbones.html"]
+    assert re.search(
+        r"<summary>Its options</summary>.*who reads whom", pages["models.html"], re.S
+    )  # of a file of conf/
     assert 'href="backbones.html"' in pages["index.html"]
     assert 'href="experiments/first_comparison/index.html"' in pages["reproduced.html"]
 
 
 def test_every_choice_of_every_group_is_told_in_a_line():
-    table = HOOKS.configuration()
+    table = HOOKS.configuration("")
     for path in (path for path in CONF.rglob("*/*.yaml") if path.relative_to(CONF).parts[0] != "hydra"):
         group, _, name = path.relative_to(CONF).with_suffix("").as_posix().partition("/")
         assert re.search(rf"^\| `{name}` \| \w", table.partition(f"## {group}\n")[2].partition("\n## ")[0], re.M), path
 
 
-def test_every_model_is_told_of_once_below_the_class_that_it_chooses():
-    page = HOOKS.models()
-    assert sorted(re.findall(r"^- `model=(\w+)`: \w", page, re.M)) == sorted(MODELS)
+def test_every_model_of_the_readme_is_told_of_once_with_a_figure():
+    page = (ROOT / "docs/models.md").read_text()
+    named = {name for row in re.findall(r"^\| (`.*?) \|", README, re.M) for name in re.findall(r"`(\w+)`", row)}
+    named &= set(MODELS)
+    assert len(named) > 20
+    assert sorted(re.findall(r"^- \[`model=(\w+)`\]\(\.\./conf/model/\1\.yaml\)", page, re.M)) == sorted(named)
+    figures = re.findall(r"^!\[.+\]\(models/(\w+)\.png\)$", page, re.M)
+    assert sorted(figures) == sorted(named)
+    assert sorted(path.stem for path in (ROOT / "docs/models").iterdir()) == sorted(named)
+
+
+def test_a_model_that_the_page_does_not_tell_of_is_told_by_its_docstring():
+    page = "- [`model=gru`](x)"
+    told = HOOKS.models(page)
+    assert sorted(re.findall(r"^- `model=(\w+)`: \w", told, re.M)) == sorted(set(MODELS) - {"gru"})
     for model in ("hmlstm", "clockwork"):  # the first has its class from the file that it starts from
         target = jobs([f"model={model}"])[0].model._target_
-        part = page.partition(f"### {target.rpartition('.')[2]}\n")[2].partition("###")[0]
+        part = told.partition(f"## {target.rpartition('.')[2]}\n")[2].partition("##")[0]
         assert f"- `model={model}`: " in part
         assert f"\n::: {target}\n" in part
+
+
+def test_what_is_left_of_a_character_is_nothing_where_it_was_not_read(data):
+    module = network(data, "model=clockwork", "model.periods=[1,8,16]").eval()
+    steps = FIGURES.WARM_UP + FIGURES.SHOWN
+    text = Passage(torch.arange(steps)[None] % data.facts.num_symbols, ("",) * steps)
+    left, at = FIGURES.what_is_left(module, text), FIGURES.CHANGED
+    assert left.shape == (FIGURES.SHOWN, 3)
+    assert not left[:at].any()
+    assert (left[at, :2] > 0).all()  # step 8 + 256 is a tick of the period 8, not of the period 16
+    assert left[at, 2] == 0
+    assert torch.equal(left[at : at + 8, 1], left[at, 1].expand(8))  # held to the next tick
 
 
 def test_the_home_of_every_class_of_the_library_is_in_its_api():
