@@ -14,8 +14,9 @@ from rich.table import Table
 from rich.text import Text
 
 from multiscale.checks import InvalidInput, describe_error, read_file
-from multiscale.config.compose import Job, quote
+from multiscale.config.compose import Job
 from multiscale.config.foreign import parse_yaml
+from multiscale.config.words import quote
 from multiscale.jobs.start import describe_job
 from multiscale.runs import status
 from multiscale.training.logging.wandb_mode import find_unsent
