@@ -89,6 +89,7 @@ def test_levels_may_be_written_to(kernel):
 
 def test_memory_kept_for_the_next_sequence_is_bounded(monkeypatch):
     monkeypatch.setattr(workspace, "_LIMIT", 4000)
+    monkeypatch.setattr(workspace, "_BLOCK", 1)
     workspace._free.clear()
     kept = []
     for size in (100, 300, 600, 900):
