@@ -130,21 +130,20 @@ class StackedRNN(Backbone):
     def kernels(self, x: Tensor | None) -> Mapping[str, str | None]:
         unknown = "layer normalisation" if self.layer_norm else "zoneout" if any(self.zoneout) else None
         fused = unknown and f"torch's fused layers have no {unknown}"
-        if self.cell != "lstm" or not self.layer_norm or any(self.zoneout):
-            native = "the loop in C++ is of cell lstm with layer normalisation and without zoneout"
-        else:
-            native = layer_norm_lstm.unavailable(x, self)
-        return {"fused": fused, "native": native, "reference": None}
+        native = "the loop in C++ is of cell lstm with layer normalisation and without zoneout"
+        knows = self.cell == "lstm" and self.layer_norm and not any(self.zoneout)
+        return {"fused": fused, "native": layer_norm_lstm.unavailable(x, self) if knows else native, "reference": None}
 
     def fast(self, kernel: str, x: Float[Tensor, "B T D"], state: State, trace: bool) -> Folded:
         below, levels, after = x, [], []
         for layer, norms, *first in zip(self.layers, self.norms, *groups(state), strict=True):
             if kernel == "native":
-                below, *last = layer_norm_lstm.run(below, *first, [*layer.parameters()], [*norms.parameters()])
+                weights = [*layer.parameters()], [*norms.parameters()]
+                below, last = layer_norm_lstm.run(below, (first[0], first[1]), *weights)
             else:
                 below, last = run_layer(layer, below, tuple(first))
             levels.append(below)
-            after.append(tuple(last))
+            after.append(last)
         steps = StepTrace(x.new_ones(*x.shape[:2], len(levels))) if trace else None
         return tuple(levels), tuple(zip(*after, strict=True)), steps
 

@@ -21,28 +21,28 @@ def unavailable(x: Tensor | None, network: nn.Module) -> str | None:
 
 def run(
     x: Float[Tensor, "B T D"],
-    h: Float[Tensor, "B H"],
-    c: Float[Tensor, "B H"],
+    state: tuple[Float[Tensor, "B H"], Float[Tensor, "B H"]],
     weights: Sequence[Tensor],
     norms: Sequence[Tensor],
-) -> tuple[Float[Tensor, "B T H"], Float[Tensor, "B H"], Float[Tensor, "B H"]]:
-    """The hidden sequence, and h and c after it, of Eq. 20-22 of Ba, Kiros, Hinton 2016 (arXiv 1607.06450).
+) -> tuple[Float[Tensor, "B T H"], tuple[Tensor, ...]]:
+    """The hidden sequence, and (h, c) after it, of Eq. 20-22 of Ba, Kiros, Hinton 2016 (arXiv 1607.06450).
 
     Args:
         x: what the layer reads.
-        h: before the first step, and
-        c: likewise.
+        state: (h, c) before the first step.
         weights: those of ``torch.nn.LSTM``: W [4H, D], U [4H, H] and their biases [4H], the gates i, f, g, o.
         norms: gain and offset of W x and of U h [4H] each, and of c [H].
     """
     dtype = weights[0].dtype
     weight_ih, weight_hh, bias = (_ordered(w) for w in (*weights[:2], weights[2] + weights[3]))
-    of_input, of_state, of_cell = [_ordered(n) for n in norms[:2]], [_ordered(n) for n in norms[2:4]], norms[4:]
-    layer = LayerWeights(weight_hh, weight_ih, None, bias, *of_state, *of_input, None, None, *of_cell)
+    input_gain, input_offset, state_gain, state_offset = (_ordered(n) for n in norms[:4])
+    of_products = (state_gain, state_offset, input_gain, input_offset)
+    layer = LayerWeights(weight_hh, weight_ih, None, bias, *of_products, None, None, norms[4], norms[5])
     x = x.to(dtype)  # under autocast the products alone are short
+    h, c = ((s.to(dtype),) for s in state)
     plan = sequence.plan(OPTIONS, x, dtype, "native")
-    out = sequence.sequence(x, ((h.to(dtype),), (c.to(dtype),), ()), [layer], x.new_ones(()), None, plan)
-    return out.levels[0], out.h[0], out.c[0]
+    out = sequence.sequence(x, (h, c, ()), [layer], x.new_ones(()), None, plan)
+    return out.levels[0], (out.h[0], out.c[0])
 
 
 def _ordered(parameter: Tensor) -> Tensor:
