@@ -16,6 +16,7 @@ from torch.nn import functional as F
 
 from multiscale.backbones.base import Backbone, Folded, Levels, Product, State, Step, StepTrace, groups
 from multiscale.checks import InvalidInput, in_range, one_of, positive_int, stack_sizes
+from multiscale.kernels import layer_norm_lstm
 from multiscale.nn.cells import CELLS, GATES, STATES, CellState
 from multiscale.nn.layout import lay_by_columns
 from multiscale.nn.zoneout import zone_out_each, zoneout_rates
@@ -48,12 +49,12 @@ class StackedRNN(Backbone):
         max_time: T_max of ``chrono``, in steps.
         zoneout: probability with which a unit keeps its h (Krueger et al. 2016, arXiv 1606.01305, Eq. 4), and
         zoneout_c: its c, of lstm; in evaluation both are the expectation.
-        kernel: ``auto``, ``fused`` (torch's whole-sequence layers, which know no layer norm and no zoneout) or
-            ``reference``.
+        kernel: ``auto``, ``fused`` (torch's whole-sequence layers, which know no layer norm and no zoneout),
+            ``native`` (lstm with layer norm, in C++) or ``reference``.
 
     Raises:
         InvalidInput: for sizes below 1, an unknown cell, start or kernel, a start or a zoneout_c of other cells
-            than lstm, rates outside [0, 1], or ``fused`` with what it does not know.
+            than lstm, rates outside [0, 1], or a kernel with what it does not know.
     """
 
     def __init__(
@@ -128,12 +129,19 @@ class StackedRNN(Backbone):
 
     def kernels(self, x: Tensor | None) -> Mapping[str, str | None]:
         unknown = "layer normalisation" if self.layer_norm else "zoneout" if any(self.zoneout) else None
-        return {"fused": unknown and f"torch's fused layers have no {unknown}", "reference": None}
+        fused = unknown and f"torch's fused layers have no {unknown}"
+        native = "the loop in C++ is of cell lstm with layer normalisation and without zoneout"
+        knows = self.cell == "lstm" and self.layer_norm and not any(self.zoneout)
+        return {"fused": fused, "native": layer_norm_lstm.unavailable(x, self) if knows else native, "reference": None}
 
     def fast(self, kernel: str, x: Float[Tensor, "B T D"], state: State, trace: bool) -> Folded:
         below, levels, after = x, [], []
-        for layer, *first in zip(self.layers, *groups(state), strict=True):
-            below, last = run_layer(layer, below, tuple(first))
+        for layer, norms, *first in zip(self.layers, self.norms, *groups(state), strict=True):
+            if kernel == "native":
+                weights = [*layer.parameters()], [*norms.parameters()]
+                below, last = layer_norm_lstm.run(below, (first[0], first[1]), *weights)
+            else:
+                below, last = run_layer(layer, below, tuple(first))
             levels.append(below)
             after.append(last)
         steps = StepTrace(x.new_ones(*x.shape[:2], len(levels))) if trace else None

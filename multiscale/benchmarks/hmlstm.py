@@ -11,6 +11,7 @@ from torch import Tensor, nn
 
 from multiscale.backbones.base import groups
 from multiscale.backbones.hmlstm import HMLSTM
+from multiscale.backbones.stacked import StackedRNN
 from multiscale.benchmarks.timing import Peer, Settings, Size, levels_of, measure, relative_error, table, training_pass
 from multiscale.kernels import compiler
 from multiscale.kernels.hmlstm import native
@@ -70,6 +71,7 @@ def speed(settings: Settings, rows: Sequence[tuple[Size, str, float | None]]) ->
             "torch.nn.LSTM": nn.LSTM(*layers, batch_first=True),
             **{name: HMLSTM(*layers, kernel=name) for name in names},
             f"{normed}, layer norm": HMLSTM(*layers, layer_norm=True, kernel=normed),
+            "LSTM, layer norm": StackedRNN(*layers, layer_norm=True),
         }
         peers = {name: training_pass(net.to(settings.device), x, precision) for name, net in networks.items()}
         quick = {name: peer for name, peer in peers.items() if name not in ("reference", "fused")}

@@ -1,10 +1,13 @@
 """Stacks of cells against torch.nn's."""
 
+import copy
+
 import pytest
 import torch
 from torch import nn
 
-from multiscale import StackedRNN
+from multiscale import StackedRNN, testing
+from multiscale.kernels.hmlstm import native
 
 ORACLES = {"tanh": nn.RNN, "lstm": nn.LSTM, "gru": nn.GRU}
 
@@ -66,10 +69,13 @@ def test_layers_may_differ_in_size():
     assert [level.shape[-1] for level in output.levels] == [9, 4]
 
 
-def test_layer_norm_normalises_both_products_and_the_cell_inside_the_tanh():
+needs_native = pytest.mark.skipif(native.unavailable() is not None, reason=f"{native.unavailable()}")
+
+
+@pytest.mark.parametrize("kernel", ["reference", pytest.param("native", marks=needs_native)])
+def test_layer_norm_normalises_both_products_and_the_cell_inside_the_tanh(kernel):
     torch.manual_seed(0)
-    ours = StackedRNN(5, 7, 1, layer_norm=True).double()
-    assert ours.kernel == "reference"
+    ours = StackedRNN(5, 7, 1, layer_norm=True, kernel=kernel).double()
     weight_ih, weight_hh, bias_ih, bias_hh = ours.layers[0].parameters()
     x, h, c = torch.randn(3, 1, 5).double(), torch.randn(3, 7).double(), torch.randn(3, 7).double()
 
@@ -85,7 +91,50 @@ def test_layer_norm_normalises_both_products_and_the_cell_inside_the_tanh():
     torch.testing.assert_close(output.state[1][0], cell, rtol=0, atol=1e-12)
 
 
+test_laws_with_layer_norm = testing.laws(lambda n: moved(StackedRNN(n, [13, 6], layer_norm=True)))
+
+
+def moved(network):
+    """Away from gains of 1 and offsets of 0."""
+    torch.manual_seed(0)
+    for p in network.norms.parameters():
+        p.data += 0.3 * torch.randn_like(p)
+    return network
+
+
+@needs_native
+@pytest.mark.parametrize(("batch", "steps"), [(1, 1), (3, 2), (2, 63)])
+def test_the_layer_norm_lstm_in_c_errs_at_most_twice_as_much_as_the_steps(batch, steps):
+    truth = moved(StackedRNN(5, [17, 9], layer_norm=True, kernel="reference")).double()
+    assert copy.deepcopy(truth).use("auto").kernel == "native"
+    errors = []
+    for _ in range(5):
+        x = torch.randn(batch, steps, 5).double()
+        first = tuple(tuple(torch.randn(batch, n).double() for n in truth.level_sizes) for _ in "hc")
+        cotangents = [torch.randn(batch, steps, n).double() for n in truth.level_sizes]
+        right = everything(truth, x, first, cotangents)
+        singles = [copy.deepcopy(truth).float().use(kernel) for kernel in ("reference", "native")]
+        found = [everything(single, x, first, cotangents) for single in singles]
+        errors.append([[(f - r).norm() / r.norm() for f in two] for r, *two in zip(right, *found, strict=True)])
+    reference, own = torch.tensor(errors).median(0).values.unbind(-1)
+    assert (own <= 2 * reference + 2 * torch.finfo(torch.float32).eps).all()
+
+
+def everything(network, x, first, cotangents):
+    """Levels, last state, and the gradients of the input, the first state and all parameters."""
+    dtype = next(network.parameters()).dtype
+    x, first = x.to(dtype).requires_grad_(), tuple(tuple(s.to(dtype).requires_grad_() for s in p) for p in first)
+    out = network(x, first)
+    last = [s for part in out.state for s in part]
+    loss = sum((level * c.to(dtype)).sum() for level, c in zip(out.levels, cotangents, strict=True))
+    loss = loss + sum(s.square().sum() for s in last)
+    found = torch.autograd.grad(loss, [x, *(s for part in first for s in part), *network.parameters()])
+    return [t.detach().double() for t in (*out.levels, *last, *found)]
+
+
 def test_a_named_kernel_that_cannot_run_raises():
+    with pytest.raises(ValueError, match=r"kernel .native. of StackedRNN cannot run here: .*of cell lstm with layer"):
+        StackedRNN(5, 7, 1, kernel="native")
     with pytest.raises(ValueError, match=r"kernel .fused. of StackedRNN cannot run here: .*no layer norm"):
         StackedRNN(5, 7, 1, layer_norm=True, kernel="fused")
 

@@ -4,7 +4,7 @@ import pytest
 import torch
 
 from multiscale.kernels import product
-from multiscale.kernels.hmlstm import rows
+from multiscale.kernels.hmlstm import looped, rows
 
 
 @pytest.fixture(autouse=True)
@@ -21,4 +21,5 @@ def shortcuts(request, monkeypatch):
         monkeypatch.setattr(product, "_GATHERING", 0)
         monkeypatch.setattr(product, "_ROWS_AT_ONCE", 7)
         monkeypatch.setattr(rows, "_WORTH_COUNTING", 0)
+        monkeypatch.setattr(looped, "_LARGE", 0)
     return request.param == "all shortcuts"

@@ -89,6 +89,7 @@ def test_levels_may_be_written_to(kernel):
 
 def test_memory_kept_for_the_next_sequence_is_bounded(monkeypatch):
     monkeypatch.setattr(workspace, "_LIMIT", 4000)
+    monkeypatch.setattr(workspace, "_BLOCK", 1)
     workspace._free.clear()
     kept = []
     for size in (100, 300, 600, 900):
@@ -99,7 +100,15 @@ def test_memory_kept_for_the_next_sequence_is_bounded(monkeypatch):
     assert kept[-2:] == [[100, 300, 600], [900]]
 
 
-def test_memory_is_reused_and_never_shared():
+def test_buffers_of_one_block_do_not_overlap():
+    work = workspace.Workspace(torch.zeros(1))
+    buffers = [work.empty(n).fill_(n) for n in (5, 33, 1, 16)]
+    assert len(work.taken) == 1
+    assert [b.unique().tolist() for b in buffers] == [[5], [33], [1], [16]]
+
+
+def test_memory_is_reused_and_never_shared(monkeypatch):
+    monkeypatch.setattr(workspace, "_BLOCK", 1)
     workspace._free.clear()
     first = workspace.Workspace(torch.zeros(1))
     address = first.empty(50, 2).data_ptr()

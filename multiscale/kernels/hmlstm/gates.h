@@ -78,6 +78,21 @@ static void activate(const Layer<T>& l, const T* pre, T* gates) {
   for (int64_t j = 3 * n; j < 4 * n; ++j) gates[j] = hyperbolic_tangent(pre[j] + l.bias[j]);
 }
 
+// tanh of the cell, as h reads it.
+template <typename T>
+static void tanh_of_cell(const Layer<T>& l, const T* c, T* tanh_c) {
+  const int64_t n = l.size;
+  if (!l.norm_gain) {
+#pragma omp simd
+    for (int64_t j = 0; j < n; ++j) tanh_c[j] = hyperbolic_tangent(c[j]);
+    return;
+  }
+  const Moments<T> m(c, n);
+#pragma omp simd
+  for (int64_t j = 0; j < n; ++j)
+    tanh_c[j] = hyperbolic_tangent((c[j] - m.mean) * m.inverse_deviation * l.norm_gain[j] + l.norm_offset[j]);
+}
+
 // ``gates`` is where they are kept, ``pre`` the products of this row; null where nothing reads the gates of a COPY.
 template <typename T>
 static void forward_row(const Layer<T>& l, int64_t t, int64_t b, const T* pre, T* gates) {
@@ -97,17 +112,9 @@ static void forward_row(const Layer<T>& l, int64_t t, int64_t b, const T* pre, T
   const T *f = gates, *i = f + n, *o = i + n, *g = o + n;
 #pragma omp simd
   for (int64_t j = 0; j < n; ++j) c[j] = op.rewritten * (i[j] * g[j]) + op.update * f[j] * c_prev[j] + op.copy * c_prev[j];
-  if (l.norm_gain) {
-    const Moments<T> m(c, n);
+  tanh_of_cell(l, c, h);
 #pragma omp simd
-    for (int64_t j = 0; j < n; ++j) {
-      const T read = (c[j] - m.mean) * m.inverse_deviation * l.norm_gain[j] + l.norm_offset[j];
-      h[j] = op.rewritten * o[j] * hyperbolic_tangent(read) + op.copy * operand[j];
-    }
-  } else {
-#pragma omp simd
-    for (int64_t j = 0; j < n; ++j) h[j] = op.rewritten * o[j] * hyperbolic_tangent(c[j]) + op.copy * operand[j];
-  }
+  for (int64_t j = 0; j < n; ++j) h[j] = op.rewritten * o[j] * h[j] + op.copy * operand[j];
   finish_row(l, t, b, operand, h, op);
 }
 
@@ -222,10 +229,12 @@ static void backward_copy(const Layer<T>& l, int64_t t, int64_t b, const T* f) {
   if (f) {
     const T *h_prev = l.operands + row * l.columns, *c = l.cell + row * n, *i = f + n, *o = i + n, *g = o + n;
     const T *dh = l.dh + b * n, *dc = l.dc + b * n;
+    T* tanh_c = l.scratch + 2 * b * n;
+    tanh_of_cell(l, c, tanh_c);
     T to_rewritten = 0, to_update = 0, to_copy = 0;
 #pragma omp simd reduction(+ : to_rewritten, to_update, to_copy)
     for (int64_t j = 0; j < n; ++j) {
-      to_rewritten += dh[j] * o[j] * hyperbolic_tangent(c[j]) + dc[j] * i[j] * g[j];
+      to_rewritten += dh[j] * o[j] * tanh_c[j] + dc[j] * i[j] * g[j];
       to_update += dc[j] * c[j] * f[j];
       to_copy += dh[j] * h_prev[j] + dc[j] * c[j];
     }

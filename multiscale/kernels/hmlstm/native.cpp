@@ -22,12 +22,6 @@
       scatter_row(*l, t, b, from, from + l->size, from + l->size + l->below);                            \
     });                                                                                                  \
   }                                                                                                      \
-  extern "C" void normalise_##name(const Norm<T>* norm, int64_t t, const T* product, T* pre) {           \
-    each_row(norm->batch, norm->columns, [=](int64_t b) { normalise_row(*norm, t, b, product, pre); });  \
-  }                                                                                                      \
-  extern "C" void normalise_backward_##name(const Norm<T>* norm, int64_t t, const T* dpre, T*) {         \
-    each_row(norm->batch, norm->columns, [=](int64_t b) { normalise_backward_row(*norm, t, b, dpre); }); \
-  }                                                                                                      \
   extern "C" void forward_sequence_##name(const Loop<T>* const* loops, int64_t count, int64_t steps) {   \
     forward_sequence(loops, count, steps);                                                               \
   }                                                                                                      \

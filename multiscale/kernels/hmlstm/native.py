@@ -12,7 +12,7 @@ from torch import Tensor
 
 from multiscale.kernels import compiler
 from multiscale.kernels.compiler import end, struct_fields
-from multiscale.kernels.hmlstm.gates import Gradients, Layer, NormBuffers
+from multiscale.kernels.hmlstm.gates import Gradients, Layer
 
 SOURCE = Path(__file__).with_name("native.cpp")
 HEADERS = {"Layer": "gates.h", "Norm": "norms.h", "Loop": "sequence.h"}
@@ -76,18 +76,16 @@ class Step(_Function):
         self.function(self.address, t, rows.data_ptr())
 
 
-class Norm(_Function):
-    """One function of the library over the buffers of one product's normalisation."""
+class NormStep(NamedTuple):
+    """The normalisation of one product in the loop over time; R rows are kept, N = 4H columns."""
 
-    def __init__(self, name: str, norm: NormBuffers) -> None:
-        _, batch, columns = norm.raw.shape
-        tensors = vars(norm).copy()
-        struct = _NormStruct(**_addresses(tensors | {"batch": batch, "columns": columns}))
-        super().__init__(name, norm.raw.dtype, struct, tensors)
-        self.function.argtypes = (ctypes.c_void_p, ctypes.c_int64, ctypes.c_void_p, ctypes.c_void_p)
-
-    def __call__(self, t: int, rows: Tensor, out: Tensor) -> None:
-        self.function(self.address, t, rows.data_ptr(), out.data_ptr())
+    gain: Tensor  # [N]
+    offset: Tensor
+    normed: Tensor  # [R, N or more]
+    inverse: Tensor  # [R], of the deviation
+    draw: Tensor | None = None  # [T B, N], the gradient of the product before its gate
+    dgain: Tensor | None = None  # [B, N]
+    doffset: Tensor | None = None
 
 
 class LoopStep(NamedTuple):
@@ -99,6 +97,7 @@ class LoopStep(NamedTuple):
     recurrent: Tensor  # [>= 4H, H]
     bottom_up: Tensor
     top_down: Tensor | None
+    norms: Sequence[NormStep]  # of the three; none without layer norm
     packed: Tensor  # room for the three
     products: Tensor  # room for 4H columns of B rows
     operand_gradients: Tensor | None  # room for K columns of B rows
@@ -111,6 +110,9 @@ class LoopStep(NamedTuple):
     slots: Tensor  # [B]
     dlevel: Tensor | None = None  # [B, T, H], rows without gaps
     dboundary: Tensor | None = None  # [T + 1, B]
+    drecurrent: Tensor | None = None  # of the matrices; None if they are not asked for
+    dbottom_up: Tensor | None = None
+    dtop_down: Tensor | None = None
 
 
 class Loop:
@@ -121,7 +123,9 @@ class Loop:
     ) -> None:
         dtype = layers[0].cell.dtype
         self.structs = [_struct(layers, l, gradients, steps[l].skip) for l in range(len(layers))]
-        self.loops = [_loop_struct(ctypes.addressof(s), step) for s, step in zip(self.structs, steps, strict=True)]
+        self.norms = [_norm_structs(step.norms) for step in steps]
+        three = zip(self.structs, self.norms, steps, strict=True)
+        self.loops = [_loop_struct(ctypes.addressof(layer), norms, step) for layer, norms, step in three]
         self.function = getattr(library(), f"{name}_sequence_{end(dtype)}")
         self.function.restype = None
         self.function.argtypes = (ctypes.c_void_p, ctypes.c_int64, ctypes.c_int64)
@@ -131,9 +135,14 @@ class Loop:
         self.function(pointers, len(self.loops), steps)
 
 
-def _loop_struct(layer: int, step: LoopStep) -> _LoopStruct:
+def _norm_structs(norms: Sequence[NormStep]) -> "ctypes.Array[_NormStruct]":
+    return (_NormStruct * len(norms))(*(_NormStruct(**_addresses(norm._asdict())) for norm in norms))
+
+
+def _loop_struct(layer: int, norms: "ctypes.Array[_NormStruct]", step: LoopStep) -> _LoopStruct:
     strides = (0, 0) if step.dlevel is None else (step.dlevel.stride(1), step.dlevel.stride(0))
-    values = step._asdict() | {"layer": layer, "dlevel_step": strides[0], "dlevel_row": strides[1]}
+    address = ctypes.addressof(norms) if step.norms else None
+    values = step._asdict() | {"layer": layer, "norms": address, "dlevel_step": strides[0], "dlevel_row": strides[1]}
     return _LoopStruct(**_addresses(values))
 
 

@@ -1,50 +1,47 @@
-// One product with layer norm: norms.py says what is computed.
+// One product of a layer with layer norm, over its N columns: norms.py says what is computed.
 #pragma once
 #include "gates.h"
+#include "../products.h"
 
+// Rows are those of the gates that are kept, but of draw those of dpre.
 template <typename T>
-struct Norm {  // of one product; read by native.py too
-  int64_t batch, columns, keep;
-  T *gain, *offset, *gate, *raw, *draw, *dgate, *dgain, *doffset;
+struct Norm {  // of one product; native.py reads the fields here too
+  T *gain, *offset;
+  T *normed, *inverse;
+  T *draw, *dgain, *doffset;
 };
 
+// The product of a row, normalised where it lies, and added to pre with its gain, offset and gate.
 template <typename T>
-static void normalise_row(const Norm<T>& norm, int64_t t, int64_t b, const T* product, T* pre) {
-  const int64_t n = norm.columns;
-  T* raw = norm.raw + ((norm.keep ? t : 0) * norm.batch + b) * n;
-  const T gate = norm.gate ? norm.gate[t * norm.batch + b] : T(1);
-  product += b * n, pre += b * n;
-  const Moments<T> m(product, n);
+static void normalise_row(const Norm<T>& norm, int64_t row, int64_t n, T gate, T* pre) {
+  T* x = norm.normed + row * padded<T>(n);
+  const Moments<T> m(x, n);
+  norm.inverse[row] = m.inverse_deviation;
 #pragma omp simd
   for (int64_t j = 0; j < n; ++j) {
-    raw[j] = product[j];
-    pre[j] += gate * ((product[j] - m.mean) * m.inverse_deviation * norm.gain[j] + norm.offset[j]);
+    x[j] = (x[j] - m.mean) * m.inverse_deviation;
+    pre[j] += gate * (x[j] * norm.gain[j] + norm.offset[j]);
   }
 }
 
+// From the gradient dpre of what the row was added to, that of the product before its gate; returns that of the gate.
 template <typename T>
-static void normalise_backward_row(const Norm<T>& norm, int64_t t, int64_t b, const T* dpre) {
-  const int64_t n = norm.columns, row = t * norm.batch + b;
-  const T gate = norm.gate ? norm.gate[row] : T(1);
-  const T* raw = norm.raw + row * n;
-  T *draw = norm.draw + row * n, *dgain = norm.dgain + b * n, *doffset = norm.doffset + b * n;
-  dpre += b * n;
-  const Moments<T> m(raw, n);
+static T normalise_back_row(const Norm<T>& norm, int64_t row, int64_t b, int64_t n, T gate, const T* dpre, T* draw) {
+  const T* x = norm.normed + row * padded<T>(n);
+  T *dgain = norm.dgain + b * n, *doffset = norm.doffset + b * n;
   T sum = 0, correlation = 0, to_gate = 0;
 #pragma omp simd reduction(+ : sum, correlation, to_gate)
   for (int64_t j = 0; j < n; ++j) {
-    const T x = (raw[j] - m.mean) * m.inverse_deviation, dx = dpre[j] * norm.gain[j];
-    dgain[j] += gate * dpre[j] * x;
+    const T dx = dpre[j] * norm.gain[j];
+    dgain[j] += gate * dpre[j] * x[j];
     doffset[j] += gate * dpre[j];
     sum += dx;
-    correlation += dx * x;
-    to_gate += dpre[j] * (x * norm.gain[j] + norm.offset[j]);
+    correlation += dx * x[j];
+    to_gate += dpre[j] * norm.offset[j];
   }
+  to_gate += correlation;
   sum /= n, correlation /= n;
 #pragma omp simd
-  for (int64_t j = 0; j < n; ++j) {
-    const T x = (raw[j] - m.mean) * m.inverse_deviation;
-    draw[j] = m.inverse_deviation * (dpre[j] * norm.gain[j] - sum - x * correlation);
-  }
-  if (norm.dgate) norm.dgate[b] += to_gate;
+  for (int64_t j = 0; j < n; ++j) draw[j] = norm.inverse[row] * (dpre[j] * norm.gain[j] - sum - x[j] * correlation);
+  return to_gate;
 }

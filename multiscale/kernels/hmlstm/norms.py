@@ -8,7 +8,6 @@ from collections.abc import Callable, Sequence
 import torch
 from torch import Tensor
 
-from multiscale.kernels.hmlstm import native
 from multiscale.kernels.hmlstm.gates import EPSILON, Gradients, Layer, NormBuffers
 from multiscale.kernels.hmlstm.products import LayerProducts, LayerWeights, Plan
 from multiscale.kernels.product import product, rows_product
@@ -45,18 +44,14 @@ class Normalised(LayerProducts):
         self, layers: Sequence[Layer], l: int, weights: LayerWeights, plan: Plan, keep: bool, workspace: Workspace
     ) -> None:
         super().__init__(layers, l, weights, plan, keep)
-        self.keep, self.native = keep, plan.native
+        self.keep = keep
         self.multiply = [product(m, self.batch, self.dtype) for m in self.matrices]
         gates = (None, self.layer.z_under, self.layer.z)
         shape = (len(self.layer.gates), self.batch, self.columns)
-        gains = (weights.recurrent_gain, weights.bottom_up_gain, weights.top_down_gain)
-        offsets = (weights.recurrent_offset, weights.bottom_up_offset, weights.top_down_offset)
         self.norms = [
             NormBuffers(gain, offset, gate, keep, workspace.empty(*shape))
-            for gain, offset, gate in zip(gains, offsets, gates, strict=True)
-            if gain is not None and offset is not None
+            for (gain, offset), gate in zip(weights.product_norms(), gates, strict=False)
         ]
-        self.normalise = [native.Norm("normalise", norm) for norm in self.norms] if plan.native else None
         self.pre = self.layer.cell.new_empty(self.batch, self.columns)
         self.out = self.layer.cell.new_empty(self.batch, self.columns)
 
@@ -75,10 +70,7 @@ class Normalised(LayerProducts):
             some = None if rows is None else rows[i]
             source, multiply = source.contiguous(), self.multiply[i]
             raw = multiply(source) if some is None else rows_product(multiply, source, some, self.out)
-            if self.normalise is None:
-                forward(self.norms[i], t, raw, self.pre)
-            else:
-                self.normalise[i](t, raw, self.pre)
+            forward(self.norms[i], t, raw, self.pre)
         return self.pre
 
     def operand_gradient(self, gradients: Sequence[Gradients], workspace: Workspace) -> Callable[[int], Tensor]:
@@ -86,7 +78,6 @@ class Normalised(LayerProducts):
         for norm, dgate in zip(self.norms, (None, gradients[self.l - 1].z if self.l else None, d.z), strict=False):
             norm.draw, norm.dgate = workspace.empty(len(d.pre), self.batch, self.columns), dgate
             norm.dgain, norm.doffset = d.pre.new_zeros(2, self.batch, self.columns)
-        compiled = [native.Norm("normalise_backward", norm) for norm in self.norms] if self.native else None
         multiply = [product(m.t(), self.batch, self.dtype) for m in self.matrices]
         rows = self.rows.active_by_step()
         out = [d.pre.new_empty(self.batch, width) for width in self.widths]
@@ -94,10 +85,7 @@ class Normalised(LayerProducts):
         def gradient(t: int) -> Tensor:
             parts = []
             for i, norm in enumerate(self.norms):
-                if compiled is None:
-                    backward(norm, t, d.pre[t])
-                else:
-                    compiled[i](t, d.pre[t], d.pre[t])
+                backward(norm, t, d.pre[t])
                 assert norm.draw is not None
                 if rows is None:
                     parts.append(multiply[i](norm.draw[t]))

@@ -47,6 +47,13 @@ class LayerWeights(NamedTuple):
     cell_gain: Tensor | None
     cell_offset: Tensor | None
 
+    def product_norms(self) -> list[tuple[Tensor, Tensor]]:
+        """Gain and offset of each product that is normalised, in their order."""
+        gains = (self.recurrent_gain, self.bottom_up_gain, self.top_down_gain)
+        offsets = (self.recurrent_offset, self.bottom_up_offset, self.top_down_offset)
+        pairs = zip(gains, offsets, strict=True)
+        return [(gain, offset) for gain, offset in pairs if gain is not None and offset is not None]
+
     def rescaled(self, scale: Tensor, offset: Tensor) -> "LayerWeights":
         """The same with the boundary's row times ``scale`` [] and its bias ``offset`` []."""
         rows = torch.cat((scale.new_ones(len(self.recurrent) - 1), scale[None]))[:, None]

@@ -4,9 +4,13 @@
 // matter to the gradient of its choice of operation, and to that alone. It ends in the slopes of the boundaries that the
 // choice was made by, z_{t-1}^l and z_t^{l-1}: where none of them passes gradient on to anything, or where no gradient
 // goes through choices, those gates are left out. The others are compared with.
+//
+// With layer norm a product that a closed gate hides is made all the same where that gate passes gradient on, which is
+// what the product would have added.
 #pragma once
 #include <type_traits>
 #include "gates.h"
+#include "norms.h"
 #include "../products.h"
 
 template <typename T>
@@ -14,10 +18,12 @@ struct Loop {  // of one layer; native.py reads the fields here too
   Layer<T> *layer;
   int64_t skip, shortened, first_z_matters;
   T *recurrent, *bottom_up, *top_down;
+  Norm<T> *norms;
   T *packed, *products, *operand_gradients;
   uint8_t *alive, *alive_below;
   int64_t *written, *written_rows, *compared, *compared_rows, *slots;
   T *dlevel, *dboundary;
+  T *drecurrent, *dbottom_up, *dtop_down;
   int64_t dlevel_step, dlevel_row;
 };
 
@@ -25,13 +31,33 @@ template <typename T>
 struct Part {  // of a layer's operand: one of its three products
   const T* matrix;
   int64_t width, start;  // in the operand
+  const T* source;       // what the product reads, a row of so many columns for each of [T B]
+  int64_t columns;
+  const T* gate;         // [T B]; null where it is always open
+  const uint8_t* alive;  // whether the gate passes gradient on
+  const Norm<T>* norm;
+  T *dgate, *dmatrix;
+  bool open(int64_t row) const { return !gate || gate[row] != 0; }
+  bool passes(int64_t row) const { return alive && alive[row]; }
 };
 
+// Before their norms products read states as they are, which their gates have not yet touched.
 template <typename T>
 static std::vector<Part<T>> parts(const Loop<T>& p) {
   const Layer<T>& l = *p.layer;
-  std::vector<Part<T>> found = {{p.recurrent, l.size, 0}, {p.bottom_up, l.below, l.size}};
-  if (l.above) found.push_back({p.top_down, l.above, l.size + l.below});
+  const T *below = l.operands + l.size, *above = below + l.below;
+  const Norm<T>* norm = p.norms;
+  const bool raw_below = norm && l.operands_below, raw_above = norm && l.operands_above;
+  std::vector<Part<T>> found = {
+      {p.recurrent, l.size, 0, l.operands, l.columns, nullptr, nullptr, norm, nullptr,
+       p.drecurrent},
+      {p.bottom_up, l.below, l.size, raw_below ? l.operands_below + l.batch * l.columns_below : below,
+       raw_below ? l.columns_below : l.columns, l.z_below, p.alive_below ? p.alive_below + l.batch : nullptr,
+       norm ? norm + 1 : nullptr, l.dz_below, p.dbottom_up}};
+  if (l.above)
+    found.push_back({p.top_down, l.above, l.size + l.below, raw_above ? l.operands_above : above,
+                     raw_above ? l.columns_above : l.columns, l.z, p.alive, norm ? norm + 2 : nullptr, l.dz,
+                     p.dtop_down});
   return found;
 }
 
@@ -116,48 +142,74 @@ struct Gathered {
   }
 };
 
+// Whether a part of a row is multiplied: ``written`` is whether the row is.
+template <typename T>
+static bool multiplies(const Loop<T>& p, const Part<T>& part, int64_t row, bool written) {
+  return !p.skip || part.open(row) || (part.norm && written && part.passes(row));
+}
+
 template <typename A, typename T>
-static void forward_step(const Loop<T>& p, int64_t t) {
+static void forward_step(const Loop<T>& p, const std::vector<Part<T>>& parts, int64_t t) {
   const Layer<T>& l = *p.layer;
   const int64_t count = list_rows(p, t), n = 4 * l.size, stride = padded<T>(n);
+  const int64_t kept = l.keep ? p.written[t] + p.compared[t] : 0, written = p.written[t + 1] - p.written[t];
   auto* packed = reinterpret_cast<const typename A::Element*>(p.packed);
-  for (const Part<T>& part : parts(p)) {
-    // A closed gate hides the product of what it gates.
-    const T* gate = !p.skip || !part.start ? nullptr : part.start == l.size ? l.z_below : l.z;
+  for (const Part<T>& part : parts) {
     Gathered<A, T> some(count, part.width);
+    T* out = part.norm ? part.norm->normed + kept * stride : p.products;
     for (int64_t b = 0; b < l.batch; ++b) {
-      const int64_t row = t * l.batch + b;
-      if (p.slots[b] < 0 || (gate && gate[row] == 0)) continue;
-      some.add(l.operands + row * l.columns + part.start, part.width, p.products + p.slots[b] * stride);
+      const int64_t row = t * l.batch + b, slot = p.slots[b];
+      if (slot >= 0 && multiplies(p, part, row, slot < written))
+        some.add(part.source + row * part.columns, part.width, out + slot * stride);
     }
-    multiply<A, T>(some.rows, part.width, packed, n, some.out, part.start > 0);
+    multiply<A, T>(some.rows, part.width, packed, n, some.out, !part.norm && part.start > 0);
     packed += stride * A::depth(part.width);
   }
-  T* gates = l.gates + (l.keep ? p.written[t] + p.compared[t] : 0) * n;
-  each_row(l.batch, l.size, [=](int64_t b) {
-    const int64_t slot = p.slots[b];
-    forward_row(l, t, b, slot < 0 ? nullptr : p.products + slot * stride, gates + slot * n);
+  each_row(l.batch, l.size, [&](int64_t b) {
+    const int64_t slot = p.slots[b], row = t * l.batch + b;
+    T* pre = slot < 0 ? nullptr : p.products + slot * stride;
+    if (pre && p.norms) {
+      std::fill(pre, pre + n, T(0));
+      for (const Part<T>& part : parts)
+        if (multiplies(p, part, row, slot < written))
+          normalise_row(*part.norm, kept + slot, n, part.gate ? part.gate[row] : T(1), pre);
+    }
+    forward_row(l, t, b, pre, l.gates + (kept + slot) * n);
     if (p.alive && l.keep) mark(p, t, b);
   });
 }
 
+// From the gradient of a written row's gates, the number ``at``, those of its normalised products.
+template <typename T>
+static void normalise_back(const Loop<T>& p, const std::vector<Part<T>>& parts, int64_t t, int64_t b, int64_t at) {
+  const int64_t n = 4 * p.layer->size, row = t * p.layer->batch + b;
+  for (const Part<T>& part : parts) {
+    T* draw = part.norm->draw + at * n;
+    if (multiplies(p, part, row, true)) {
+      const T gate = part.gate ? part.gate[row] : T(1);
+      const T dgate = normalise_back_row(*part.norm, at + p.compared[t], b, n, gate, p.layer->dpre + at * n, draw);
+      if (part.dgate) part.dgate[b] += dgate;
+    } else {
+      std::fill(draw, draw + n, T(0));
+    }
+  }
+}
+
 // The gradients of the operands of step t's written rows, each part where its gradient goes anywhere.
 template <typename A, typename T>
-static void multiply_back(const Loop<T>& p, int64_t t, int64_t written, int64_t stride) {
+static void multiply_back(const Loop<T>& p, const std::vector<Part<T>>& parts, int64_t t, int64_t stride) {
   const Layer<T>& l = *p.layer;
-  const int64_t n = 4 * l.size;
+  const int64_t n = 4 * l.size, first = p.written[t], written = p.written[t + 1] - first;
   auto* packed = reinterpret_cast<const typename A::Element*>(p.packed);
   T* out = p.operand_gradients;
-  Gathered<A, T> all(written, n);
-  for (int64_t i = p.written[t]; i < p.written[t + 1]; ++i) all.add(l.dpre + i * n, n, nullptr);
-  for (const Part<T>& part : parts(p)) {
-    const T* gate = !part.start ? nullptr : part.start == l.size ? l.z_below : l.z;
-    const uint8_t* alive = part.start == l.size ? p.alive_below + l.batch : p.alive;
-    Gathered<A, T> some(0, n);
+  for (const Part<T>& part : parts) {
+    const T* from = part.norm ? part.norm->draw : l.dpre;
+    Gathered<A, T> some(written, n);
     for (int64_t i = 0; i < written; ++i) {
-      const int64_t row = p.written_rows[p.written[t] + i];
+      const int64_t row = p.written_rows[first + i];
       T* to = out + i * stride;
-      if (!p.skip || !gate || gate[row] != 0 || alive[row]) some.rows.push_back(all.rows[i]), some.out.push_back(to);
+      // With layer norm a gate has its gradient already.
+      if (!p.skip || part.open(row) || (!part.norm && part.passes(row))) some.add(from + (first + i) * n, n, to);
       else std::fill(to, to + part.width, T(0));
     }
     multiply<A, T>(some.rows, n, packed, part.width, some.out, false);
@@ -167,23 +219,27 @@ static void multiply_back(const Loop<T>& p, int64_t t, int64_t written, int64_t 
 }
 
 template <typename A, typename T>
-static void backward_step(const Loop<T>& p, int64_t t, const T* zeros) {
+static void backward_step(const Loop<T>& p, const std::vector<Part<T>>& parts, int64_t t, const T* zeros) {
   const Layer<T>& l = *p.layer;
   const int64_t n = 4 * l.size, first = p.written[t], written = p.written[t + 1] - first;
   const int64_t below = padded<T>(l.size), above = below + padded<T>(l.below);
   const int64_t stride = above + padded<T>(l.above);
   find_rows(p, t);
-  each_row(l.batch, l.size, [=](int64_t b) {
+  each_row(l.batch, l.size, [&](int64_t b) {
     if (p.dlevel)
       for (int64_t j = 0; j < l.size; ++j) l.dh[b * l.size + j] += p.dlevel[t * p.dlevel_step + b * p.dlevel_row + j];
     if (p.dboundary) l.dz[b] += p.dboundary[(t + 1) * l.batch + b];
     const int64_t slot = p.slots[b];
     const T* gates = l.gates + (first + p.compared[t] + slot) * n;
-    if (slot >= 0 && slot < written) backward_row(l, t, b, gates, l.dpre + (first + slot) * n);
-    else backward_copy(l, t, b, slot < 0 ? nullptr : gates);
+    if (slot >= 0 && slot < written) {
+      backward_row(l, t, b, gates, l.dpre + (first + slot) * n);
+      if (p.norms) normalise_back(p, parts, t, b, first + slot);
+    } else {
+      backward_copy(l, t, b, slot < 0 ? nullptr : gates);
+    }
   });
-  multiply_back<A, T>(p, t, written, stride);
-  each_row(l.batch, l.size, [=](int64_t b) {
+  multiply_back<A, T>(p, parts, t, stride);
+  each_row(l.batch, l.size, [&](int64_t b) {
     const int64_t slot = p.slots[b];
     const T* from = p.operand_gradients + slot * stride;
     if (slot >= 0 && slot < written) scatter_row(l, t, b, from, from + below, from + above);
@@ -191,12 +247,58 @@ static void backward_step(const Loop<T>& p, int64_t t, const T* zeros) {
   });
 }
 
+// The gradient of a part's matrix, without the boundary's row: of the written rows with an open gate, some at a time,
+// the gradients of their products, transposed, times what these read.
+template <typename A, typename T>
+static void weight_gradient(const Loop<T>& p, const Part<T>& part, int64_t steps) {
+  typedef typename A::Element Element;
+  const Layer<T>& l = *p.layer;
+  const int64_t n = 4 * l.size, width = part.width, stride = padded<T>(width), most = 256;
+  std::vector<int64_t> open;  // numbers of written rows
+  for (int64_t i = 0; i < p.written[steps]; ++i)
+    if (part.open(p.written_rows[i])) open.push_back(i);
+  std::vector<T> left(most * n), right(most * width), sum(n * stride);
+  std::vector<Element> across(n * A::depth(most)), packed(stride * A::depth(most));
+  std::vector<const Element*> rows(n);
+  std::vector<T*> out(n);
+  for (int64_t first = 0, total = open.size(); first < total; first += most) {
+    const int64_t depth = std::min(most, total - first);
+    for (int64_t k = 0; k < depth; ++k) {
+      const int64_t i = open[first + k];
+      std::memcpy(&left[k * n], (part.norm ? part.norm->draw : l.dpre) + i * n, n * sizeof(T));
+      std::memcpy(&right[k * width], l.operands + p.written_rows[i] * l.columns + part.start, width * sizeof(T));
+    }
+    for (int64_t j = 0; j < n; ++j) {
+      Element* row = across.data() + j * A::depth(depth);
+      A::convert(left.data() + j, depth, n, row);
+      rows[j] = row, out[j] = sum.data() + j * stride;
+    }
+    pack<A>(right.data(), width, 1, depth, width, packed.data());
+    multiply<A, T>(rows, depth, packed.data(), width, out, true);
+  }
+  for (int64_t j = 0; j < n; ++j) std::memcpy(part.dmatrix + j * width, &sum[j * stride], width * sizeof(T));
+}
+
+// The gradient of the boundary's row of a part's matrix; what it reads is in the operand, or the state after the step.
+template <typename T>
+static void boundary_gradient(const Loop<T>& p, const Part<T>& part, int64_t steps) {
+  const Layer<T>& l = *p.layer;
+  if (!l.z || (l.reads_hidden && part.start)) return;
+  T* sum = part.dmatrix + 4 * l.size * part.width;
+  std::fill(sum, sum + part.width, T(0));
+  for (int64_t row = 0; row < steps * l.batch; ++row) {
+    const T d = l.dpre_boundary[row], *from = l.operands + (row + l.reads_hidden * l.batch) * l.columns + part.start;
+    if (d != 0)
+      for (int64_t j = 0; j < part.width; ++j) sum[j] += d * from[j];
+  }
+}
+
 // The matrices for the products of one direction.
 template <typename A, typename T>
-static void pack_all(const Loop<T>& p, bool back) {
+static void pack_all(const Loop<T>& p, const std::vector<Part<T>>& parts, bool back) {
   auto* packed = reinterpret_cast<typename A::Element*>(p.packed);
   const int64_t n = 4 * p.layer->size;
-  for (const Part<T>& part : parts(p)) {
+  for (const Part<T>& part : parts) {
     const int64_t width = part.width;
     if (back) pack<A, T>(part.matrix, width, 1, n, width, packed);
     else pack<A, T>(part.matrix, 1, width, width, n, packed);
@@ -206,27 +308,37 @@ static void pack_all(const Loop<T>& p, bool back) {
 
 template <typename A, typename T>
 static void forward_all(const Loop<T>* const* loops, int64_t count, int64_t steps) {
+  std::vector<std::vector<Part<T>>> layers;
   for (int64_t i = 0; i < count; ++i) {
     const Loop<T>& p = *loops[i];
-    pack_all<A>(p, false);
+    layers.push_back(parts(p));
+    pack_all<A>(p, layers[i], false);
     p.written[0] = p.compared[0] = 0;
     if (p.alive) std::fill(p.alive, p.alive + p.layer->batch, p.first_z_matters);
   }
   for (int64_t t = 0; t < steps; ++t)
-    for (int64_t i = 0; i < count; ++i) forward_step<A>(*loops[i], t);
+    for (int64_t i = 0; i < count; ++i) forward_step<A>(*loops[i], layers[i], t);
 }
 
 template <typename A, typename T>
 static void backward_all(const Loop<T>* const* loops, int64_t count, int64_t steps) {
+  std::vector<std::vector<Part<T>>> layers;
   int64_t widest = 0;
   for (int64_t i = 0; i < count; ++i) {
     const Layer<T>& l = *loops[i]->layer;
     widest = std::max({widest, l.size, l.below, l.above});
-    pack_all<A>(*loops[i], true);
+    layers.push_back(parts(*loops[i]));
+    pack_all<A>(*loops[i], layers[i], true);
   }
   const std::vector<T> zeros(widest);
   for (int64_t t = steps; t-- > 0;)
-    for (int64_t i = count; i-- > 0;) backward_step<A>(*loops[i], t, zeros.data());
+    for (int64_t i = count; i-- > 0;) backward_step<A>(*loops[i], layers[i], t, zeros.data());
+  for (int64_t i = 0; i < count; ++i)
+    for (const Part<T>& part : layers[i]) {
+      if (!part.dmatrix) continue;
+      weight_gradient<A>(*loops[i], part, steps);
+      boundary_gradient(*loops[i], part, steps);
+    }
 }
 
 template <typename T>

@@ -5,8 +5,8 @@ product is elementwise (:mod:`multiscale.kernels.hmlstm.gates`, or the same in C
 operands of the next step and of the layers beside. The backward pass leaves the gradients of the pre-activations, and
 each weight matrix gets its gradient in one product at the end. The boundary's column is a dot product apart, always in
 the state's own precision. The loop over time is in C++ too (:mod:`multiscale.kernels.hmlstm.looped`), but in Python
-(:mod:`multiscale.kernels.hmlstm.stepped`) for torch's gates, with layer norm, and in a short precision that the
-processor does not multiply. In Triton it is one kernel each way (:mod:`multiscale.kernels.hmlstm.triton_loop`).
+(:mod:`multiscale.kernels.hmlstm.stepped`) for torch's gates, and in a short precision that the processor does not
+multiply. In Triton it is one kernel each way (:mod:`multiscale.kernels.hmlstm.triton_loop`).
 """
 
 from collections.abc import Sequence
@@ -97,7 +97,7 @@ class _Sequence(torch.autograd.Function):
             loop: Stepped | Looped | Launched
             if plan.triton:
                 loop = Launched(layers, weights, plan, keep)
-            elif plan.native and not plan.options.layer_norm and native.multiplies(x.dtype, plan.product_dtype):
+            elif plan.native and native.multiplies(x.dtype, plan.product_dtype):
                 loop = Looped(
                     layers, weights, plan, keep, ctx.needs_input_grad[6 + 2 * count : 5 + 3 * count], workspace
                 )
