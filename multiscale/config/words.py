@@ -26,7 +26,7 @@ def parse(text: str) -> Override:
 def quote(word: str) -> str:
     """A word as Hydra reads it: a value with letters that are not ASCII, as in the name of a file, in quotes."""
     key, equals, value = word.partition("=")
-    plain = value.isascii() or any(character in value for character in "'\"[]{},\\")
+    plain = value.isascii() or not value.isprintable() or any(character in value for character in "'\"[]{},\\")
     return word if plain else f"{key}{equals}'{value}'"
 
 

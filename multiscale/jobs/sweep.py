@@ -16,7 +16,7 @@ from rich.text import Text
 from multiscale.checks import InvalidInput, describe_error, read_file
 from multiscale.config.compose import Job
 from multiscale.config.foreign import parse_yaml
-from multiscale.config.words import quote
+from multiscale.config.words import parse, quote
 from multiscale.jobs.start import describe_job
 from multiscale.runs import status
 from multiscale.training.logging.wandb_mode import find_unsent
@@ -105,7 +105,7 @@ def read_words(folder: Path) -> tuple[list[str], list[str]]:
 
 def check_folder(words: Sequence[str]) -> None:
     """Raise :class:`InvalidInput` if the folder that ``words`` give a sweep holds another one."""
-    place = [Path(word.partition("=")[2]) for word in words if word.startswith("hydra.sweep.dir=")]
+    place = [Path(str(parse(word).value())) for word in words if word.startswith("hydra.sweep.dir=")]
     for folder in place:
         if (folder / "multirun.yaml").exists():
             task, hydra = read_words(folder)
