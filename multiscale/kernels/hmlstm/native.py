@@ -15,7 +15,7 @@ from multiscale.kernels.compiler import end, struct_fields
 from multiscale.kernels.hmlstm.gates import Gradients, Layer
 
 SOURCE = Path(__file__).with_name("native.cpp")
-HEADERS = {"Layer": "gates.h", "Norm": "norms.h", "Loop": "sequence.h"}
+HEADERS = {"Layer": "gates.h", "Norm": "norms.h", "Loop": "rows.h"}
 COPY_BOUNDARY = {"recompute": 0, "hold": 1, "zero": 2, "nested": 3}
 
 T = TypeVar("T")
