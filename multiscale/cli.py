@@ -43,7 +43,7 @@ def arguments(words: list[str], known: Mapping[str, Any]) -> dict[str, Any]:
         given[key] = _converted(key, text, default if isinstance(default, type) else type(default))
     missing = [key for key, default in known.items() if isinstance(default, type) and key not in given]
     if missing:
-        raise InvalidInput(f"{missing[0]} must be given, as {missing[0]}=...")
+        raise InvalidInput(f"{', '.join(missing)} must be given, as {' '.join(f'{key}=...' for key in missing)}")
     return {**known, **given}
 
 
@@ -65,18 +65,23 @@ def command(work: Callable[[list[str]], None], help_text: str) -> None:
     """Run ``work`` on the words of the command line; ``--help`` prints how it is called."""
     collect_seldom()
     words = sys.argv[1:]
-    if {"--help", "-h"} & set(words):
-        print(help_text.strip())
-        return
     try:
-        work(words)
+        if {"--help", "-h"} & set(words):
+            print(help_text.strip())
+        else:
+            work(words)
         sys.stdout.flush()
     except InvalidInput as error:
         fail(error)
-    except BrokenPipeError:  # whoever read has seen enough
-        os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
+    except BrokenPipeError:
+        print_no_more()
     except KeyboardInterrupt:
         sys.exit(INTERRUPTED)
+
+
+def print_no_more() -> None:
+    """Whoever read this process's output, as ``head`` does, has seen enough."""
+    os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
 
 
 def fail(error: InvalidInput) -> NoReturn:

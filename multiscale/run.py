@@ -6,7 +6,7 @@ A sweep is ``-m`` with lists: ``-m model=hmlstm,clockwork``; what was stopped go
 
 import sys
 
-from multiscale.cli import INTERRUPTED, collect_seldom
+from multiscale.cli import INTERRUPTED, collect_seldom, print_no_more
 
 
 def main() -> None:
@@ -16,6 +16,9 @@ def main() -> None:
         from multiscale.jobs.run import run_words  # Hydra takes a part of a second, what it runs more
 
         run_words(sys.argv[1:])
+        sys.stdout.flush()
+    except BrokenPipeError:
+        print_no_more()
     except KeyboardInterrupt:
         sys.exit(INTERRUPTED)
 

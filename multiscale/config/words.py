@@ -15,6 +15,8 @@ NO_GROUPS = {"search": "python -m multiscale.search", "sweep": "wandb sweep"}  #
 
 def parse(text: str) -> Override:
     """A word as Hydra reads it; raises :class:`InvalidInput` for one that it cannot read."""
+    if "=" not in text and not text.startswith("~"):
+        raise InvalidInput(f"{text!r} is not of the form key=value.")
     try:
         return OverridesParser.create().parse_override(quote(text))
     except HydraException as error:

@@ -3,8 +3,11 @@
 import csv
 import json
 import math
+import os
 import re
 import shutil
+import subprocess
+import sys
 import time
 from types import SimpleNamespace
 
@@ -280,3 +283,13 @@ def test_no_validation_is_told_whatever_waits_for_one(here):
     assert done.returncode == 0, done.stderr
     assert re.search(r"^val/bpc +not measured: no validation ran *$", done.stdout, re.MULTILINE)
     assert re.search(r"^early stopping +val/bpc was never measured *$", done.stdout, re.MULTILINE)
+
+
+@pytest.mark.parametrize("door", ["run", "compare"])
+def test_who_reads_the_help_may_stop_early(door):
+    words = [sys.executable, "-m", f"multiscale.{door}", "--help"]
+    read, write = os.pipe()
+    os.close(read)
+    done = subprocess.run(words, stdout=write, stderr=subprocess.PIPE, cwd=ROOT, check=False)
+    os.close(write)
+    assert (done.returncode, done.stderr) == (0, b"")
