@@ -16,6 +16,7 @@ import torch
 from omegaconf import OmegaConf
 
 from multiscale.config.compose import compose_jobs
+from multiscale.jobs import train
 from multiscale.jobs.sweep import conclude, name_folders
 from multiscale.runs import status
 from multiscale.training.logging.csv_log import CSVLog
@@ -293,3 +294,11 @@ def test_who_reads_the_help_may_stop_early(door):
     done = subprocess.run(words, stdout=write, stderr=subprocess.PIPE, cwd=ROOT, check=False)
     os.close(write)
     assert (done.returncode, done.stderr) == (0, b"")
+
+
+def test_numbers_too_small_to_matter_are_0_while_a_run_trains_and_only_then(here, monkeypatch):
+    small, seen = torch.tensor([1e-20]), []
+    monkeypatch.setattr(train, "_train", lambda *_: seen.append((small * small).item()) or 0.0)
+    here(*CLOCK)
+    assert seen == [0.0]
+    assert (small * small).item() > 0
