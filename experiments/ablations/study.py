@@ -6,6 +6,7 @@ from collections.abc import Iterator
 from pathlib import Path
 
 from matplotlib.figure import Figure
+from matplotlib.ticker import MaxNLocator
 
 from multiscale.analysis.plots import COLOURS, save
 from multiscale.comparison.statistics import Estimate, estimate, estimate_difference
@@ -100,6 +101,7 @@ def draw() -> Figure:
             axes.axvline(0, color="#777777", linewidth=1, linestyle="--")
             axes.set_xlabel(f"{title}, minus all in")
             axes.grid(alpha=0.3, axis="x")
+            axes.xaxis.set_major_locator(MaxNLocator(4))
         row[0].set_yticks(range(len(names)), [ARMS[name] for name in names])
         row[0].invert_yaxis()
         row[0].set_title(f"{BASES[base]}, {text}", fontsize=10, loc="left")

@@ -1,0 +1,134 @@
+"""The tables and the figure, from runs.csv: ``python -m experiments.learned_periods.study``. See README.md."""
+
+import csv
+import json
+from collections import defaultdict
+from collections.abc import Iterator, Sequence
+from functools import cache
+from pathlib import Path
+from typing import NamedTuple
+
+from matplotlib.figure import Figure
+
+from multiscale.analysis.plots import COLOURS, save
+from multiscale.comparison.statistics import Estimate, estimate
+from multiscale.data.clocked_symbols import ClockedSymbols
+
+HERE = Path(__file__).parent
+
+
+class Task(NamedTuple):
+    """Hidden clocks, and what is to find them."""
+
+    kind: str  # of run: jitter, longer, more, powers
+    periods: tuple[int, ...]
+    jitter: float
+    alphabet: int
+    steps: int
+    modules: int
+    model: str
+
+
+class Found(NamedTuple):
+    """What one run came to."""
+
+    error: float
+    products: float
+    periods: tuple[float, ...]
+
+
+def read() -> dict[Task, dict[int, Found]]:
+    """What each seed came to, of each task."""
+    found: dict[Task, dict[int, Found]] = defaultdict(dict)
+    with (HERE / "runs.csv").open(newline="") as file:
+        for row in csv.DictReader(file):
+            periods = [float(row[key]) for key in row if key.startswith("period_") and row[key]]
+            task = Task(
+                row["folder"].split("/")[2].split("_")[0],
+                tuple(json.loads(row["data.periods"])),
+                float(row["data.jitter"]),
+                int(row["data.alphabet"]),
+                int(row["data.steps"]),
+                int(row["model.clock.num_modules"] or 4),
+                row["model"],
+            )
+            found[task][int(row["seed"])] = Found(float(row["score"]), float(row["macs_done"]), tuple(periods))
+    return found
+
+
+@cache
+def best(task: Task) -> float:
+    """The error on the test split of whoever holds the symbols at the true periods' ticks, and knows no jitter."""
+    names = ("periods", "jitter", "alphabet", "steps")
+    data = ClockedSymbols(batch_size=50, **{name: getattr(task, name) for name in names})
+    data.setup()
+    test = data.samples["test"]
+    inputs, targets = test.inputs, test.targets
+    return float((data.targets(inputs, data.ticks()) != targets).float().mean())
+
+
+def show(value: Estimate, digits: int = 3) -> str:
+    """A mean with what it is sure to, in brackets."""
+    low, high = value.spread or (value.mean, value.mean)
+    return f"{value.mean:.{digits}f} ({low:.{digits}f} to {high:.{digits}f})"
+
+
+def count(task: Task, runs: Sequence[Found]) -> str:
+    """In how many runs every true period is the period of a module."""
+    return f"{sum(set(task.periods) <= set(run.periods) for run in runs)} of {len(runs)}"
+
+
+def tabulate() -> Iterator[str]:
+    """A line a task, in Markdown."""
+    yield "| hidden periods | jitter | steps | model | modules | found | error | at the true periods |"
+    yield "|---" * 8 + "|"
+    for task, by_seed in sorted(read().items()):
+        runs = list(by_seed.values())
+        cells = [
+            ", ".join(map(str, task.periods)),
+            f"{task.jitter:g}",
+            str(task.steps),
+            f"`{task.model}`",
+            str(task.modules),
+        ]
+        cells += [
+            count(task, runs),
+            show(estimate({seed: run.error for seed, run in by_seed.items()})),
+            f"{best(task):.3f}",
+        ]
+        yield "| " + " | ".join(cells) + " |"
+
+
+def draw() -> Figure:
+    """Error against jitter, of every seed, beside the least that a clock of the true period can have."""
+    figure = Figure(figsize=(6.5, 3.6), layout="constrained")
+    axes = figure.subplots()
+    tasks = {task: by_seed for task, by_seed in read().items() if task.kind == "jitter"}
+    for place, (periods, marker) in enumerate((((6,), "o"), ((12,), "s"))):
+        mine = sorted(task for task in tasks if task.periods == periods)
+        shift = (place - 0.5) * 0.012
+        axes.plot(
+            [t.jitter for t in mine],
+            [best(t) for t in mine],
+            color=COLOURS[place],
+            label=f"at the true period, {periods[0]}",
+        )
+        points = [(task.jitter + shift, run.error) for task in mine for run in tasks[task].values()]
+        axes.plot(
+            *zip(*points, strict=True),
+            marker,
+            color=COLOURS[place],
+            alpha=0.5,
+            markersize=5,
+            label="learned clock, each seed",
+        )
+    axes.set_xlabel("jitter: probability that a tick is a step early or late")
+    axes.set_ylabel("error, share of steps (test)")
+    axes.grid(alpha=0.3)
+    axes.legend()
+    return figure
+
+
+if __name__ == "__main__":
+    print("\n".join(tabulate()))
+    save(draw(), HERE / "jitter.png")
