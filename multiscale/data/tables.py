@@ -123,7 +123,8 @@ def _csv(path: Path) -> Table:
     for row, line in zip(rows, lines, strict=True):
         if len(row) != len(names):
             raise DataError(
-                f"data.path must have {len(names)} cells in each row, as in its first; row {line} of {path} has {len(row)}."
+                f"data.path must have {len(names)} cells in each row, as in its first; row {line} of {path} "
+                f"has {len(row)}."
             )
     cells = zip(*rows[1:], strict=True) if len(rows) > 1 else [()] * len(names)
     return Table(path, {name: column for name, column in zip(names, cells, strict=True) if name}, lines[1:])

@@ -45,5 +45,7 @@ def test_the_highest_point_of_the_curves_is_on_top_and_the_last_step_on_the_righ
 def test_the_page_fits_a_phone(tmp_path):
     """A long word, as a folder's name is, breaks; the chart and the pictures shrink; nothing is scaled by the phone."""
     drawn = draw_curves({"val/bpc": [(10, 2.0), (20, 1.0)]})
-    assert 'viewBox="0 0 640 240"' in drawn and "height=" not in drawn
-    assert "overflow-wrap:anywhere" in STYLE and "img,svg{max-width:100%}" in STYLE
+    assert 'viewBox="0 0 640 240"' in drawn
+    assert "height=" not in drawn
+    assert "overflow-wrap:anywhere" in STYLE
+    assert "img,svg{max-width:100%}" in STYLE

@@ -213,7 +213,7 @@ RAMP = [f"{i},{i}" for i in range(40)]
         (["t,x", *RAMP, "40,inf", *RAMP], {}, "finite numbers in column 'x'; row 42 has inf"),
         (["t,x", *RAMP, "40,NaN", *RAMP], {}, "data.missing be drop; column 'x' has none in row 42"),
         (["t,x", *RAMP, "40,", *RAMP], {}, "data.missing be drop; column 'x' has none in row 42"),
-        (["t,x", *RAMP, "40", *RAMP], {}, "data.path must have 2 cells in each row, as in its first; row 42 of .*wrong.csv has 1"),
+        (["t,x", *RAMP, "40", *RAMP], {}, "data.path must have 2 cells in each row, .*; row 42 of .*wrong.csv has 1"),
         (["t,x", *RAMP, "39,1", *RAMP], {"time": "t"}, "times in 't' that rise .*; row 42 has 39 after 39"),
         (["t,x", *(f"{i},3" for i in range(60))], {}, "must have columns that vary in the training part; 'x' is 3"),
         (["x,x", *RAMP], {}, "data.path must have columns of different names; .*wrong.csv has 'x' twice"),
