@@ -14,7 +14,8 @@ from multiscale.runs.metrics import read_rows, to_number
 
 WIDTH, HEIGHT, EDGE = 640, 240, 60  # of the chart, in pixels
 COLOURS = ("#D55E00", "#0072B2")  # of the validation's curve and the training's, told apart by all eyes
-STYLE = "body{font-family:sans-serif;margin:2em;max-width:60em}img{max-width:100%}td{padding-right:2em}"
+STYLE = "body{font-family:sans-serif;margin:2em;max-width:60em;overflow-wrap:anywhere}img,svg{max-width:100%}"
+STYLE += "td{padding-right:2em}"
 Curve = list[tuple[float, float]]
 
 
@@ -61,6 +62,7 @@ class Watch(pl.Callback):
         pictures = "\n".join(f'<p><img src="{escape(path)}" alt="{escape(path)}"></p>' for path in self._pictures())
         page = f"""<!doctype html>
 <html lang="en"><head><meta charset="utf-8">{again}<title>{escape(self.folder.name)}</title>
+<meta name="viewport" content="width=device-width">
 <style>{STYLE}</style></head>
 <body><h1>{escape(self.folder.name)}</h1><p>{state}</p>
 {draw_curves({name: curves.get(name, []) for name in shown})}
@@ -99,7 +101,7 @@ def draw_curves(curves: dict[str, Curve]) -> str:
         drawn.append(f'<text x="{EDGE + 160 * place}" y="16" fill="{COLOURS[place]}">{escape(name)}</text>')
     drawn += [f'<text x="0" y="{y}">{value:.4g}</text>' for y, value in ((HEIGHT - 26, low), (34, high))]
     drawn.append(f'<text x="{WIDTH - EDGE}" y="{HEIGHT - 6}" text-anchor="end">step {right:,.0f}</text>')
-    return f'<svg width="{WIDTH}" height="{HEIGHT}" font-size="13" role="img">{"".join(drawn)}</svg>'
+    return f'<svg width="{WIDTH}" viewBox="0 0 {WIDTH} {HEIGHT}" font-size="13" role="img">{"".join(drawn)}</svg>'
 
 
 def _bounds(values: Sequence[float]) -> tuple[float, float]:

@@ -212,17 +212,20 @@ def show(table: Table, console: Console) -> None:
     for setting in table.settings():
         rows = [format_row(row, table.baseline) for row in setting.rows]
         names = [name for name in list_shown(list_columns(rows)) if name != "boundaries"]  # what fits a line
+        left_out: list[str] = []
         lengths = [max(len(name), *(len(cells.get(name, "-")) for cells in rows)) for name in names]
         while len(names) > KEPT and sum(lengths[: len(names)]) + 2 * len(names) > console.width:
-            names.pop()  # the files have it
-        title = Text(setting.heading)
-        grid = Grid(box=None, pad_edge=False, padding=(0, 2, 0, 0), title=title, title_justify="left")
+            left_out.insert(0, names.pop())
+        grid = Grid(box=None, pad_edge=False, padding=(0, 2, 0, 0))
         for name in names:
             grid.add_column(Text(name), justify="left" if name == "configuration" else "right")
         for cells in rows:
             grid.add_row(*[Text(cells.get(name, "-")) for name in names])
         console.print()
+        console.print(Text(setting.heading, style="italic"))
         console.print(grid)
+        if left_out:
+            console.print(Text(f"Too wide for this terminal, and in the files: {', '.join(left_out)}."))
         if any(row.score.kind == "range" for row in setting.rows):
             console.print("A range is the lowest and the highest of too few seeds for an interval.", soft_wrap=True)
         for row in setting.rows:

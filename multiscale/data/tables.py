@@ -96,7 +96,7 @@ def read_table(path: Path) -> Table:
         raise InvalidInput(f"data.path must end in {', '.join(readers)}; got {str(path)!r}.")
     table = reader(path)
     if not table.columns or not len(table.rows):
-        raise DataError(f"{path} must have columns and rows of values; it has none.")
+        raise DataError(f"data.path must have columns and rows of values; {path} has none.")
     return table
 
 
@@ -114,16 +114,17 @@ def _csv(path: Path) -> Table:
     except csv.Error as error:
         raise DataError(f"{path} cannot be read as CSV at row {reader.line_num}: {error}.") from error
     if not rows:
-        raise DataError(f"{path} must have a row of names and rows of values; it has none.")
+        raise DataError(f"data.path must have a row of names and rows of values; {path} has none.")
     names = [name.strip() for name in rows[0]]
     if all(_is_number(name) for name in names):
-        raise DataError(f"{path} must begin with a row of names; it begins with numbers, {head.strip()!s:.40}.")
+        raise DataError(f"data.path must begin with a row of names; {path} begins with numbers, {head.strip()!s:.40}.")
     if twice := [name for name in names if name and names.count(name) > 1]:
-        raise DataError(f"{path} must have columns of different names; it has {twice[0]!r} twice.")
+        raise DataError(f"data.path must have columns of different names; {path} has {twice[0]!r} twice.")
     for row, line in zip(rows, lines, strict=True):
         if len(row) != len(names):
             raise DataError(
-                f"{path} must have {len(names)} cells in each row, as in its first; row {line} has {len(row)}."
+                f"data.path must have {len(names)} cells in each row, as in its first; row {line} of {path} "
+                f"has {len(row)}."
             )
     cells = zip(*rows[1:], strict=True) if len(rows) > 1 else [()] * len(names)
     return Table(path, {name: column for name, column in zip(names, cells, strict=True) if name}, lines[1:])
@@ -144,7 +145,7 @@ def _npy(path: Path) -> Table:
     except (ValueError, EOFError, MemoryError, SyntaxError) as error:
         raise DataError(f"{path} cannot be read as NPY: {first_line(error)}") from error
     if array.dtype.kind not in "biuf" or array.ndim not in (1, 2):
-        raise DataError(f"{path} must be numbers [N] or [N, C]; it is {array.dtype} {list(array.shape)}.")
+        raise DataError(f"data.path must be numbers [N] or [N, C]; {path} is {array.dtype} {list(array.shape)}.")
     array = array.reshape(len(array), -1) if len(array) else array.reshape(0, 0)
     return Table(path, {str(c): array[:, c] for c in range(array.shape[1])}, range(len(array)))
 

@@ -93,7 +93,7 @@ def describe_run(summary: dict[str, Any]) -> dict[str, str]:
         rewritten = f"{summary['trace']['operations']:.1%} of the units"
         row["a step"] = "{done:,.0f} of {dense:,} products, to rewrite ".format(**summary["macs"]) + rewritten
     row["kernel"] = summary["kernel"]
-    row["time"] = f"{summary['seconds']:.0f} s for {summary['epochs']} epochs"
+    row["time"] = f"{summary['seconds']:.0f} s for {summary['epochs']} epoch{'s' * (summary['epochs'] != 1)}"
     return row
 
 

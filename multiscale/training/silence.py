@@ -13,6 +13,7 @@ QUIET = (
     ".*Experiment logs directory .* exists and is not empty.*",
     ".*ReduceLROnPlateau conditioned on metric .* which is not available.*",  # before the first validation
     ".*sync_dist=True.*",  # what is logged is that of all processes already
+    ".*is smaller than the logging interval.*",  # steps are counted over epochs
     ".*distributed.nn.functional.all_gather is deprecated.*",  # Lightning's own use
 )
 

@@ -5,7 +5,7 @@ from types import SimpleNamespace
 
 from pytorch_lightning.trainer.states import TrainerFn
 
-from multiscale.analysis.watch import Watch, draw_curves
+from multiscale.analysis.watch import STYLE, Watch, draw_curves
 from multiscale.training.logging.csv_log import CSVLog
 
 
@@ -40,3 +40,12 @@ def test_a_page_shows_the_curve_the_last_figures_and_the_last_pictures_until_the
 def test_the_highest_point_of_the_curves_is_on_top_and_the_last_step_on_the_right():
     drawn = draw_curves({"val/bpc": [(10, 2.0), (20, 1.0)], "train/bpc": [(0, 3.0), (10, float("nan"))]})
     assert re.findall('points="([^"]*)"', drawn) == ["320.0,120.0 580.0,210.0", "60.0,30.0"]
+
+
+def test_the_page_fits_a_phone(tmp_path):
+    """A long word, as a folder's name is, breaks; the chart and the pictures shrink; nothing is scaled by the phone."""
+    drawn = draw_curves({"val/bpc": [(10, 2.0), (20, 1.0)]})
+    assert 'viewBox="0 0 640 240"' in drawn
+    assert "height=" not in drawn
+    assert "overflow-wrap:anywhere" in STYLE
+    assert "img,svg{max-width:100%}" in STYLE

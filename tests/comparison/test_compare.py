@@ -292,3 +292,7 @@ def test_a_narrow_terminal_shows_fewer_columns_and_no_broken_ones(tmp_path):
         shown[width] = console.file.getvalue().splitlines()
     assert re.fullmatch(r"a_long_name_of_a_model +2 +2.5000 +\[2.0000, 3.0000\] range *", shown[70][3])
     assert "seconds" in shown[160][2]
+    for lines in shown.values():
+        assert lines[1].endswith("the lower, the better"), "a heading may be longer than the table is wide"
+    assert "Too wide for this terminal, and in the files: parameters, " in " ".join(shown[70])
+    assert "Too wide" not in " ".join(shown[160])

@@ -22,6 +22,12 @@ class Progress(RichProgressBar):
         bar.bar_width = BAR
         return [described, bar, batches, time]
 
+    def _get_train_description(self, current_epoch: int) -> str:
+        """Epochs count from 1, as in the summary and the page; how many is not known where steps or time end a run."""
+        last = self.trainer.max_epochs
+        counted = f"Epoch {current_epoch + 1}" + (f"/{last}" if last is not None and last > 0 else "")
+        return f"{counted:{len(self.validation_description)}}"
+
     def get_metrics(self, trainer: pl.Trainer, pl_module: pl.LightningModule) -> dict[str, int | str | float | dict]:
         known = super().get_metrics(trainer, pl_module)
         known.pop("v_num", None)  # of the logger

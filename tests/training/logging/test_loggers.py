@@ -82,6 +82,13 @@ def test_the_bar_shows_as_many_metrics_as_fit_a_line(monkeypatch, columns, shown
     assert list(told) == ["val/bpc", "train/bpc", "train/updates"][:shown]
 
 
+@pytest.mark.parametrize(("epochs", "told"), [(4, "Epoch 1/4"), (-1, "Epoch 1"), (None, "Epoch 1")])
+def test_the_bar_counts_epochs_from_one_up_to_the_last_where_it_is_known(epochs, told):
+    bar = progress.Progress()
+    bar._trainer = SimpleNamespace(max_epochs=epochs)
+    assert bar._get_train_description(0).rstrip() == told
+
+
 def test_wandb_knows_how_often_rows_are_to_reach_the_disk():
     """A setting outside of its public face, without which a run that is killed lacks its last rows."""
     assert wandb.Settings(**{wandb_log.FLUSH: 1.0}).model_dump()[wandb_log.FLUSH] == 1.0
