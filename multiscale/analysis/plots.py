@@ -134,7 +134,7 @@ def draw_periods(periods: Float[Tensor, "E L"], true: Sequence[float] = ()) -> F
         axes.plot(epochs, path, markersize=5, linewidth=1.5, label=f"clock {level + 1}", **style)
     axes.set_yscale("log", base=2)
     axes.yaxis.set_major_formatter("{x:g}")
-    axes.xaxis.set_major_locator(MaxNLocator(integer=True))
+    axes.xaxis.set_major_locator(MaxNLocator(integer=True, min_n_ticks=1))
     axes.set_xlabel("epoch")
     axes.set_ylabel("period read out (steps)")
     axes.set_title("Learned period of each clock", fontsize=11, color=INK)

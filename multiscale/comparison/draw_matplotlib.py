@@ -48,7 +48,7 @@ def _draw_chart(chart: Chart) -> Figure:
         axes.axhline(value, color=INK, linestyle="--", linewidth=1, label=_escape(name))
     axes.set(xlabel=_escape(chart.x.title), ylabel=_escape(chart.y.title))
     if chart.joined:
-        axes.xaxis.set_major_locator(MaxNLocator(integer=True))
+        axes.xaxis.set_major_locator(MaxNLocator(integer=True, min_n_ticks=1))
     for axis, described, scale in ((axes.xaxis, chart.x, axes.set_xscale), (axes.yaxis, chart.y, axes.set_yscale)):
         _scale_axis(axis, described, scale)
     axes.set_title(_escape(chart.title), fontsize=11, color=INK)

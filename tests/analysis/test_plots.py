@@ -74,6 +74,12 @@ def test_drawing_leaves_nothing_behind(boundary):
     assert dict(matplotlib.rcParams) == before
 
 
+@pytest.mark.parametrize("epochs", [1, 2, 12])
+def test_epochs_are_counted_in_whole_numbers_however_few_there_are(epochs):
+    (axes,) = draw_periods(torch.tensor([[1.0, 8.0]]).repeat(epochs, 1)).axes
+    assert all(tick == round(tick) for tick in axes.get_xticks())
+
+
 def test_periods_are_drawn_over_epochs_beside_the_true_ones():
     figure = draw_periods(torch.tensor([[1.0, 8.0], [1.0, 6.0], [2.0, 6.0]]), true=(6,))
     axes = figure.axes[0]

@@ -13,7 +13,7 @@ from plotly import graph_objects
 
 from multiscale.comparison import draw_matplotlib, draw_plotly, page, passages
 from multiscale.comparison.charts import POINTS, find_front, thin
-from multiscale.comparison.figures import make_styles
+from multiscale.comparison.figures import Axis, Chart, Series, Style, make_styles
 from tests.helpers.page_runs import NASTY, TEXT, excerpt, made, several, table
 from tests.helpers.run_folders import log, unfinished
 
@@ -276,3 +276,10 @@ def test_a_page_of_runs_that_all_failed_says_so(tmp_path):
     text = page.write(table(tmp_path / "runs"), tmp_path / "to").read_text()
     assert "No run has a result." in text
     assert "No run tells this." in text
+
+
+def test_steps_are_whole_numbers_where_a_curve_is_one_point():
+    one = Series("gru", "gru", Style("#000000", 0, 0), [14], [5.0], [5.0], [5.0], dots=[(14.28, 5.0)])
+    chart = Chart(key="c", title="c", caption="", data="", x=Axis("training step"), y=Axis("bpc"), series=[one])
+    (axes,) = draw_matplotlib._draw_chart(chart).axes
+    assert [tick for tick in axes.get_xticks() if tick != round(tick)] == []
