@@ -74,6 +74,7 @@ RUNS = [  # what is made, its kernel, and what that calls
     (learned, "native", (clocked, "recur")),
     (learned, "hoisted", (torch, "lerp")),
     (lambda: stacked.StackedRNN(3, 4), "fused", (nn.LSTM, "forward")),
+    (lambda: stacked.StackedRNN(3, 4, cell="lstm", layer_norm=True), "native", (stacked.layer_norm_lstm, "run")),
     (lambda: dilated.DilatedRNN(3, 4, [1, 2]), "folded", (dilated, "_take_turns")),
     (lambda: dilated.DilatedRNN(3, 4, [1, 2]), "reference", (dilated.DilatedRNN, "step")),
     (lambda: clockwork.ClockworkRNN(3, **PERIODS), "skipping", (clockwork.clocked, "skipping")),

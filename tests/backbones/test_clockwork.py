@@ -1,5 +1,7 @@
 """The Clockwork RNN: what it is, by oracles, and that the cascade is the same function as the masked loop."""
 
+from collections import defaultdict
+
 import pytest
 import torch
 from torch import Tensor, nn
@@ -188,22 +190,24 @@ def test_samples_with_different_counters_are_each_at_their_own_phase(kernel, cel
 def test_in_float32_the_cascade_errs_at_most_twice_as_much_as_the_loop(kernel, cell, length, given):
     arguments = {"input_size": 5, "hidden_size": 37, "periods": [1, 2, 4, 8, 16], "cell": cell}
     truth = randomized(ClockworkRNN(kernel="reference", **arguments))
-    x = torch.randn(1 if length == 63 else 3, length, 5, dtype=torch.float64)
-    state = truth.initial_state(len(x), x.device, x.dtype)
-    if given:
-        state = random_state(truth, len(x), torch.full((len(x),), 5))
-    single = tuple(part.float() if part.is_floating_point() else part for part in state)
     rounded = ClockworkRNN(kernel="reference", **arguments)
     rounded.load_state_dict(truth.state_dict())
     fast = twin(rounded, kernel, **arguments)
-    exact = outputs_and_gradients(truth, x, state)
-    loop = outputs_and_gradients(rounded, x.float(), single)
-    cascade = outputs_and_gradients(fast, x.float(), single)
-    for name, value in exact.items():
-        size = value.double().square().mean().sqrt()
-        errors = [(run[name].double() - value).square().mean().sqrt() for run in (loop, cascade)]
+    squares: dict[str, list[torch.Tensor]] = defaultdict(list)  # of each tensor: its own, and of the error of both
+    for _ in range(4):  # how the errors of a single sequence compare is luck
+        x = torch.randn(1 if length == 63 else 3, length, 5, dtype=torch.float64)
+        state = truth.initial_state(len(x), x.device, x.dtype)
+        if given:
+            state = random_state(truth, len(x), torch.full((len(x),), 5))
+        single = tuple(part.float() if part.is_floating_point() else part for part in state)
+        runs = [outputs_and_gradients(net, x.float(), single) for net in (rounded, fast)]
+        for name, value in outputs_and_gradients(truth, x, state).items():
+            found = (value.double(), *(run[name].double() - value for run in runs))
+            squares[name].append(torch.stack([part.square().mean() for part in found]))
+    for name, each in squares.items():
+        size, loop, cascade = torch.stack(each).mean(0).sqrt()
         # A few units in the last place are granted where the loop happens to be exact.
-        assert errors[1] <= 2 * errors[0] + 3e-7 * size, name
+        assert cascade <= 2 * loop + 3e-7 * size, name
 
 
 @pytest.mark.parametrize("cell", CELLS)

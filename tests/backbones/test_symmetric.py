@@ -55,7 +55,8 @@ def test_it_is_its_equation_module_by_module(kernel, shared, mirrored):
         levels.append(torch.cat(h, 1))
     output = model(x, trace=True)
     torch.testing.assert_close(torch.cat(output.levels, -1), torch.stack(levels, 1), rtol=0, atol=1e-12)
-    torch.testing.assert_close(output.trace.update, activation.expand(2, -1, -1), rtol=0, atol=0)
+    # Those of one step and of all at once may round the last place otherwise.
+    torch.testing.assert_close(output.trace.update, activation.expand(2, -1, -1), rtol=0, atol=3e-16)
 
 
 @pytest.mark.parametrize("shared", [True, False])
