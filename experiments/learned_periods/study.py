@@ -74,17 +74,20 @@ def show(value: Estimate, digits: int = 3) -> str:
 
 
 def count(task: Task, runs: Sequence[Found]) -> str:
-    """In how many runs every true period is the period of a module."""
+    """In how many runs every true period is the period of a module that learned it."""
+    if task.model != "learned_clock":
+        return "-"
     return f"{sum(set(task.periods) <= set(run.periods) for run in runs)} of {len(runs)}"
 
 
 def tabulate() -> Iterator[str]:
     """A line a task, in Markdown."""
-    yield "| hidden periods | jitter | steps | model | modules | found | error | at the true periods |"
-    yield "|---" * 8 + "|"
+    yield "| sweep | hidden periods | jitter | steps | model | modules | found | error | at the true periods |"
+    yield "|---" * 9 + "|"
     for task, by_seed in sorted(read().items()):
         runs = list(by_seed.values())
         cells = [
+            f"`{task.kind}`",
             ", ".join(map(str, task.periods)),
             f"{task.jitter:g}",
             str(task.steps),
