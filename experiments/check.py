@@ -12,7 +12,7 @@ from typing import Any
 
 import yaml
 
-from multiscale.comparison.statistics import estimate
+from multiscale.comparison.statistics import Estimate, estimate
 
 HOME = Path(__file__).parent
 START, END = "<!-- made by experiments.check: do not edit -->\n\n", "\n<!-- end -->"
@@ -48,11 +48,15 @@ def here(row: dict[str, Any], home: Path = HOME) -> tuple[str, str]:
     scale = 100.0 if row.get("percent") else 1.0
     form = f"{{:.{row.get('digits', 3)}f}}" + (" %" if row.get("percent") else "")
     got = estimate({i: scale * float(run[row["value"]]) for i, run in enumerate(found)})
-    mean = form.format(got.mean)
-    if got.spread is None:
-        return mean, "1"
-    low, high = got.spread
-    return f"{mean} ({form.format(low)} to {form.format(high)})", str(got.n)
+    return show(got, form), str(got.n)
+
+
+def show(got: Estimate | None, form: str) -> str:
+    """A mean as ``form`` has a number, with its range or interval in brackets."""
+    if got is None:
+        return "-"
+    spread = f" ({form.format(got.spread[0])} to {form.format(got.spread[1])})" if got.spread else ""
+    return form.format(got.mean) + spread
 
 
 def _matches(run: dict[str, str], where: dict[str, str]) -> bool:

@@ -8,8 +8,9 @@ from pathlib import Path
 from matplotlib.figure import Figure
 from matplotlib.ticker import MaxNLocator
 
+from experiments.check import show
 from multiscale.analysis.plots import COLOURS, save
-from multiscale.comparison.statistics import Estimate, estimate, estimate_difference
+from multiscale.comparison.statistics import estimate, estimate_difference
 
 HERE = Path(__file__).parent
 UNITS = {"python_docs": ("spaces", "spaces"), "artificial_language": ("word_ends", "phrase_ends")}
@@ -47,14 +48,6 @@ def read() -> dict[tuple[str, str], dict[str, dict[str, BySeed]]]:
     return found
 
 
-def show(value: Estimate | None, form: str) -> str:
-    """A mean with what it is sure to, in brackets."""
-    if value is None:
-        return "-"
-    spread = f" ({value.spread[0]:{form}} to {value.spread[1]:{form}})" if value.spread else ""
-    return f"{value.mean:{form}}{spread}"
-
-
 def tabulate() -> Iterator[str]:
     """A table in Markdown for each base and text: what all in gives, and what each arm differs from it by."""
     for (base, text), arms in sorted(read().items()):
@@ -67,12 +60,12 @@ def tabulate() -> Iterator[str]:
                 continue
             values = {key: estimate(by_seed) for key, by_seed in arm.items()}
             if name == "full":
-                cells = [show(values["bpc"], ".3f"), f"{values['work'].mean:,.0f}"]
-                scores = [show(values[f"f1_{level}"], ".2f") for level in (1, 2)]
+                cells = [show(values["bpc"], "{:.3f}"), f"{values['work'].mean:,.0f}"]
+                scores = [show(values[f"f1_{level}"], "{:.2f}") for level in (1, 2)]
             else:
-                cells = [show(estimate_difference(arm["bpc"], full["bpc"]), "+.3f")]
+                cells = [show(estimate_difference(arm["bpc"], full["bpc"]), "{:+.3f}")]
                 cells.append(f"x {values['work'].mean / estimate(full['work']).mean:.2f}")
-                scores = [show(estimate_difference(arm[f"f1_{n}"], full[f"f1_{n}"]), "+.2f") for n in (1, 2)]
+                scores = [show(estimate_difference(arm[f"f1_{n}"], full[f"f1_{n}"]), "{:+.2f}") for n in (1, 2)]
             rates = [f"{values[f'rate_{level}'].mean:.2f}" for level in (1, 2)]
             told = "all in" if name == "full" else ARMS[name]
             yield "| " + " | ".join([told, str(values["bpc"].n), *cells, *rates, *scores]) + " |"

@@ -10,8 +10,9 @@ from typing import NamedTuple
 
 from matplotlib.figure import Figure
 
+from experiments.check import show
 from multiscale.analysis.plots import COLOURS, save
-from multiscale.comparison.statistics import Estimate, estimate
+from multiscale.comparison.statistics import estimate
 from multiscale.data.clocked_symbols import ClockedSymbols
 
 HERE = Path(__file__).parent
@@ -67,12 +68,6 @@ def best(task: Task) -> float:
     return float((data.targets(inputs, data.ticks()) != targets).float().mean())
 
 
-def show(value: Estimate, digits: int = 3) -> str:
-    """A mean with what it is sure to, in brackets."""
-    low, high = value.spread or (value.mean, value.mean)
-    return f"{value.mean:.{digits}f} ({low:.{digits}f} to {high:.{digits}f})"
-
-
 def count(task: Task, runs: Sequence[Found]) -> str:
     """In how many runs every true period is the period of a module that learned it."""
     if task.model != "learned_clock":
@@ -96,7 +91,7 @@ def tabulate() -> Iterator[str]:
         ]
         cells += [
             count(task, runs),
-            show(estimate({seed: run.error for seed, run in by_seed.items()})),
+            show(estimate({seed: run.error for seed, run in by_seed.items()}), "{:.3f}"),
             f"{best(task):.3f}",
         ]
         yield "| " + " | ".join(cells) + " |"

@@ -16,7 +16,7 @@ from rich.text import Text
 from multiscale.checks import InvalidInput, describe_error, read_file
 from multiscale.config.compose import Job
 from multiscale.config.foreign import parse_yaml
-from multiscale.config.words import parse, quote
+from multiscale.config.words import parse
 from multiscale.jobs.start import describe_job
 from multiscale.runs import status
 from multiscale.training.logging.wandb_mode import find_unsent
@@ -109,7 +109,7 @@ def check_folder(words: Sequence[str]) -> None:
     for folder in place:
         if (folder / "multirun.yaml").exists():
             task, hydra = read_words(folder)
-            there, asked = sorted([*task, *hydra]), sorted(quote(word) for word in words if not word.startswith(PLACE))
+            there, asked = sorted([*task, *hydra]), sorted(word for word in words if not word.startswith(PLACE))
             if there != asked:
                 raise InvalidInput(
                     f"hydra.sweep.dir must be a folder of this sweep's own; {folder} holds that of: {' '.join(there)}"
