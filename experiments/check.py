@@ -1,26 +1,28 @@
-"""The index of experiments, made from ``index.yaml`` and the tables of runs: ``python -m experiments.check [--write]``.
+"""The index and the tables of its pages, made from tables of runs: ``python -m experiments.check [--write]``.
 
-Every figure of ours in ``README.md`` is computed anew from the rows of a table that ``multiscale.compare`` wrote;
-without ``--write`` a README that says anything else is an error.
+Every figure of ours in ``README.md`` comes by ``index.yaml`` from the rows of a table that ``multiscale.compare`` read,
+and what stands between the marks in a page's README from ``tabulate`` of its ``study.py``. Without ``--write`` a README
+that says anything else is an error.
 """
 
-import csv
 import sys
+from collections.abc import Iterator
 from fnmatch import fnmatchcase
+from importlib import import_module
 from pathlib import Path
 from typing import Any
 
 import yaml
 
+from experiments.runs import HOME, read
 from multiscale.comparison.statistics import Estimate, estimate
 
-HOME = Path(__file__).parent
 START, END = "<!-- made by experiments.check: do not edit -->\n\n", "\n<!-- end -->"
 COLUMNS = ("what is measured", "published", "here", "seeds", "page")
 
 
-def table(rows: list[dict[str, Any]], home: Path = HOME) -> str:
-    """The index as a table in Markdown, a section's rows together."""
+def index(rows: list[dict[str, Any]], home: Path = HOME) -> str:
+    """The index as tables in Markdown, a section's rows together."""
     lines: list[str] = []
     section = None
     for row in rows:
@@ -41,8 +43,7 @@ def here(row: dict[str, Any], home: Path = HOME) -> tuple[str, str]:
     """
     if "runs" not in row:
         return "not run", ""
-    with (home / row["page"] / row["runs"]).open(newline="") as file:
-        found = [run for run in csv.DictReader(file) if _matches(run, row["where"])]
+    found = [run for run in read(home / row["page"] / row["runs"]) if _matches(run, row["where"])]
     if not found:
         raise ValueError(f"{row['what']}: no run in {row['page']}/{row['runs']} has {row['where']}.")
     scale = 100.0 if row.get("percent") else 1.0
@@ -65,18 +66,30 @@ def _matches(run: dict[str, str], where: dict[str, str]) -> bool:
     )
 
 
+def remade() -> Iterator[tuple[Path, str, str]]:
+    """Every README with marks: its path, what it says, and what it has to say."""
+    for path in sorted(HOME.rglob("README.md")):
+        text = path.read_text()
+        if START in text:
+            before, rest = text.split(START)
+            yield path, text, before + START + _made(path.parent) + END + rest.split(END)[1]
+
+
+def _made(folder: Path) -> str:
+    if folder == HOME:
+        return index(yaml.safe_load((HOME / "index.yaml").read_text()))
+    return "\n".join(import_module(f"experiments.{folder.name}.study").tabulate()).strip() + "\n"
+
+
 def main(words: list[str]) -> None:
-    readme = HOME / "README.md"
-    text = readme.read_text()
-    before, rest = text.split(START)
-    behind = rest.split(END)[1]
-    made = before + START + table(yaml.safe_load((HOME / "index.yaml").read_text())) + END + behind
-    if words == ["--write"]:
-        readme.write_text(made)
-    elif words:
+    if words not in ([], ["--write"]):
         sys.exit(f"experiments.check takes --write or nothing; got {' '.join(words)}.")
-    elif made != text:
-        sys.exit("experiments/README.md is not what its runs say; python -m experiments.check --write makes it anew.")
+    for path, text, wanted in remade():
+        if words:
+            path.write_text(wanted)
+        elif wanted != text:
+            told = path.relative_to(HOME.parent)
+            sys.exit(f"{told} is not what its runs say; python -m experiments.check --write makes it anew.")
 
 
 if __name__ == "__main__":

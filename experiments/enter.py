@@ -12,7 +12,7 @@ from pathlib import Path
 
 from omegaconf import OmegaConf
 
-from experiments.check import HOME
+from experiments.runs import HOME, read
 from multiscale.comparison.records import Run, section
 from multiscale.comparison.runs import read_all
 from multiscale.comparison.table import build
@@ -31,8 +31,7 @@ def enter(page: Path, folders: Sequence[str], keys: Sequence[str] = ()) -> int:
     path = page / "runs.csv"
     old: list[Cells] = []
     if path.exists():
-        with path.open(newline="") as file:
-            old = [row for row in csv.DictReader(file) if row["folder"] not in new]
+        old = [row for row in read(path) if row["folder"] not in new]
     rows = sorted([*old, *new.values()], key=lambda row: (Path(row["folder"]).parent, int(row["seed"]), row["name"]))
     with path.open("w", newline="") as file:
         writer = csv.DictWriter(file, list(dict.fromkeys(key for row in rows for key in row)))

@@ -1,6 +1,5 @@
 """The table and the figure, from runs.csv: ``python -m experiments.ablations.study``. See README.md."""
 
-import csv
 from collections import defaultdict
 from collections.abc import Iterator
 from pathlib import Path
@@ -9,6 +8,7 @@ from matplotlib.figure import Figure
 from matplotlib.ticker import MaxNLocator
 
 from experiments.check import show
+from experiments.runs import markdown, read
 from multiscale.analysis.plots import COLOURS, save
 from multiscale.comparison.statistics import estimate, estimate_difference
 
@@ -29,51 +29,49 @@ ARMS = {
     "slope_annealed": "slope 1 to 5",
     "slope_steep": "slope 5",
 }
+COLUMNS = ("arm", "seeds", "test bpc", "products done", "fires (1)", "fires (2)", "F1 (1)", "F1 (2)")
 BySeed = dict[int, float]
 
 
-def read() -> dict[tuple[str, str], dict[str, dict[str, BySeed]]]:
+def gather() -> dict[tuple[str, str], dict[str, dict[str, BySeed]]]:
     """Of each base and text, of each arm, of each measure, the value of each seed."""
     found: dict[tuple[str, str], dict[str, dict[str, BySeed]]] = defaultdict(
         lambda: defaultdict(lambda: defaultdict(dict))
     )
-    with (HERE / "runs.csv").open(newline="") as file:
-        for row in csv.DictReader(file):
-            arm, seed = found[row["model"], row["data"]][row["name"]], int(row["seed"])
-            arm["bpc"][seed] = float(row["score"])
-            arm["work"][seed] = float(row["macs_done"])
-            for level, unit in enumerate(UNITS[row["data"]], 1):
-                arm[f"f1_{level}"][seed] = float(row[f"f1_{unit}_{level}"])
-                arm[f"rate_{level}"][seed] = float(row[f"boundary_{level}"])
+    for row in read(HERE / "runs.csv"):
+        arm, seed = found[row["model"], row["data"]][row["name"]], int(row["seed"])
+        arm["bpc"][seed] = float(row["score"])
+        arm["work"][seed] = float(row["macs_done"])
+        for level, unit in enumerate(UNITS[row["data"]], 1):
+            arm[f"f1_{level}"][seed] = float(row[f"f1_{unit}_{level}"])
+            arm[f"rate_{level}"][seed] = float(row[f"boundary_{level}"])
     return found
 
 
 def tabulate() -> Iterator[str]:
     """A table in Markdown for each base and text: what all in gives, and what each arm differs from it by."""
-    for (base, text), arms in sorted(read().items()):
-        full = arms["full"]
+    for (base, text), arms in sorted(gather().items()):
         yield f"\n**{BASES[base]}, `{text}`**\n"
-        yield "| arm | seeds | test bpc | products done | fires (1) | fires (2) | F1 (1) | F1 (2) |"
-        yield "|---" * 8 + "|"
-        for name in ("full", *ARMS):
-            if not (arm := arms.get(name)):
-                continue
-            values = {key: estimate(by_seed) for key, by_seed in arm.items()}
-            if name == "full":
-                cells = [show(values["bpc"], "{:.3f}"), f"{values['work'].mean:,.0f}"]
-                scores = [show(values[f"f1_{level}"], "{:.2f}") for level in (1, 2)]
-            else:
-                cells = [show(estimate_difference(arm["bpc"], full["bpc"]), "{:+.3f}")]
-                cells.append(f"x {values['work'].mean / estimate(full['work']).mean:.2f}")
-                scores = [show(estimate_difference(arm[f"f1_{n}"], full[f"f1_{n}"]), "{:+.2f}") for n in (1, 2)]
-            rates = [f"{values[f'rate_{level}'].mean:.2f}" for level in (1, 2)]
-            told = "all in" if name == "full" else ARMS[name]
-            yield "| " + " | ".join([told, str(values["bpc"].n), *cells, *rates, *scores]) + " |"
+        lines = (_line(name, arms[name], arms["full"]) for name in ("full", *ARMS) if name in arms)
+        yield from markdown(COLUMNS, lines)
+
+
+def _line(name: str, arm: dict[str, BySeed], full: dict[str, BySeed]) -> list[str]:
+    values = {key: estimate(by_seed) for key, by_seed in arm.items()}
+    if name == "full":
+        cells = [show(values["bpc"], "{:.3f}"), f"{values['work'].mean:,.0f}"]
+        scores = [show(values[f"f1_{level}"], "{:.2f}") for level in (1, 2)]
+    else:
+        cells = [show(estimate_difference(arm["bpc"], full["bpc"]), "{:+.3f}")]
+        cells.append(f"x {values['work'].mean / estimate(full['work']).mean:.2f}")
+        scores = [show(estimate_difference(arm[f"f1_{n}"], full[f"f1_{n}"]), "{:+.2f}") for n in (1, 2)]
+    rates = [f"{values[f'rate_{level}'].mean:.2f}" for level in (1, 2)]
+    return ["all in" if name == "full" else ARMS[name], str(values["bpc"].n), *cells, *rates, *scores]
 
 
 def draw() -> Figure:
     """What each arm differs by from all in, paired by seed: every seed, mean and interval; a row a base and text."""
-    groups = sorted(read().items())
+    groups = sorted(gather().items())
     figure = Figure(figsize=(11, 3.2 * len(groups)), layout="constrained")
     panels = figure.subplots(len(groups), 3, squeeze=False, sharey="row")
     for row, ((base, text), arms) in zip(panels, groups, strict=True):

@@ -1,6 +1,5 @@
 """The tables and the figure, from runs.csv: ``python -m experiments.learned_periods.study``. See README.md."""
 
-import csv
 import json
 from collections import defaultdict
 from collections.abc import Iterator, Sequence
@@ -11,11 +10,24 @@ from typing import NamedTuple
 from matplotlib.figure import Figure
 
 from experiments.check import show
+from experiments.runs import markdown, read
 from multiscale.analysis.plots import COLOURS, save
 from multiscale.comparison.statistics import estimate
 from multiscale.data.clocked_symbols import ClockedSymbols
 
 HERE = Path(__file__).parent
+COLUMNS = (
+    "sweep",
+    "hidden periods",
+    "jitter",
+    "steps",
+    "model",
+    "modules",
+    "found",
+    "error",
+    "at the true periods",
+    "products done",
+)
 
 
 class Task(NamedTuple):
@@ -38,22 +50,21 @@ class Found(NamedTuple):
     periods: tuple[float, ...]
 
 
-def read() -> dict[Task, dict[int, Found]]:
+def gather() -> dict[Task, dict[int, Found]]:
     """What each seed came to, of each task."""
     found: dict[Task, dict[int, Found]] = defaultdict(dict)
-    with (HERE / "runs.csv").open(newline="") as file:
-        for row in csv.DictReader(file):
-            periods = [float(row[key]) for key in row if key.startswith("period_") and row[key]]
-            task = Task(
-                row["folder"].split("/")[2].split("_")[0],
-                tuple(json.loads(row["data.periods"])),
-                float(row["data.jitter"]),
-                int(row["data.alphabet"]),
-                int(row["data.steps"]),
-                int(row["model.clock.num_modules"] or 4),
-                row["model"],
-            )
-            found[task][int(row["seed"])] = Found(float(row["score"]), float(row["macs_done"]), tuple(periods))
+    for row in read(HERE / "runs.csv"):
+        periods = [float(row[key]) for key in row if key.startswith("period_") and row[key]]
+        task = Task(
+            row["folder"].split("/")[2].split("_")[0],
+            tuple(json.loads(row["data.periods"])),
+            float(row["data.jitter"]),
+            int(row["data.alphabet"]),
+            int(row["data.steps"]),
+            int(row["model.clock.num_modules"] or 4),
+            row["model"],
+        )
+        found[task][int(row["seed"])] = Found(float(row["score"]), float(row["macs_done"]), tuple(periods))
     return found
 
 
@@ -77,31 +88,30 @@ def count(task: Task, runs: Sequence[Found]) -> str:
 
 def tabulate() -> Iterator[str]:
     """A line a task, in Markdown."""
-    yield "| sweep | hidden periods | jitter | steps | model | modules | found | error | at the true periods |"
-    yield "|---" * 9 + "|"
-    for task, by_seed in sorted(read().items()):
-        runs = list(by_seed.values())
-        cells = [
-            f"`{task.kind}`",
-            ", ".join(map(str, task.periods)),
-            f"{task.jitter:g}",
-            str(task.steps),
-            f"`{task.model}`",
-            str(task.modules),
-        ]
-        cells += [
-            count(task, runs),
-            show(estimate({seed: run.error for seed, run in by_seed.items()}), "{:.3f}"),
-            f"{best(task):.3f}",
-        ]
-        yield "| " + " | ".join(cells) + " |"
+    yield from markdown(COLUMNS, (_line(task, list(by_seed.items())) for task, by_seed in sorted(gather().items())))
+
+
+def _line(task: Task, runs: Sequence[tuple[int, Found]]) -> list[str]:
+    found = [run for _, run in runs]
+    return [
+        f"`{task.kind}`",
+        ", ".join(map(str, task.periods)),
+        f"{task.jitter:g}",
+        str(task.steps),
+        f"`{task.model}`",
+        str(task.modules),
+        count(task, found),
+        show(estimate({seed: run.error for seed, run in runs}), "{:.3f}"),
+        f"{best(task):.3f}",
+        f"{sum(run.products for run in found) / len(found):,.0f}",
+    ]
 
 
 def draw() -> Figure:
     """Error against jitter, of every seed, beside the least that a clock of the true period can have."""
     figure = Figure(figsize=(6.5, 3.6), layout="constrained")
     axes = figure.subplots()
-    tasks = {task: by_seed for task, by_seed in read().items() if task.kind == "jitter"}
+    tasks = {task: by_seed for task, by_seed in gather().items() if task.kind == "jitter"}
     for place, (periods, marker) in enumerate((((6,), "o"), ((12,), "s"))):
         mine = sorted(task for task in tasks if task.periods == periods)
         shift = (place - 0.5) * 0.012

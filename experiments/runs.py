@@ -1,0 +1,36 @@
+"""What the studies of the pages share: their rows of runs, by what they compare, and tables in Markdown."""
+
+import csv
+from collections import defaultdict
+from collections.abc import Iterable, Iterator, Sequence
+from pathlib import Path
+
+HOME = Path(__file__).parent
+Row = dict[str, str]
+
+
+def read(path: Path) -> list[Row]:
+    """The rows of a table of runs."""
+    with path.open(newline="") as file:
+        return list(csv.DictReader(file))
+
+
+def group(rows: Iterable[Row], *columns: str) -> dict[tuple[str, ...], list[Row]]:
+    """The rows that have the same in all of ``columns``, by what that is."""
+    groups: dict[tuple[str, ...], list[Row]] = defaultdict(list)
+    for row in rows:
+        groups[tuple(row[column] for column in columns)].append(row)
+    return dict(groups)
+
+
+def by_seed(rows: Iterable[Row], column: str) -> dict[int, float]:
+    """One value a seed; of two runs of a seed the later row counts."""
+    return {int(row["seed"]): float(row[column]) for row in rows}
+
+
+def markdown(heads: Sequence[str], lines: Iterable[Sequence[str]]) -> Iterator[str]:
+    """A table, line by line."""
+    yield "| " + " | ".join(heads) + " |"
+    yield "|---" * len(heads) + "|"
+    for line in lines:
+        yield "| " + " | ".join(line) + " |"
