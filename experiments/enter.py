@@ -20,7 +20,7 @@ from multiscale.comparison.text import Cells, list_runs
 from multiscale.runs.status import FINISHED
 
 TOP = "multirun"  # where a folder's name in a table begins
-LEFT_OUT = ("label", "details", "precision_", "recall_", "r_value_")  # hang on the other runs read, or on F1
+LEFT_OUT = ("label", "details", "precision_", "recall_")  # hang on the other runs read, or on F1 and the R-value
 
 
 def enter(page: Path, folders: Sequence[str], keys: Sequence[str] = ()) -> int:
