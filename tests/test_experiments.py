@@ -69,20 +69,40 @@ def test_an_experiment_runs_two_batches_and_tells_what_is_measured(run, name, ca
 
 ALL = {str(path.relative_to(CONF / "experiment").with_suffix("")) for path in (CONF / "experiment").rglob("*.yaml")}
 OTHERS = sorted(ALL - set(DATA))
-ARMS = pytest.mark.slow  # of a study, which differ in little
+ARMS = [name for name in OTHERS if "/" in name]
+FIRST = sorted({name.split("/")[0]: name for name in reversed(ARMS)}.values())  # of each study: they differ in little
 
 
-@pytest.mark.parametrize("name", [pytest.param(name, marks=[ARMS] * ("/" in name)) for name in OTHERS])
-def test_an_experiment_with_a_model_of_its_own_runs_two_batches(run, name):
+def small(name: str) -> list[str]:
+    """The words that make an experiment's data small."""
     target = jobs([f"experiment={name}"])[0].data._target_
     data = next(choice for choice in DATA if OmegaConf.load(CONF / f"data/{choice}.yaml").get("_target_") == target)
-    summary = run(f"experiment={name}", *tiny.SMALL[data])
+    return tiny.SMALL[data]
+
+
+@pytest.mark.parametrize(
+    "name",
+    [*(name for name in OTHERS if "/" not in name), *(pytest.param(name, marks=pytest.mark.slow) for name in FIRST)],
+)
+def test_an_experiment_with_a_model_of_its_own_runs_two_batches(run, name):
+    summary = run(f"experiment={name}", *small(name))
     assert all(math.isfinite(value) for value in summary["test"].values())
 
 
 @pytest.mark.slow
-@pytest.mark.parametrize("model", MODELS)
-@pytest.mark.parametrize("name", ["adding", "frequency"])
+@pytest.mark.parametrize("name", ARMS)
+def test_every_arm_of_a_study_can_be_built_and_is_of_the_size_it_asks_for(files, monkeypatch, name):
+    monkeypatch.setenv("MULTISCALE_DATA", str(files))
+    monkeypatch.chdir(files)
+    ready = prepare(jobs([f"experiment={name}", *small(name), "logger=csv", "++trainer.val_check_interval=1.0"])[0])
+    assert ready.solved or ready.config.model.hidden_size
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize(
+    ("name", "model"),
+    [*(("adding", model) for model in MODELS), *(("frequency", model) for model in ("hmlstm", "learned_clock"))],
+)
 def test_any_model_runs_two_batches_of_sequences_with_one_target_and_with_many(run, name, model):
     size = ["model.hidden_size=24"] if "hidden_size" in jobs([f"model={model}"])[0].model else []
     summary = run(f"experiment={name}", f"model={model}", *tiny.SMALL[name], *size)

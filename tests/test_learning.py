@@ -66,7 +66,7 @@ def test_the_markov_model_is_a_distribution():
 
 
 LANGUAGE = ["data=artificial_language", "data.batch_size=16"]
-SHORT = ["data=python_docs", "data.batch_size=16", "trainer.max_epochs=2"]
+SHORT = ["data=python_docs", "data.batch_size=32", "trainer.max_epochs=3"]
 
 
 @pytest.mark.parametrize("model", [["model=stacked_lstm"], ["model=hmlstm"]])
