@@ -14,6 +14,7 @@ from multiscale.comparison.statistics import estimate, estimate_difference
 
 HERE = Path(__file__).parent
 UNITS = {"python_docs": ("spaces", "spaces"), "artificial_language": ("word_ends", "phrase_ends")}
+TEXTS = {"python_docs": "python_docs, letters27", "artificial_language": "artificial_language"}
 BASES = {"hmlstm": "live levels", "hmlstm_paper": "to the letter"}
 ARMS = {
     "no_top_down": "no top-down",
@@ -51,7 +52,7 @@ def gather() -> dict[tuple[str, str], dict[str, dict[str, BySeed]]]:
 def tabulate() -> Iterator[str]:
     """A table in Markdown for each base and text: what all in gives, and what each arm differs from it by."""
     for (base, text), arms in sorted(gather().items()):
-        yield f"\n**{BASES[base]}, `{text}`**\n"
+        yield f"\n**{BASES[base]}, `{TEXTS[text]}`**\n"
         lines = (_line(name, arms[name], arms["full"]) for name in ("full", *ARMS) if name in arms)
         yield from markdown(COLUMNS, lines)
 
@@ -95,7 +96,7 @@ def draw() -> Figure:
             axes.xaxis.set_major_locator(MaxNLocator(4))
         row[0].set_yticks(range(len(names)), [ARMS[name] for name in names])
         row[0].invert_yaxis()
-        row[0].set_title(f"{BASES[base]}, {text}", fontsize=10, loc="left")
+        row[0].set_title(f"{BASES[base]}, {TEXTS[text]}", fontsize=10, loc="left")
     return figure
 
 
