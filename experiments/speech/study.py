@@ -9,7 +9,7 @@ from multiscale.comparison.statistics import estimate, estimate_difference
 
 HERE = Path(__file__).parent
 RIVAL = "lstm"
-COLUMNS = ("model", "seeds", "test error, %", "minus the LSTM's", "parameters", "products a step", "updates, %")
+COLUMNS = ("arm", "seeds", "test error, %", "minus the LSTM's", "parameters", "products a step", "updates, %")
 
 
 def tabulate() -> Iterator[str]:
@@ -25,7 +25,7 @@ def _errors(rows: list[Row]) -> dict[int, float]:
 
 def _line(name: str, rows: list[Row], rival: list[Row]) -> list[str]:
     return [
-        f"`{rows[0]['model']}`",
+        f"`{name}`",
         str(len(rows)),
         show(estimate(_errors(rows)), "{:.1f}"),
         "" if name == RIVAL else show(estimate_difference(_errors(rows), _errors(rival)), "{:+.1f}"),
