@@ -33,7 +33,7 @@ class StackedRNN(Backbone):
 
     h_t^l = cell(W^l h_t^{l-1} + b, U^l h_{t-1}^l + b') with h^0 = x: ``tanh`` (Elman 1990), ``lstm`` (Hochreiter,
     Schmidhuber 1997; Gers et al. 2000) or ``gru`` (Cho et al. 2014), with the parameters of ``torch.nn``'s layers and,
-    but for ``start``, their initialisation.
+    but for ``start`` and ``orthogonal``, their initialisation.
 
     Args:
         input_size: D, units of the input.
@@ -47,6 +47,8 @@ class StackedRNN(Backbone):
             of an inverse gamma distribution (Mahto et al. 2021, arXiv 2009.12727, who then hold them fixed; here they
             are learned from there, in every layer).
         max_time: T_max of ``chrono``, in steps.
+        orthogonal: the recurrent weights U^l, of each gate, start orthogonal (Saxe, McClelland, Ganguli 2014, arXiv
+            1312.6120), so that what a layer of tanh holds turns, and does not fade, before anything is learned.
         zoneout: probability with which a unit keeps its h (Krueger et al. 2016, arXiv 1606.01305, Eq. 4), and
         zoneout_c: its c, of lstm; in evaluation both are the expectation.
         kernel: ``auto``, ``fused`` (torch's whole-sequence layers, which know no layer norm and no zoneout),
@@ -66,6 +68,7 @@ class StackedRNN(Backbone):
         layer_norm: bool = False,
         start: str = "torch",
         max_time: float = 100.0,
+        orthogonal: bool = False,
         zoneout: float = 0.0,
         zoneout_c: float = 0.0,
         kernel: str = "auto",
@@ -85,6 +88,11 @@ class StackedRNN(Backbone):
             if cell != "lstm":
                 raise InvalidInput(f"start must be torch for cell {cell}; got {start!r}.")
             self._set_time_scales(start, in_range("max_time", max_time, 2, open_low=True))
+        if orthogonal:
+            for layer, n in zip(self.layers, level_sizes, strict=True):
+                _, recurrent, *_ = layer.parameters()
+                for weight in recurrent.detach().split(n):
+                    nn.init.orthogonal_(weight)
 
     @torch.no_grad()
     def _set_time_scales(self, start: str, max_time: float) -> None:

@@ -64,6 +64,14 @@ def test_an_inverse_gamma_start_has_its_median_time_scale():
     assert bool(f.isfinite().all())
 
 
+@pytest.mark.parametrize(("cell", "gates"), [("tanh", 1), ("gru", 3), ("lstm", 4)])
+def test_an_orthogonal_start_turns_what_each_gate_reads_of_the_past(cell, gates):
+    torch.manual_seed(0)
+    for layer in StackedRNN(2, 9, 2, cell=cell, orthogonal=True).layers:
+        for weight in layer.weight_hh_l0.detach().view(gates, 9, 9):
+            assert torch.allclose(weight @ weight.T, torch.eye(9), atol=1e-5)
+
+
 def test_layers_may_differ_in_size():
     output = StackedRNN(5, [9, 4], 2)(torch.randn(2, 3, 5))
     assert [level.shape[-1] for level in output.levels] == [9, 4]
