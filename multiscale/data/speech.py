@@ -92,7 +92,7 @@ class SpokenDigits(SequenceDataModule):
             match = NAME.fullmatch(path.name)
             if match is None:
                 raise DataError(f"{path} must be named digit_speaker_number.wav.")
-            frames = torch.from_numpy(features(read_wav(path, RATE)))
+            frames = torch.from_numpy(features(read_wav(path, RATE).samples))
             parts[self._split(int(match[3]))].append((frames, int(match[1])))
         if missing := [split for split, part in parts.items() if not part]:
             raise DataError(f"{folder} has no recording for {missing[0]}.")

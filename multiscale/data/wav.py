@@ -2,6 +2,7 @@
 
 import wave
 from pathlib import Path
+from typing import NamedTuple
 
 import numpy as np
 from jaxtyping import Float32
@@ -9,8 +10,15 @@ from jaxtyping import Float32
 from multiscale.data.files import DataError
 
 
-def read_wav(path: Path, rate: int | None = None) -> Float32[np.ndarray, " N"]:
-    """The samples in [-1, 1) of a mono WAV file of 16 bits a sample.
+class Sound(NamedTuple):
+    """Samples in [-1, 1), and how many there are a second."""
+
+    samples: Float32[np.ndarray, " N"]
+    rate: int
+
+
+def read_wav(path: Path, rate: int | None = None) -> Sound:
+    """The sound of a mono WAV file of 16 bits a sample.
 
     Raises:
         DataError: if it is not that, is cut short, or has another sampling rate than ``rate`` Hz.
@@ -23,8 +31,9 @@ def read_wav(path: Path, rate: int | None = None) -> Float32[np.ndarray, " N"]:
             if rate is not None and file.getframerate() != rate:
                 raise DataError(f"{path} must have {rate} samples a second; it has {file.getframerate()}.")
             expected, content = file.getnframes(), file.readframes(file.getnframes())
+            rate = file.getframerate()
     except (OSError, EOFError, wave.Error) as error:
         raise DataError(f"{path} must be a WAV file; it cannot be read as one: {error or 'it ends early'}") from error
     if len(content) != 2 * expected or not expected:
         raise DataError(f"{path} must hold {expected} samples, as its head says, and at least 1; it is cut short.")
-    return np.frombuffer(content, dtype="<i2").astype(np.float32) / 32768
+    return Sound(np.frombuffer(content, dtype="<i2").astype(np.float32) / 32768, rate)

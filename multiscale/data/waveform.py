@@ -16,8 +16,8 @@ from multiscale.data.wav import read_wav
 class Waveform(SequenceDataModule):
     """One target sequence in [-1, 1], which the network makes from its state alone: its input is zero at every step.
 
-    The target is the first ``samples`` of a WAV file of the user's (mono, 16 bits), or a sum of sines with amplitudes
-    and phases drawn from ``seed``. There is one sequence, so that val and test are the training sequence: the task is
+    The target is ``samples`` of a WAV file of the user's (mono, 16 bits), or a sum of sines with amplitudes and phases
+    drawn from ``seed``. There is one sequence, so that val and test are the training sequence: the task is
     to reproduce it.
 
     Args:
@@ -26,6 +26,8 @@ class Waveform(SequenceDataModule):
         periods: of the sines, in samples.
         seed: of amplitudes and phases.
         path: a WAV file instead; ``~`` is the home folder.
+        start: where in the file the samples begin, in seconds.
+        rate: Hz that the file is brought to, by interpolation of its Fourier series; by default its own.
         repeats: steps of training an epoch.
     """
 
@@ -38,6 +40,8 @@ class Waveform(SequenceDataModule):
         periods: Sequence[float] = (8, 32, 80, 160),
         seed: int = 0,
         path: str | None = None,
+        start: float = 0.0,
+        rate: int | None = None,
         repeats: int = 100,
     ) -> None:
         super().__init__(batch_size)
@@ -47,6 +51,8 @@ class Waveform(SequenceDataModule):
         self.periods = [in_range(f"periods[{i}]", period, 2) for i, period in enumerate(periods)]
         self.seed, self.repeats = int(in_range("seed", seed, 0)), positive_int("repeats", repeats)
         self.path = expand(str(path)) if path else None
+        self.start = in_range("start", start, 0)
+        self.rate = None if rate is None else positive_int("rate", rate)
 
     def load(self) -> tuple[WaveFacts, dict[str, Samples]]:
         target = self._target()
@@ -74,9 +80,14 @@ class Waveform(SequenceDataModule):
             t = np.arange(self.length)
             waves = [rng.uniform(0.5, 1) * np.sin(2 * np.pi * (t / period + rng.random())) for period in self.periods]
             return np.sum(waves, axis=0).astype(np.float32)
-        sound = read_wav(self.path)[: self.length]
-        if len(sound) < self.length:
-            raise DataError(f"{self.path} must have at least {self.length} samples; it has {len(sound)}.")
+        sound, rate = read_wav(self.path)
+        if self.rate is not None:
+            n = round(len(sound) * self.rate / rate)
+            sound, rate = np.fft.irfft(np.fft.rfft(sound), n).astype(np.float32), self.rate
+        end = round(self.start * rate) + self.length
+        if len(sound) < end:
+            raise DataError(f"{self.path} must have at least {end} samples of {rate} Hz; it has {len(sound)}.")
+        sound = sound[end - self.length : end]
         if not sound.any():
-            raise DataError(f"{self.path} must not be silent in its first {self.length} samples; it is.")
+            raise DataError(f"{self.path} must not be silent where its {self.length} samples are; it is.")
         return sound

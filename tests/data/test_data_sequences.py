@@ -109,7 +109,7 @@ def test_features_do_not_change_with_loudness_but_for_the_energy():
 def test_a_sound_file_comes_back_as_its_samples(tmp_path):
     sound = np.linspace(-1, 1, 500)
     tiny.wav(tmp_path / "a.wav", sound)
-    np.testing.assert_allclose(read_wav(tmp_path / "a.wav", 8000), sound, atol=1e-4)
+    np.testing.assert_allclose(read_wav(tmp_path / "a.wav", 8000).samples, sound, atol=1e-4)
 
 
 @pytest.mark.parametrize(
@@ -244,8 +244,18 @@ def test_a_wave_may_be_a_sound_of_the_users(tmp_path):
     tiny.wav(tmp_path / "a.wav", sound, rate=44100)
     target = data("waveform", f"data.path={tmp_path}/a.wav", "data.samples=100").samples["test"][0][1]
     np.testing.assert_allclose(target[:, 0], sound[:100] * 2, atol=1e-2)
-    with pytest.raises(DataError, match=r"at least 500 samples; it has 400"):
+    with pytest.raises(DataError, match=r"at least 500 samples of 44100 Hz; it has 400"):
         data("waveform", f"data.path={tmp_path}/a.wav", "data.samples=500")
+
+
+def test_a_sound_may_be_brought_to_another_rate_and_begin_later(tmp_path):
+    tiny.wav(tmp_path / "a.wav", np.sin(2 * np.pi * np.arange(800) / 40) / 2, rate=8000)  # 200 Hz, whole periods
+    words = ("waveform", f"data.path={tmp_path}/a.wav", "data.rate=44100", "data.samples=300")
+    target = data(*words, "data.start=0.05").samples["test"][0][1]
+    expected = np.sin(2 * np.pi * 200 * (0.05 + np.arange(300) / 44100))
+    np.testing.assert_allclose(target[:, 0], expected, atol=1e-3)
+    with pytest.raises(DataError, match=r"at least 4491 samples of 44100 Hz; it has 4410"):
+        data(*words, "data.start=0.09503")
 
 
 @pytest.mark.parametrize(
