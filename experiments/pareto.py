@@ -8,6 +8,7 @@ from matplotlib.axes import Axes
 from matplotlib.figure import Figure
 
 from experiments.runs import HOME, Row, by_seed, group, read
+from experiments.waveforms.study import size
 from multiscale.analysis.plots import COLOURS, MARKERS, save
 from multiscale.comparison.statistics import estimate
 
@@ -49,7 +50,7 @@ PANELS = (
     Panel(
         "copying after 100 steps", "memory", lambda row: row["data.delay"] == "100", "test cross-entropy, nats", True
     ),
-    Panel("waveforms, 1000 parameters", "waveforms", lambda row: row["match.target"] == "1000", "NMSE", True),
+    Panel("waveforms, 1000 parameters", "waveforms", lambda row: size(row) == "1000", "NMSE", True),
 )
 
 

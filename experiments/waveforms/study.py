@@ -17,29 +17,34 @@ SIZES = ("100", "250", "500", "1000")
 COLUMNS = ("model", "parameters", "runs", "NMSE, mean (95 % interval)", "deviation", "least", "most", "products a step")
 
 
+def size(row: Row) -> str:
+    """Which of ``SIZES`` the run was matched to: the nearest."""
+    return min(SIZES, key=lambda target: abs(float(target) - float(row["parameters"])))
+
+
 def gather() -> dict[tuple[str, str], list[Row]]:
     """The runs of each model and size: five clips, each from several starts."""
-    return group(read(HERE / "runs.csv"), "name", "match.target")
+    return group(({**row, "size": size(row)} for row in read(HERE / "runs.csv")), "name", "size")
 
 
 def tabulate() -> Iterator[str]:
     """A line a model and size, in Markdown."""
     runs = gather()
     yield from markdown(
-        COLUMNS, (_line(*key, runs[key]) for name in MODELS for size in SIZES if (key := (name, size)) in runs)
+        COLUMNS, (_line(*key, runs[key]) for name in MODELS for target in SIZES if (key := (name, target)) in runs)
     )
 
 
-def _line(name: str, size: str, rows: list[Row]) -> list[str]:
+def _line(name: str, target: str, rows: list[Row]) -> list[str]:
     errors = [float(row["score"]) for row in rows]
     return [
         MODELS[name],
-        f"{float(rows[0]['parameters']):,.0f} (of {size})",
+        f"{float(rows[0]['parameters']):,.0f} (of {target})",
         str(len(rows)),
-        show(estimate(dict(enumerate(errors))), "{:.3f}"),
-        f"{stdev(errors):.3f}" if len(errors) > 1 else "-",
-        f"{min(errors):.3f}",
-        f"{max(errors):.3f}",
+        show(estimate(dict(enumerate(errors))), "{:.2g}"),
+        f"{stdev(errors):.2g}" if len(errors) > 1 else "-",
+        f"{min(errors):.2g}",
+        f"{max(errors):.2g}",
         f"{float(rows[0]['macs_done']):,.0f}",
     ]
 
@@ -50,17 +55,17 @@ def draw() -> Figure:
     axes = figure.subplots()
     runs = gather()
     for place, (name, told) in enumerate(MODELS.items()):
-        mine = {size: rows for size in SIZES if (rows := runs.get((name, size)))}
+        mine = {target: rows for target in SIZES if (rows := runs.get((name, target)))}
         style = {"color": COLOURS[place], "marker": MARKERS[place]}
-        for size, rows in mine.items():
-            at = float(size) * 1.05 ** (place - 1)
+        for target, rows in mine.items():
+            at = float(target) * 1.05 ** (place - 1)
             axes.plot(
                 [at] * len(rows), [float(row["score"]) for row in rows], linestyle="", alpha=0.3, markersize=4, **style
             )
         means = [sum(float(row["score"]) for row in rows) / len(rows) for rows in mine.values()]
-        axes.plot([float(size) * 1.05 ** (place - 1) for size in mine], means, label=told, **style)
+        axes.plot([float(target) * 1.05 ** (place - 1) for target in mine], means, label=told, **style)
     axes.set(xscale="log", yscale="log", xlabel="parameters", ylabel="NMSE of the waveform made (1: the mean)")
-    axes.set_xticks([float(size) for size in SIZES], SIZES)
+    axes.set_xticks([float(target) for target in SIZES], SIZES)
     axes.minorticks_off()
     axes.grid(alpha=0.3)
     axes.legend()
