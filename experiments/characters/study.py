@@ -10,7 +10,7 @@ from multiscale.comparison.statistics import estimate, estimate_difference
 HERE = Path(__file__).parent
 RIVAL = "lstm"
 TEXTS = {"ptb": "Penn Treebank", "tinyshakespeare": "tiny Shakespeare"}
-UNITS = ("spaces", "sentence_ends")
+UNITS = {"ptb": ("spaces",), "tinyshakespeare": ("spaces", "sentence_ends")}  # the former has no full stops
 BITS = ("arm", "seeds", "epochs", "test bpc", "minus the LSTM's", "parameters", "products a step, with the head's")
 LEVELS = ("arm", "level", "fires", "against", "F1", "R-value", "by surprisal", "by entropy", "at random")
 
@@ -31,7 +31,7 @@ def tabulate() -> Iterator[str]:
                 for name in ordered
                 if name.startswith("hmlstm")
                 for level in (1, 2)
-                for unit in UNITS
+                for unit in UNITS[text]
             ),
         )
 
