@@ -2,17 +2,18 @@
 
 Finished runs below the folders, as ``multiscale.compare`` reads them, become rows of ``<page>/runs.csv``, or replace
 those of the same folder; rows of other folders stay, so that a table can fill over several sweeps and machines.
-``keys`` are what of a run's config becomes columns.
+``keys`` are what of a run's config becomes columns; ``by_epoch`` is the monitored metric at each validation.
 """
 
 import csv
 import sys
-from collections.abc import Sequence
+from collections.abc import Iterable, Sequence
 from pathlib import Path
 
 from omegaconf import OmegaConf
 
 from experiments.runs import HOME, read
+from multiscale.comparison.curves import read_curves
 from multiscale.comparison.records import Run, section
 from multiscale.comparison.runs import read_all
 from multiscale.comparison.table import build
@@ -50,9 +51,15 @@ def _describe(run: Run, cells: Cells, keys: Sequence[str]) -> Cells:
         "name": run.name,
         **{key: OmegaConf.select(config, key) for key in keys},
         **short,
+        "by_epoch": " ".join(f"{value:.5g}" for value in _validations(run)),
         "folder": str(where),
         **{key: section(run.summary, "machine").get(key) for key in ("commit", "processor")},
     }
+
+
+def _validations(run: Run) -> Iterable[float]:
+    curves = read_curves(run.folder / "metrics.csv")
+    return curves[run.monitor][1] if run.monitor in curves else ()
 
 
 def main(words: list[str]) -> None:
