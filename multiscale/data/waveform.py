@@ -82,7 +82,7 @@ class Waveform(SequenceDataModule):
             return np.sum(waves, axis=0).astype(np.float32)
         sound, rate = read_wav(self.path)
         if self.rate is not None:
-            n = round(len(sound) * self.rate / rate)
+            n = max(1, round(len(sound) * self.rate / rate))
             sound, rate = np.fft.irfft(np.fft.rfft(sound), n).astype(np.float32), self.rate
         end = round(self.start * rate) + self.length
         if len(sound) < end:

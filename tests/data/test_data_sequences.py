@@ -256,6 +256,8 @@ def test_a_sound_may_be_brought_to_another_rate_and_begin_later(tmp_path):
     np.testing.assert_allclose(target[:, 0], expected, atol=1e-3)
     with pytest.raises(DataError, match=r"at least 4491 samples of 44100 Hz; it has 4410"):
         data(*words, "data.start=0.09503")
+    with pytest.raises(DataError, match=r"at least 300 samples of 1 Hz; it has 1"):
+        data(*words, "data.rate=1")
 
 
 @pytest.mark.parametrize(
