@@ -73,8 +73,9 @@ def _line(name: str, arm: dict[str, BySeed], full: dict[str, BySeed]) -> list[st
 def draw() -> Figure:
     """What each arm differs by from all in, paired by seed: every seed, mean and interval; a row a base and text."""
     groups = sorted(gather().items())
-    figure = Figure(figsize=(11, 3.2 * len(groups)), layout="constrained")
-    panels = figure.subplots(len(groups), 3, squeeze=False, sharey="row")
+    heights = [1.1 + 0.17 * len(arms) for _, arms in groups]
+    figure = Figure(figsize=(11, sum(heights)), layout="constrained")
+    panels = figure.subplots(len(groups), 3, squeeze=False, sharey="row", height_ratios=heights)
     for row, ((base, text), arms) in zip(panels, groups, strict=True):
         names = [name for name in ARMS if name in arms]
         titles = [
@@ -95,7 +96,7 @@ def draw() -> Figure:
             axes.grid(alpha=0.3, axis="x")
             axes.xaxis.set_major_locator(MaxNLocator(4))
         row[0].set_yticks(range(len(names)), [ARMS[name] for name in names])
-        row[0].invert_yaxis()
+        row[0].set_ylim(len(names) - 0.5, -0.5)
         row[0].set_title(f"{BASES[base]}, {TEXTS[text]}", fontsize=10, loc="left")
     return figure
 
