@@ -14,10 +14,9 @@ from multiscale.comparison.statistics import estimate, estimate_difference
 HERE = Path(__file__).parent
 RIVAL = "lstm"
 TEXTS = {"ptb": "Penn Treebank", "tinyshakespeare": "tiny Shakespeare"}
-UNITS = {"ptb": ("spaces",), "tinyshakespeare": ("spaces", "sentence_ends")}  # the former has no full stops
 CHARACTERS = 784 * 6400  # of an epoch of Penn Treebank: batches of 64 streams by 100
 BITS = ("arm", "seeds", "epochs", "test bpc", "minus the LSTM's", "parameters", "products a step, with the head's")
-LEVELS = ("arm", "level", "fires", "against", "F1", "R-value", "by surprisal", "by entropy", "at random")
+LEVELS = ("arm", "level", "fires", "F1", "R-value", "by surprisal", "by entropy", "at random")
 
 
 def tabulate() -> Iterator[str]:
@@ -30,16 +29,10 @@ def tabulate() -> Iterator[str]:
         ordered = sorted(arms, key=lambda name: estimate(by_seed(arms[name], "score")).mean)
         yield f"\n**{told}: bits**\n"
         yield from markdown(BITS, (_bits(name, arms[name], arms.get(RIVAL)) for name in ordered))
-        yield f"\n**{told}: levels**\n"
+        yield f"\n**{told}: levels, against spaces**\n"
         yield from markdown(
             LEVELS,
-            (
-                _level(arms[name], level, unit)
-                for name in ordered
-                if name.startswith("hmlstm")
-                for level in (1, 2)
-                for unit in UNITS[text]
-            ),
+            (_level(arms[name], level) for name in ordered if name.startswith("hmlstm") for level in (1, 2)),
         )
 
 
@@ -85,14 +78,13 @@ def _bits(name: str, rows: list[Row], rival: list[Row] | None) -> list[str]:
     ]
 
 
-def _level(rows: list[Row], level: int, unit: str) -> list[str]:
-    scores = [f"{score}_{level}" for score in (f"f1_{unit}", f"r_value_{unit}")]
-    baselines = [f"f1_{unit}_{kind}_{level}" for kind in ("surprisal", "entropy", "random")]
+def _level(rows: list[Row], level: int) -> list[str]:
+    scores = [f"{score}_spaces_{level}" for score in ("f1", "r_value")]
+    baselines = [f"f1_spaces_{kind}_{level}" for kind in ("surprisal", "entropy", "random")]
     return [
         f"`{rows[0]['name']}`",
         str(level),
         f"{estimate(by_seed(rows, f'boundary_{level}')).mean:.2f}",
-        unit.replace("_", " "),
         *(show(estimate(by_seed(rows, column)), "{:.2f}") for column in scores),
         *(f"{estimate(by_seed(rows, column)).mean:.2f}" for column in baselines),
     ]
