@@ -6,6 +6,7 @@ from typing import NamedTuple
 
 from matplotlib.axes import Axes
 from matplotlib.figure import Figure
+from matplotlib.ticker import EngFormatter, LogLocator
 
 from experiments.runs import HOME, Row, by_seed, group, read
 from experiments.waveforms.study import size
@@ -55,24 +56,23 @@ PANELS = (
 
 
 class Point(NamedTuple):
-    """What the runs of one arm come to: the model, products a step with the head's, and the mean score."""
+    """What the runs of one arm come to: the model, products a step with the head's, the score and its spread."""
 
     model: str
     products: float
     score: float
+    spread: tuple[float, float] | None
 
 
 def points(panel: Panel) -> list[Point]:
     """One point an arm of a task."""
     runs = [row for row in read(HOME / panel.page / "runs.csv") if panel.wanted(row)]
-    return [
-        Point(
-            model,
-            estimate(by_seed(rows, "macs_done")).mean + estimate(by_seed(rows, "macs_head")).mean,
-            sum(float(row["score"]) for row in rows) / len(rows),
-        )
-        for (model, _), rows in group(runs, "model", "name").items()
-    ]
+    found = []
+    for (model, _), rows in group(runs, "model", "name").items():
+        products = estimate(by_seed(rows, "macs_done")).mean + estimate(by_seed(rows, "macs_head")).mean
+        score = estimate({place: float(row["score"]) for place, row in enumerate(rows)})
+        found.append(Point(model, products, score.mean, score.spread))
+    return found
 
 
 def front(found: list[Point]) -> list[Point]:
@@ -102,10 +102,15 @@ def _fill(axes: Axes, panel: Panel, told: dict[str, object]) -> None:
     axes.step([p.products for p in best], [p.score for p in best], where="post", color="#999999", linewidth=1, zorder=1)
     for point in found:
         place = MODELS.index(point.model)
+        if point.spread:
+            axes.plot([point.products] * 2, point.spread, color=COLOURS[place % 8], linewidth=1.5)
         (told[point.model],) = axes.plot(
             point.products, point.score, MARKERS[place % 7], color=COLOURS[place % 8], markersize=8, linestyle=""
         )
     axes.set(title=panel.title, xscale="log", xlabel="multiply-accumulates a step, done", ylabel=panel.score)
+    axes.xaxis.set_major_locator(LogLocator(subs=(1, 2, 3, 4, 6)))
+    axes.xaxis.set_major_formatter(EngFormatter(sep=""))
+    axes.xaxis.minorticks_off()
     if panel.log:
         axes.set_yscale("log")
     axes.grid(alpha=0.3)
