@@ -12,14 +12,23 @@ from multiscale.analysis.plots import COLOURS, MARKERS, save
 from multiscale.comparison.statistics import estimate
 
 HERE = Path(__file__).parent
-MODELS = ("stacked_lstm", "clockwork", "learned_clock", "hmlstm_paper", "hmlstm", "dilated", "skip_rnn")
+MODELS = (
+    "stacked_lstm",
+    "clockwork",
+    "learned_clock",
+    "hmlstm_paper",
+    "hmlstm",
+    "hmlstm_no_top_down",
+    "dilated",
+    "skip_rnn",
+)
 TASKS = {"adding": "adding", "copy_memory": "copying"}
 SOLVED = {"adding": 0.01, "copy_memory": 0.1}  # of what knowing nothing of the past gives
-PIXELS = ("model", "seeds", "epochs", "test error, %", "updates, %", "products a step")
+PIXELS = ("arm", "seeds", "epochs", "test error, %", "updates, %", "products a step")
 COLUMNS = (
     "task",
     "steps",
-    "model",
+    "arm",
     "seeds",
     "solved",
     "after epochs",
@@ -32,7 +41,7 @@ COLUMNS = (
 def gather() -> dict[tuple[str, int, str], list[Row]]:
     """The runs of each task, length and model."""
     made = (row for row in read(HERE / "runs.csv") if row["data"] in TASKS)
-    grouped = group(made, "data", "data.steps", "data.delay", "model")
+    grouped = group(made, "data", "data.steps", "data.delay", "name")
     return {(data, int(steps or delay), model): rows for (data, steps, delay, model), rows in grouped.items()}
 
 
@@ -46,7 +55,7 @@ def tabulate() -> Iterator[str]:
     runs = gather()
     keys = sorted(runs, key=lambda key: (list(TASKS).index(key[0]), key[1], MODELS.index(key[2])))
     yield from markdown(COLUMNS, (_line(*key, runs[key]) for key in keys))
-    digits = group((row for row in read(HERE / "runs.csv") if row["data"] == "psmnist"), "model")
+    digits = group((row for row in read(HERE / "runs.csv") if row["data"] == "psmnist"), "name")
     if digits:
         yield "\n**Permuted sequential MNIST**\n"
         yield from markdown(PIXELS, (_digits(model, digits[model,]) for model in MODELS if (model,) in digits))
@@ -88,7 +97,7 @@ def draw() -> Figure:
         for place, model in enumerate(MODELS):
             mine = {steps: rows for (data, steps, name), rows in sorted(runs.items()) if (data, name) == (task, model)}
             shift = 1.03 ** (place - len(MODELS) / 2)
-            style = {"color": COLOURS[place], "marker": MARKERS[place]}
+            style = {"color": COLOURS[place], "marker": MARKERS[place % len(MARKERS)]}
             left = {steps: [float(row["score"]) / chance(task, steps) for row in rows] for steps, rows in mine.items()}
             for steps, scores in left.items():
                 axes.plot([steps * shift] * len(scores), scores, linestyle="", alpha=0.4, markersize=4, **style)
