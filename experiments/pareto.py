@@ -8,7 +8,7 @@ from matplotlib.axes import Axes
 from matplotlib.figure import Figure
 from matplotlib.ticker import EngFormatter, LogLocator
 
-from experiments.runs import HOME, Row, by_seed, group, read
+from experiments.runs import HOME, Row, group, products, read
 from experiments.waveforms.study import size
 from multiscale.analysis.plots import COLOURS, MARKERS, save
 from multiscale.comparison.statistics import estimate
@@ -69,9 +69,8 @@ def points(panel: Panel) -> list[Point]:
     runs = [row for row in read(HOME / panel.page / "runs.csv") if panel.wanted(row)]
     found = []
     for (model, _), rows in group(runs, "model", "name").items():
-        products = estimate(by_seed(rows, "macs_done")).mean + estimate(by_seed(rows, "macs_head")).mean
         score = estimate({place: float(row["score"]) for place, row in enumerate(rows)})
-        found.append(Point(model, products, score.mean, score.spread))
+        found.append(Point(model, products(rows), score.mean, score.spread))
     return found
 
 

@@ -5,6 +5,8 @@ from collections import defaultdict
 from collections.abc import Iterable, Iterator, Sequence
 from pathlib import Path
 
+from multiscale.comparison.statistics import estimate
+
 HOME = Path(__file__).parent
 Row = dict[str, str]
 
@@ -26,6 +28,11 @@ def group(rows: Iterable[Row], *columns: str) -> dict[tuple[str, ...], list[Row]
 def by_seed(rows: Iterable[Row], column: str) -> dict[int, float]:
     """One value a seed; of two runs of a seed the later row counts."""
     return {int(row["seed"]): float(row[column]) for row in rows}
+
+
+def products(rows: Sequence[Row]) -> float:
+    """Multiply-accumulates a step that were done, with the head's, the mean over seeds."""
+    return estimate(by_seed(rows, "macs_done")).mean + estimate(by_seed(rows, "macs_head")).mean
 
 
 def markdown(heads: Sequence[str], lines: Iterable[Sequence[str]]) -> Iterator[str]:

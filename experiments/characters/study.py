@@ -7,7 +7,7 @@ from statistics import mean
 from matplotlib.figure import Figure
 
 from experiments.check import show
-from experiments.runs import Row, by_seed, group, markdown, read
+from experiments.runs import Row, by_seed, group, markdown, products, read
 from multiscale.analysis.plots import COLOURS, MARKERS, save
 from multiscale.comparison.statistics import estimate, estimate_difference
 
@@ -36,10 +36,6 @@ def tabulate() -> Iterator[str]:
         )
 
 
-def _products(rows: list[Row]) -> float:
-    return estimate(by_seed(rows, "macs_done")).mean + estimate(by_seed(rows, "macs_head")).mean
-
-
 def draw() -> Figure:
     """Validation bits on Penn Treebank by epoch, and by products of the forward pass: every seed, and the means."""
     figure = Figure(figsize=(10, 4), layout="constrained")
@@ -51,7 +47,7 @@ def draw() -> Figure:
         curves = [[float(value) for value in row["by_epoch"].split()] for row in rows]
         style = {"color": COLOURS[place % len(COLOURS)], "marker": MARKERS[place % len(MARKERS)]}
         epochs = list(range(1, len(curves[0]) + 1))
-        for axes, unit in zip(panels, (1.0, CHARACTERS * _products(rows) / 1e12), strict=True):
+        for axes, unit in zip(panels, (1.0, CHARACTERS * products(rows) / 1e12), strict=True):
             x = [epoch * unit for epoch in epochs]
             for curve in curves:
                 axes.plot(x, curve, alpha=0.3, linewidth=0.8, color=style["color"])
@@ -74,7 +70,7 @@ def _bits(name: str, rows: list[Row], rival: list[Row] | None) -> list[str]:
         show(estimate(bits), "{:.3f}"),
         show(against, "{:+.3f}"),
         f"{float(rows[0]['parameters']):,.0f}",
-        f"{_products(rows):,.0f}",
+        f"{products(rows):,.0f}",
     ]
 
 

@@ -24,7 +24,6 @@ MODELS = (
 )
 TASKS = {"adding": "adding", "copy_memory": "copying"}
 SOLVED = {"adding": 0.01, "copy_memory": 0.1}  # of what knowing nothing of the past gives
-PIXELS = ("arm", "seeds", "epochs", "test error, %", "updates, %", "products a step")
 COLUMNS = (
     "task",
     "steps",
@@ -40,8 +39,7 @@ COLUMNS = (
 
 def gather() -> dict[tuple[str, int, str], list[Row]]:
     """The runs of each task, length and model."""
-    made = (row for row in read(HERE / "runs.csv") if row["data"] in TASKS)
-    grouped = group(made, "data", "data.steps", "data.delay", "name")
+    grouped = group(read(HERE / "runs.csv"), "data", "data.steps", "data.delay", "name")
     return {(data, int(steps or delay), model): rows for (data, steps, delay, model), rows in grouped.items()}
 
 
@@ -51,26 +49,10 @@ def chance(task: str, steps: int) -> float:
 
 
 def tabulate() -> Iterator[str]:
-    """A line a task, length and model, in Markdown; then one a model that read permuted MNIST."""
+    """A line a task, length and model, in Markdown."""
     runs = gather()
     keys = sorted(runs, key=lambda key: (list(TASKS).index(key[0]), key[1], MODELS.index(key[2])))
     yield from markdown(COLUMNS, (_line(*key, runs[key]) for key in keys))
-    digits = group((row for row in read(HERE / "runs.csv") if row["data"] == "psmnist"), "name")
-    if digits:
-        yield "\n**Permuted sequential MNIST**\n"
-        yield from markdown(PIXELS, (_digits(model, digits[model,]) for model in MODELS if (model,) in digits))
-
-
-def _digits(model: str, rows: list[Row]) -> list[str]:
-    errors = estimate({seed: 100 * error for seed, error in by_seed(rows, "score").items()})
-    return [f"`{model}`", str(len(rows)), f"{float(rows[0]['epochs']):.0f}", show(errors, "{:.1f}"), *_work(rows)]
-
-
-def _work(rows: list[Row]) -> list[str]:
-    return [
-        f"{100 * estimate(by_seed(rows, 'operations')).mean:.0f}",
-        f"{estimate(by_seed(rows, 'macs_done')).mean:,.0f}",
-    ]
 
 
 def _line(task: str, steps: int, model: str, rows: list[Row]) -> list[str]:
@@ -84,7 +66,8 @@ def _line(task: str, steps: int, model: str, rows: list[Row]) -> list[str]:
         f"{len(solved)} of {len(rows)}",
         f"{sum(solved) / len(solved):.1f}" if solved else "-",
         show(estimate({seed: score / without for seed, score in by_seed(rows, "score").items()}), "{:.3f}"),
-        *_work(rows),
+        f"{100 * estimate(by_seed(rows, 'operations')).mean:.0f}",
+        f"{estimate(by_seed(rows, 'macs_done')).mean:,.0f}",
     ]
 
 
