@@ -19,6 +19,7 @@ MODELS = (
     "hmlstm_paper",
     "hmlstm",
     "hmlstm_no_top_down",
+    "hmlstm_preact",
     "dilated",
     "skip_rnn",
 )
@@ -30,7 +31,7 @@ COLUMNS = (
     "arm",
     "seeds",
     "solved",
-    "after epochs",
+    "epochs",
     "left of the score without memory",
     "updates, %",
     "products a step",
@@ -57,14 +58,14 @@ def tabulate() -> Iterator[str]:
 
 def _line(task: str, steps: int, model: str, rows: list[Row]) -> list[str]:
     without = chance(task, steps)
-    solved = [float(row["epochs"]) for row in rows if float(row["val"]) < SOLVED[task] * without]
+    solved = sum(float(row["val"]) < SOLVED[task] * without for row in rows)
     return [
         TASKS[task],
         f"{steps:,}",
         f"`{model}`",
         str(len(rows)),
-        f"{len(solved)} of {len(rows)}",
-        f"{sum(solved) / len(solved):.1f}" if solved else "-",
+        f"{solved} of {len(rows)}",
+        f"{estimate(by_seed(rows, 'epochs')).mean:.3g}",
         show(estimate({seed: score / without for seed, score in by_seed(rows, "score").items()}), "{:.3f}"),
         f"{100 * estimate(by_seed(rows, 'operations')).mean:.0f}",
         f"{estimate(by_seed(rows, 'macs_done')).mean:,.0f}",
@@ -80,7 +81,7 @@ def draw() -> Figure:
         for place, model in enumerate(MODELS):
             mine = {steps: rows for (data, steps, name), rows in sorted(runs.items()) if (data, name) == (task, model)}
             shift = 1.03 ** (place - len(MODELS) / 2)
-            style = {"color": COLOURS[place], "marker": MARKERS[place % len(MARKERS)]}
+            style = {"color": COLOURS[place % 8], "marker": MARKERS[place % 7]}  # each model its own pair
             left = {steps: [float(row["score"]) / chance(task, steps) for row in rows] for steps, rows in mine.items()}
             for steps, scores in left.items():
                 axes.plot([steps * shift] * len(scores), scores, linestyle="", alpha=0.4, markersize=4, **style)
