@@ -8,9 +8,9 @@ from matplotlib.axes import Axes
 from matplotlib.figure import Figure
 from matplotlib.ticker import EngFormatter, LogLocator
 
-from experiments.runs import HOME, Row, group, products, read
+from experiments.runs import HOME, Row, group, mark, products, read
 from experiments.waveforms.study import size
-from multiscale.analysis.plots import COLOURS, MARKERS, save
+from multiscale.analysis.plots import save
 from multiscale.comparison.statistics import estimate
 
 MODELS = (  # each its own pair of colour and marker
@@ -100,12 +100,10 @@ def _fill(axes: Axes, panel: Panel, told: dict[str, object]) -> None:
     best = front(found)
     axes.step([p.products for p in best], [p.score for p in best], where="post", color="#999999", linewidth=1, zorder=1)
     for point in found:
-        place = MODELS.index(point.model)
+        style = mark(MODELS.index(point.model))
         if point.spread:
-            axes.plot([point.products] * 2, point.spread, color=COLOURS[place % 8], linewidth=1.5)
-        (told[point.model],) = axes.plot(
-            point.products, point.score, MARKERS[place % 7], color=COLOURS[place % 8], markersize=8, linestyle=""
-        )
+            axes.plot([point.products] * 2, point.spread, color=style["color"], linewidth=1.5)
+        (told[point.model],) = axes.plot(point.products, point.score, markersize=8, linestyle="", **style)
     axes.set(title=panel.title, xscale="log", xlabel="multiply-accumulates a step, done", ylabel=panel.score)
     axes.xaxis.set_major_locator(LogLocator(subs=(1, 2, 3, 4, 6)))
     axes.xaxis.set_major_formatter(EngFormatter(sep=""))

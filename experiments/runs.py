@@ -1,10 +1,11 @@
-"""What the studies of the pages share: their rows of runs, by what they compare, and tables in Markdown."""
+"""What the studies of the pages share: their rows of runs, tables in Markdown, and the marks of arms in figures."""
 
 import csv
 from collections import defaultdict
 from collections.abc import Iterable, Iterator, Sequence
 from pathlib import Path
 
+from multiscale.analysis.plots import COLOURS, MARKERS
 from multiscale.comparison.statistics import estimate
 
 HOME = Path(__file__).parent
@@ -33,6 +34,11 @@ def by_seed(rows: Iterable[Row], column: str) -> dict[int, float]:
 def products(rows: Sequence[Row]) -> float:
     """Multiply-accumulates a step that were done, with the head's, the mean over seeds."""
     return estimate(by_seed(rows, "macs_done")).mean + estimate(by_seed(rows, "macs_head")).mean
+
+
+def mark(place: int) -> dict[str, str]:
+    """Colour and marker of the arm at ``place`` in its list: a pair that comes again after 56 places only."""
+    return {"color": COLOURS[place % 8], "marker": MARKERS[place % 7]}
 
 
 def markdown(heads: Sequence[str], lines: Iterable[Sequence[str]]) -> Iterator[str]:

@@ -7,8 +7,8 @@ from statistics import mean
 from matplotlib.figure import Figure
 
 from experiments.check import show
-from experiments.runs import Row, by_seed, group, markdown, products, read
-from multiscale.analysis.plots import COLOURS, MARKERS, save
+from experiments.runs import Row, by_seed, group, mark, markdown, products, read
+from multiscale.analysis.plots import save
 from multiscale.comparison.statistics import estimate, estimate_difference
 
 HERE = Path(__file__).parent
@@ -45,7 +45,7 @@ def draw() -> Figure:
         sorted(arms.items(), key=lambda arm: mean(float(r["score"]) for r in arm[1]))
     ):
         curves = [[float(value) for value in row["by_epoch"].split()] for row in rows]
-        style = {"color": COLOURS[place % len(COLOURS)], "marker": MARKERS[place % len(MARKERS)]}
+        style = mark(place)
         epochs = list(range(1, len(curves[0]) + 1))
         for axes, unit in zip(panels, (1.0, CHARACTERS * products(rows) / 1e12), strict=True):
             x = [epoch * unit for epoch in epochs]

@@ -7,8 +7,8 @@ from pathlib import Path
 from matplotlib.figure import Figure
 
 from experiments.check import show
-from experiments.runs import Row, by_seed, group, markdown, read
-from multiscale.analysis.plots import COLOURS, MARKERS, save
+from experiments.runs import Row, by_seed, group, mark, markdown, read
+from multiscale.analysis.plots import save
 from multiscale.comparison.statistics import estimate
 
 HERE = Path(__file__).parent
@@ -81,7 +81,7 @@ def draw() -> Figure:
         for place, model in enumerate(MODELS):
             mine = {steps: rows for (data, steps, name), rows in sorted(runs.items()) if (data, name) == (task, model)}
             shift = 1.03 ** (place - len(MODELS) / 2)
-            style = {"color": COLOURS[place % 8], "marker": MARKERS[place % 7]}  # each model its own pair
+            style = mark(place)
             left = {steps: [float(row["score"]) / chance(task, steps) for row in rows] for steps, rows in mine.items()}
             for steps, scores in left.items():
                 axes.plot([steps * shift] * len(scores), scores, linestyle="", alpha=0.4, markersize=4, **style)
