@@ -186,10 +186,26 @@ def step_layer(
     return tuple(part.to(old.dtype) for part, old in zip(new, state, strict=True))
 
 
+def half_lstm_runs() -> bool:
+    """Whether this CPU has torch's LSTM in the precision that autocast asks for: oneDNN's needs AVX-512 for bfloat16.
+
+    Without it torch raises an error, where its other layers multiply in float32 and round.
+    """
+    supported = {
+        torch.bfloat16: torch.ops.mkldnn._is_mkldnn_bf16_supported,
+        torch.float16: torch.ops.mkldnn._is_mkldnn_fp16_supported,
+    }
+    return not torch.is_autocast_enabled("cpu") or supported[torch.get_autocast_dtype("cpu")]()
+
+
 def run_layer(layer: nn.Module, below: Float[Tensor, "B T _"], state: CellState) -> tuple[Tensor, CellState]:
     """A whole sequence through one layer of torch: hidden states [B, T, H_l], and the state after the last."""
     first = tuple(part[None].contiguous() for part in state)
-    hidden, last = layer(below, first if len(first) > 1 else first[0])
+    if isinstance(layer, nn.LSTM) and below.device.type == "cpu" and not half_lstm_runs():
+        with torch.autocast("cpu", enabled=False):
+            hidden, last = layer(below.to(first[0].dtype), first)
+    else:
+        hidden, last = layer(below, first if len(first) > 1 else first[0])
     parts = last if isinstance(last, tuple) else (last,)
     # Under autocast the fused kernel would return the carried state in half precision.
     return hidden, tuple(part[0].to(old.dtype) for part, old in zip(parts, state, strict=True))

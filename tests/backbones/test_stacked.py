@@ -1,6 +1,9 @@
 """Stacks of cells against torch.nn's."""
 
 import copy
+import os
+import subprocess
+import sys
 
 import pytest
 import torch
@@ -186,3 +189,25 @@ def test_zoneout_is_refused_where_it_cannot_be():
         StackedRNN(3, 4, zoneout=0.1, kernel="fused")
     with pytest.raises(ValueError, match=r"zoneout must be a number at least 0 and at most 1; got 2"):
         StackedRNN(3, 4, zoneout=2)
+
+
+HALF = """
+import torch
+from multiscale import StackedRNN
+network, x = StackedRNN(4, (6, 5)), torch.randn(3, 7, 4)
+exact = network(x).levels[-1]
+with torch.autocast("cpu", torch.{dtype}):
+    half = network(x)
+half.levels[-1].float().sum().backward()
+assert all(bool(p.grad.isfinite().all()) for p in network.parameters())
+assert {{part.dtype for level in half.state[0] for part in level}} == {{torch.float32}}
+assert (half.levels[-1] - exact).abs().max() < 0.02
+"""
+
+
+@pytest.mark.parametrize("dtype", ["bfloat16", "float16"])
+def test_it_runs_in_half_precision_on_a_cpu_without_avx512(dtype):
+    environment = {**os.environ, "ONEDNN_MAX_CPU_ISA": "AVX2"}
+    words = [sys.executable, "-c", HALF.format(dtype=dtype)]
+    done = subprocess.run(words, env=environment, stderr=subprocess.PIPE, check=False)
+    assert done.returncode == 0, done.stderr.decode()
