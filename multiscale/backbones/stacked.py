@@ -202,8 +202,9 @@ def run_layer(layer: nn.Module, below: Float[Tensor, "B T _"], state: CellState)
     """A whole sequence through one layer of torch: hidden states [B, T, H_l], and the state after the last."""
     first = tuple(part[None].contiguous() for part in state)
     if isinstance(layer, nn.LSTM) and below.device.type == "cpu" and not half_lstm_runs():
+        kind = next(layer.parameters()).dtype
         with torch.autocast("cpu", enabled=False):
-            hidden, last = layer(below.to(first[0].dtype), first)
+            hidden, last = layer(below.to(kind), tuple(part.to(kind) for part in first))
     else:
         hidden, last = layer(below, first if len(first) > 1 else first[0])
     parts = last if isinstance(last, tuple) else (last,)

@@ -198,6 +198,7 @@ network, x = StackedRNN(4, (6, 5)), torch.randn(3, 7, 4)
 exact = network(x).levels[-1]
 with torch.autocast("cpu", torch.{dtype}):
     half = network(x)
+    network(x.bfloat16())
 half.levels[-1].float().sum().backward()
 assert all(bool(p.grad.isfinite().all()) for p in network.parameters())
 assert {{part.dtype for level in half.state[0] for part in level}} == {{torch.float32}}
