@@ -25,6 +25,7 @@ MODELS = (
 )
 TASKS = {"adding": "adding", "copy_memory": "copying"}
 SOLVED = {"adding": 0.01, "copy_memory": 0.1}  # of what knowing nothing of the past gives
+PIXELS = ("arm", "seeds", "epochs", "test error, %", "updates, %", "products a step")
 COLUMNS = (
     "task",
     "steps",
@@ -40,7 +41,8 @@ COLUMNS = (
 
 def gather() -> dict[tuple[str, int, str], list[Row]]:
     """The runs of each task, length and model."""
-    grouped = group(read(HERE / "runs.csv"), "data", "data.steps", "data.delay", "name")
+    made = [row for row in read(HERE / "runs.csv") if row["data"] in TASKS]
+    grouped = group(made, "data", "data.steps", "data.delay", "name")
     return {(data, int(steps or delay), model): rows for (data, steps, delay, model), rows in grouped.items()}
 
 
@@ -50,10 +52,30 @@ def chance(task: str, steps: int) -> float:
 
 
 def tabulate() -> Iterator[str]:
-    """A line a task, length and model, in Markdown."""
+    """A line a task, length and model, in Markdown; then one a model that read permuted MNIST."""
     runs = gather()
     keys = sorted(runs, key=lambda key: (list(TASKS).index(key[0]), key[1], MODELS.index(key[2])))
     yield from markdown(COLUMNS, (_line(*key, runs[key]) for key in keys))
+    digits = group([row for row in read(HERE / "runs.csv") if row["data"] == "psmnist"], "name")
+    yield "\n**Permuted sequential MNIST**\n"
+    yield from markdown(PIXELS, (_digits(model, digits[model,]) for model in MODELS if (model,) in digits))
+
+
+def _digits(model: str, rows: list[Row]) -> list[str]:
+    errors = estimate({seed: 100 * error for seed, error in by_seed(rows, "score").items()})
+    return [f"`{model}`", str(len(rows)), _epochs(rows), show(errors, "{:.1f}"), *_work(rows)]
+
+
+def _epochs(rows: list[Row]) -> str:
+    return f"{estimate(by_seed(rows, 'epochs')).mean:.3g}"
+
+
+def _work(rows: list[Row]) -> list[str]:
+    """The share of steps at which a level updates, and products a step."""
+    return [
+        f"{100 * estimate(by_seed(rows, 'operations')).mean:.0f}",
+        f"{estimate(by_seed(rows, 'macs_done')).mean:,.0f}",
+    ]
 
 
 def _line(task: str, steps: int, model: str, rows: list[Row]) -> list[str]:
@@ -65,10 +87,9 @@ def _line(task: str, steps: int, model: str, rows: list[Row]) -> list[str]:
         f"`{model}`",
         str(len(rows)),
         f"{solved} of {len(rows)}",
-        f"{estimate(by_seed(rows, 'epochs')).mean:.3g}",
+        _epochs(rows),
         show(estimate({seed: score / without for seed, score in by_seed(rows, "score").items()}), "{:.3f}"),
-        f"{100 * estimate(by_seed(rows, 'operations')).mean:.0f}",
-        f"{estimate(by_seed(rows, 'macs_done')).mean:,.0f}",
+        *_work(rows),
     ]
 
 

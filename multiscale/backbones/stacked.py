@@ -186,22 +186,23 @@ def step_layer(
     return tuple(part.to(old.dtype) for part, old in zip(new, state, strict=True))
 
 
-def half_lstm_runs() -> bool:
-    """Whether this CPU has torch's LSTM in the precision that autocast asks for: oneDNN's needs AVX-512 for bfloat16.
+def cpu_has_lstm(dtype: torch.dtype) -> bool:
+    """Whether torch has an LSTM in this half precision here: oneDNN's, which needs AVX-512 for bfloat16.
 
-    Without it torch raises an error, where its other layers multiply in float32 and round.
+    Elsewhere it raises an error under autocast, where its other layers multiply in float32 and round.
     """
     supported = {
         torch.bfloat16: torch.ops.mkldnn._is_mkldnn_bf16_supported,
         torch.float16: torch.ops.mkldnn._is_mkldnn_fp16_supported,
     }
-    return not torch.is_autocast_enabled("cpu") or supported[torch.get_autocast_dtype("cpu")]()
+    return bool(supported[dtype]())
 
 
 def run_layer(layer: nn.Module, below: Float[Tensor, "B T _"], state: CellState) -> tuple[Tensor, CellState]:
     """A whole sequence through one layer of torch: hidden states [B, T, H_l], and the state after the last."""
     first = tuple(part[None].contiguous() for part in state)
-    if isinstance(layer, nn.LSTM) and below.device.type == "cpu" and not half_lstm_runs():
+    short = below.device.type == "cpu" and torch.is_autocast_enabled("cpu")
+    if short and isinstance(layer, nn.LSTM) and not cpu_has_lstm(torch.get_autocast_dtype("cpu")):
         kind = next(layer.parameters()).dtype
         with torch.autocast("cpu", enabled=False):
             hidden, last = layer(below.to(kind), tuple(part.to(kind) for part in first))

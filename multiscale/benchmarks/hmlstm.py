@@ -11,7 +11,7 @@ from torch import Tensor, nn
 
 from multiscale.backbones.base import groups
 from multiscale.backbones.hmlstm import HMLSTM
-from multiscale.backbones.stacked import StackedRNN
+from multiscale.backbones.stacked import StackedRNN, cpu_has_lstm
 from multiscale.benchmarks.timing import Peer, Settings, Size, levels_of, measure, relative_error, table, training_pass
 from multiscale.kernels import compiler
 from multiscale.kernels.hmlstm import native
@@ -42,6 +42,8 @@ def report(settings: Settings) -> None:
         rows = tuple((size, precision, known.get((str(size), precision))) for size in settings.sizes)
     elif settings.precision is not None:
         rows = tuple(row for row in TABLE if row[1] == settings.precision)
+    elif settings.device == "cpu" and not cpu_has_lstm(torch.bfloat16):
+        rows = tuple(row for row in TABLE if row[1] != "bf16")
     speed(settings, rows)
     if settings.device == "cpu":
         error(rows[-1][0])

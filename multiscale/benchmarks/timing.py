@@ -11,6 +11,7 @@ import torch
 from torch import Tensor, nn
 
 from multiscale.backbones.base import Backbone
+from multiscale.backbones.stacked import cpu_has_lstm
 from multiscale.checks import InvalidInput, one_of, positive_int
 
 PRECISIONS = {"float32": torch.float32, "bf16": torch.bfloat16}
@@ -49,6 +50,8 @@ class Settings:
         one_of("device", self.device, DEVICES)
         if self.device == "cuda" and not torch.cuda.is_available():
             raise InvalidInput("device=cuda: there is no GPU here, or none that torch can use.")
+        if (self.precision, self.device) == ("bf16", "cpu") and not cpu_has_lstm(torch.bfloat16):
+            raise InvalidInput("precision=bf16: torch has no LSTM to measure against on this CPU; use float32.")
 
 
 def sizes_of(text: str) -> tuple[Size, ...]:

@@ -128,6 +128,18 @@ def test_a_mistake_is_told_by_name(words, message):
         benchmark(words)
 
 
+def test_bf16_is_not_measured_where_torch_has_no_lstm_of_it(monkeypatch):
+    monkeypatch.setattr(torch.ops.mkldnn, "_is_mkldnn_bf16_supported", lambda: False)
+    with pytest.raises(InvalidInput, match="torch has no LSTM to measure against on this CPU; use float32"):
+        benchmark(["model=hmlstm", "precision=bf16"])
+    measured = []
+    monkeypatch.setattr(hmlstm, "speed", lambda settings, rows: measured.extend(rows))
+    for part in ("error", "resting", "skipping"):
+        monkeypatch.setattr(hmlstm, part, lambda *_: None)
+    hmlstm.report(Settings())
+    assert {precision for _, precision, _ in measured} == {"float32"}
+
+
 def test_a_mistake_ends_with_2_and_one_line(cli):
     done = cli("model=hmlst", module="benchmark", PYTHONPATH=str(ROOT))
     assert (done.returncode, done.stdout, done.stderr.count("\n")) == (2, "", 1)
