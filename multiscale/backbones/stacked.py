@@ -17,6 +17,7 @@ from torch.nn import functional as F
 from multiscale.backbones.base import Backbone, Folded, Levels, Product, State, Step, StepTrace, groups
 from multiscale.checks import InvalidInput, in_range, one_of, positive_int, stack_sizes
 from multiscale.kernels import layer_norm_lstm
+from multiscale.kernels.product import cpu_has_lstm
 from multiscale.nn.cells import CELLS, GATES, STATES, CellState
 from multiscale.nn.layout import lay_by_columns
 from multiscale.nn.zoneout import zone_out_each, zoneout_rates
@@ -186,18 +187,6 @@ def step_layer(
     return tuple(part.to(old.dtype) for part, old in zip(new, state, strict=True))
 
 
-def cpu_has_lstm(dtype: torch.dtype) -> bool:
-    """Whether torch has an LSTM in this half precision here: oneDNN's, which needs AVX-512 for bfloat16.
-
-    Elsewhere it raises an error under autocast, where its other layers multiply in float32 and round.
-    """
-    supported = {
-        torch.bfloat16: torch.ops.mkldnn._is_mkldnn_bf16_supported,
-        torch.float16: torch.ops.mkldnn._is_mkldnn_fp16_supported,
-    }
-    return bool(supported[dtype]())
-
-
 def run_layer(layer: nn.Module, below: Float[Tensor, "B T _"], state: CellState) -> tuple[Tensor, CellState]:
     """A whole sequence through one layer of torch: hidden states [B, T, H_l], and the state after the last."""
     first = tuple(part[None].contiguous() for part in state)
@@ -206,6 +195,7 @@ def run_layer(layer: nn.Module, below: Float[Tensor, "B T _"], state: CellState)
         kind = next(layer.parameters()).dtype
         with torch.autocast("cpu", enabled=False):
             hidden, last = layer(below.to(kind), tuple(part.to(kind) for part in first))
+        hidden = hidden.to(torch.get_autocast_dtype("cpu"))
     else:
         hidden, last = layer(below, first if len(first) > 1 else first[0])
     parts = last if isinstance(last, tuple) else (last,)

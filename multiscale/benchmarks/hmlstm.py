@@ -11,10 +11,11 @@ from torch import Tensor, nn
 
 from multiscale.backbones.base import groups
 from multiscale.backbones.hmlstm import HMLSTM
-from multiscale.backbones.stacked import StackedRNN, cpu_has_lstm
+from multiscale.backbones.stacked import StackedRNN
 from multiscale.benchmarks.timing import Peer, Settings, Size, levels_of, measure, relative_error, table, training_pass
 from multiscale.kernels import compiler
 from multiscale.kernels.hmlstm import native
+from multiscale.kernels.product import cpu_has_lstm
 
 LAYERS = 3
 TABLE: tuple[tuple[Size, str, float | None], ...] = (

@@ -11,8 +11,8 @@ import torch
 from torch import Tensor, nn
 
 from multiscale.backbones.base import Backbone
-from multiscale.backbones.stacked import cpu_has_lstm
 from multiscale.checks import InvalidInput, one_of, positive_int
+from multiscale.kernels.product import cpu_has_lstm
 
 PRECISIONS = {"float32": torch.float32, "bf16": torch.bfloat16}
 DEVICES = ("cpu", "cuda")
@@ -50,8 +50,6 @@ class Settings:
         one_of("device", self.device, DEVICES)
         if self.device == "cuda" and not torch.cuda.is_available():
             raise InvalidInput("device=cuda: there is no GPU here, or none that torch can use.")
-        if (self.precision, self.device) == ("bf16", "cpu") and not cpu_has_lstm(torch.bfloat16):
-            raise InvalidInput("precision=bf16: torch has no LSTM to measure against on this CPU; use float32.")
 
 
 def sizes_of(text: str) -> tuple[Size, ...]:
@@ -150,12 +148,18 @@ def training_pass(
     network: nn.Module, x: Tensor, precision: str, read: Callable[[nn.Module, Tensor], Sequence[Tensor]] = levels_of
 ) -> Peer:
     """One pass of a training step: all hidden sequences, as ``read`` takes them from the network, and a fixed random
-    gradient into each of them."""
+    gradient into each of them.
+
+    Raises:
+        InvalidInput: for an LSTM in a precision in which torch has none on this CPU.
+    """
     cotangents: list[Tensor] = []
+    short = precision != "float32"
+    if short and isinstance(network, nn.LSTM) and x.device.type == "cpu" and not cpu_has_lstm(PRECISIONS[precision]):
+        raise InvalidInput(f"precision={precision}: torch has no LSTM to measure against on this CPU; use float32.")
 
     def run() -> Tensor:
         network.zero_grad(set_to_none=True)
-        short = precision != "float32"
         with torch.autocast(x.device.type, PRECISIONS[precision] if short else None, enabled=short):
             levels = read(network, x)
         if not cotangents:

@@ -27,6 +27,18 @@ def worth_skipping(saved: float) -> bool:
     return saved >= _WORTH_SKIPPING
 
 
+def cpu_has_lstm(dtype: torch.dtype) -> bool:
+    """Whether torch has an LSTM in this half precision here: oneDNN's, which needs AVX-512 for bfloat16.
+
+    Elsewhere it raises an error under autocast, where its other layers multiply in float32 and round.
+    """
+    supported = {
+        torch.bfloat16: torch.ops.mkldnn._is_mkldnn_bf16_supported,
+        torch.float16: torch.ops.mkldnn._is_mkldnn_fp16_supported,
+    }
+    return bool(supported[dtype]())
+
+
 def _packs(work: int, *tensors: Tensor) -> bool:
     """Whether oneDNN's products may be used: on some CPUs they are twice as fast in float32 as ``torch.mm``."""
     return (

@@ -131,7 +131,7 @@ def test_a_mistake_is_told_by_name(words, message):
 def test_bf16_is_not_measured_where_torch_has_no_lstm_of_it(monkeypatch):
     monkeypatch.setattr(torch.ops.mkldnn, "_is_mkldnn_bf16_supported", lambda: False)
     with pytest.raises(InvalidInput, match="torch has no LSTM to measure against on this CPU; use float32"):
-        benchmark(["model=hmlstm", "precision=bf16"])
+        benchmark(["model=hmlstm", "precision=bf16", "sizes=3x2x4"])
     measured = []
     monkeypatch.setattr(hmlstm, "speed", lambda settings, rows: measured.extend(rows))
     for part in ("error", "resting", "skipping"):
