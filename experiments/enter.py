@@ -6,18 +6,21 @@ those of the same folder; rows of other folders stay, so that a table can fill o
 """
 
 import csv
-import sys
+import io
 from collections.abc import Iterable, Sequence
 from pathlib import Path
 
 from omegaconf import OmegaConf
 
 from experiments.runs import HOME, read
+from multiscale.checks import InvalidInput, one_of
+from multiscale.cli import command
 from multiscale.comparison.curves import read_curves
 from multiscale.comparison.records import Run, section
 from multiscale.comparison.runs import read_all
 from multiscale.comparison.table import build
 from multiscale.comparison.text import Cells, list_runs
+from multiscale.runs import files
 from multiscale.runs.status import FINISHED
 
 TOP = "multirun"  # where a folder's name in a table begins
@@ -34,10 +37,11 @@ def enter(page: Path, folders: Sequence[str], keys: Sequence[str] = ()) -> int:
     if path.exists():
         old = [row for row in read(path) if row["folder"] not in new]
     rows = sorted([*old, *new.values()], key=lambda row: (Path(row["folder"]).parent, int(row["seed"]), row["name"]))
-    with path.open("w", newline="") as file:
-        writer = csv.DictWriter(file, list(dict.fromkeys(key for row in rows for key in row)))
-        writer.writeheader()
-        writer.writerows(rows)
+    text = io.StringIO(newline="")
+    writer = csv.DictWriter(text, list(dict.fromkeys(key for row in rows for key in row)))
+    writer.writeheader()
+    writer.writerows(rows)
+    files.write(path, text.getvalue().encode())
     return len(new)
 
 
@@ -63,12 +67,18 @@ def _validations(run: Run) -> Iterable[float]:
 
 
 def main(words: list[str]) -> None:
+    """Enter the folders that the words name.
+
+    Raises:
+        InvalidInput: for a page that there is not, or no folders of runs.
+    """
     keys = [key for word in words if word.startswith("keys=") for key in word.removeprefix("keys=").split(",")]
     places = [word for word in words if not word.startswith("keys=")]
-    if len(places) < 2 or not (HOME / places[0]).is_dir():
-        sys.exit(__doc__)
-    print(f"{enter(HOME / places[0], places[1:], keys)} runs in {places[0]}/runs.csv")
+    if len(places) < 2:
+        raise InvalidInput(f"a page and folders of runs must be given; got {' '.join(places) or 'nothing'}.")
+    page = one_of("page", places[0], sorted(readme.parent.name for readme in HOME.glob("*/README.md")))
+    print(f"{enter(HOME / page, places[1:], keys)} runs in {page}/runs.csv")
 
 
 if __name__ == "__main__":
-    main(sys.argv[1:])
+    command(main, __doc__)
