@@ -1,4 +1,7 @@
-"""Products by a matrix that stays the same over a sequence, prepared once in the layout that multiplies fastest."""
+"""Products by a matrix that stays the same over a sequence, prepared once in the layout that multiplies fastest.
+
+Here alone torch's private operations are called, those of oneDNN: also to ask what it can do on this CPU.
+"""
 
 from collections.abc import Callable
 from typing import TypeAlias
